@@ -1,0 +1,206 @@
+//! The event: one closed shape for everything the log says, built only of types that cannot carry a secret.
+
+use std::net::IpAddr;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::KeyFingerprint;
+use crate::lease::LeaseId;
+use crate::token::{Group, VerifiedToken};
+
+/// One event, as it becomes one row of `audit_event`.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// A version 7 UUID.
+    pub id: Uuid,
+    /// When it was said, by the service's clock. Order is by `seq`, never by this.
+    pub occurred_at: OffsetDateTime,
+    /// What happened.
+    pub kind: EventKind,
+    /// The decision.
+    pub effect: RecordedEffect,
+    /// The stable reason code of a refusal or failure; `granted` where there is none.
+    pub reason: &'static str,
+    /// The request that led here, if one did.
+    pub request: Option<Request>,
+    /// Whom a valid signature named.
+    pub identity: Option<Identity>,
+    /// The role decided on, or `any`.
+    pub role: Option<String>,
+    /// Every role combined into the grant.
+    pub roles: Vec<String>,
+    /// The rules that matched.
+    pub matched_rule: Option<String>,
+    /// Hash of the policy set decided under, hex.
+    pub policy_hash: Option<String>,
+    /// The lease spoken of.
+    pub lease: Option<LeaseFacts>,
+    /// The rest, for people: never anything a caller chose without bound.
+    pub detail: Option<String>,
+}
+
+/// Event types of DESIGN 3.5 that exist so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// A validly signed token, or a verified identity, was refused.
+    ExchangeRefused,
+    /// A credential is about to be minted.
+    LeaseIntended,
+    /// It was minted, and may now leave.
+    LeaseIssued,
+    /// It was not minted.
+    LeaseFailed,
+    /// A policy directory took effect.
+    PolicyLoaded,
+}
+
+impl EventKind {
+    /// The name in rows and counters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ExchangeRefused => "exchange.refused",
+            Self::LeaseIntended => "lease.intended",
+            Self::LeaseIssued => "lease.issued",
+            Self::LeaseFailed => "lease.failed",
+            Self::PolicyLoaded => "policy.loaded",
+        }
+    }
+}
+
+/// The effect of a decision, in flex-auth's vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordedEffect {
+    /// Granted.
+    Allow,
+    /// Refused.
+    Deny,
+    /// No decision was asked for, or none could be made.
+    NotApplicable,
+}
+
+impl RecordedEffect {
+    /// The name in rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::NotApplicable => "not_applicable",
+        }
+    }
+}
+
+/// Which door a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// `POST /` or `GET /`, AWS STS query.
+    Sts,
+    /// `POST /v1/leases`.
+    Leases,
+    /// `GET /v1/roles/{role}/credentials`.
+    Container,
+}
+
+impl Door {
+    /// The name in rows and counters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Leases => "leases",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// The caller's address, after trusted proxies were peeled off.
+pub type Address = IpAddr;
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The door.
+    pub door: Door,
+    /// The caller's address.
+    pub address: Option<Address>,
+    /// The request id that the answer carries too.
+    pub request_id: Uuid,
+}
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The role asked for, as a role name or `any`; nothing when it was not a role name.
+    pub requested_role: Option<String>,
+    /// `DurationSeconds` as asked.
+    pub requested_seconds: Option<u64>,
+    /// The caller's own session name: recorded, never relied on (SDKs invent one per call).
+    pub session_name: Option<String>,
+    /// SHA-256 of the token, hex.
+    pub token_sha256: String,
+}
+
+/// Whom a valid signature named.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The issuer block's name.
+    pub issuer: String,
+    /// `sub`.
+    pub subject: Option<String>,
+    /// `azp` or `client_id`.
+    pub client: Option<String>,
+    /// The groups, exact.
+    pub groups: Vec<String>,
+    /// `jti`.
+    pub jti: Option<String>,
+}
+
+impl From<&VerifiedToken> for Identity {
+    fn from(token: &VerifiedToken) -> Self {
+        Self {
+            issuer: token.issuer().as_str().to_owned(),
+            subject: Some(token.subject().as_str().to_owned()),
+            client: token.client().map(str::to_owned),
+            groups: token.groups().iter().map(Group::as_str).map(str::to_owned).collect(),
+            jti: token.jti().map(str::to_owned),
+        }
+    }
+}
+
+/// What is known of a lease.
+#[derive(Debug, Clone)]
+pub struct LeaseFacts {
+    /// Its id.
+    pub id: LeaseId,
+    /// The name the object server sees.
+    pub role_session_name: String,
+    /// SHA-256 of the session policy that was sent, hex.
+    pub session_policy_sha256: String,
+    /// The real length asked of the object server, seconds.
+    pub granted_seconds: u64,
+    /// The keyed fingerprint of the access key id, once there is one.
+    pub key_fingerprint: Option<KeyFingerprint>,
+    /// The real end at the object server, once known.
+    pub ends_at: Option<OffsetDateTime>,
+}
+
+/// How a mint ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Credentials exist.
+    Issued {
+        /// Fingerprint of their access key id.
+        key_fingerprint: KeyFingerprint,
+        /// Their real end.
+        ends_at: OffsetDateTime,
+    },
+    /// None exist, as far as the object server says.
+    Failed {
+        /// The stable reason code.
+        reason: &'static str,
+    },
+}

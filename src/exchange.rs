@@ -1,0 +1,318 @@
+//! The exchange, on one page: a token in, temporary credentials out. Every step consumes a value that only the step
+//! before can make, so no step can be skipped or reordered:
+//!
+//! verify → decide → plan → commit the intent → mint → commit the outcome → answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rand::rngs::StdRng;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Intent, Origin, Outcome, Refused, Request};
+use crate::clock::Clock;
+use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
+use crate::object_server::{ObjectServer, ObjectServerError, TemporaryCredentials};
+use crate::policy::{AccessRequest, Denial, Grant, PolicySet, RequestedRole};
+use crate::telemetry::{Metrics, Step};
+use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
+
+/// What a door parsed. Nothing in it has been believed yet.
+#[derive(Debug)]
+pub struct ExchangeRequest {
+    /// The bearer token.
+    pub token: Unverified,
+    /// Which role is asked for.
+    pub role: RequestedRole,
+    /// How long a lease is asked for.
+    pub duration: Option<Duration>,
+    /// A policy to narrow the lease by, as sent.
+    pub session_policy: Option<String>,
+    /// The caller's session name, validated by the door; recorded, never relied on.
+    pub session_name: Option<String>,
+    /// Where the request came from.
+    pub origin: Origin,
+}
+
+/// A lease whose outcome is on record: the doors may answer it.
+#[derive(Debug)]
+pub struct IssuedLease {
+    /// What was planned and sent.
+    pub assume_role: AssumeRole,
+    /// The name of the role granted, or `any`.
+    pub role: String,
+    /// Who holds it.
+    pub token: VerifiedToken,
+    /// The times.
+    pub terms: LeaseTerms,
+    /// The credentials.
+    pub credentials: TemporaryCredentials,
+}
+
+/// Why there is no lease. Each door maps it in one exhaustive match to a fixed answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The token does not prove an identity.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// Policy grants nothing.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// What is granted cannot be leased as asked.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The log cannot record it: nothing leaves.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The object server minted nothing believable.
+    #[error(transparent)]
+    ObjectServer(#[from] ObjectServerError),
+}
+
+impl Refusal {
+    /// The stable reason code: in rows, counters and the log, never in a 401.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(refusal) => refusal.reason.code(),
+            Self::Denied(denial) => denial.reason.code(),
+            Self::Lease(error) => error.code(),
+            Self::Audit(error) => error.code(),
+            Self::ObjectServer(error) => error.code(),
+        }
+    }
+}
+
+/// The use case.
+#[derive(Debug)]
+pub struct Exchange {
+    inner: Arc<Inner>,
+}
+
+/// Everything one exchange needs.
+#[derive(Debug)]
+pub struct ExchangeParts {
+    /// Step 1.
+    pub verifier: Verifier,
+    /// Step 2; swapped whole.
+    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Step 3.
+    pub lease_rules: LeaseRules,
+    /// Steps 4 and 6.
+    pub log: AuditLog,
+    /// Keys the fingerprints in outcome rows.
+    pub fingerprints: FingerprintKey,
+    /// Step 5.
+    pub object_server: Arc<dyn ObjectServer>,
+    /// Draws lease lengths and ids.
+    pub rng: Mutex<StdRng>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters and step timings.
+    pub metrics: Arc<Metrics>,
+    /// Where steps 4 to 6 run, so that a drain waits for them.
+    pub tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Inner(ExchangeParts);
+
+impl Exchange {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: ExchangeParts) -> Self {
+        Self { inner: Arc::new(Inner(parts)) }
+    }
+
+    /// Runs one exchange.
+    pub async fn exchange(&self, request: ExchangeRequest) -> Result<IssuedLease, Refusal> {
+        let door = request.origin.door;
+        let result = self.run(request).await;
+        match &result {
+            Ok(lease) => {
+                self.parts().metrics.issued(door);
+                tracing::info!(lease_id = %lease.assume_role.lease_id(), role = lease.role, "lease issued");
+            }
+            Err(refusal) => {
+                self.parts().metrics.refused(door, refusal.code());
+                tracing::info!(reason = refusal.code(), cause = %refusal, "exchange refused");
+            }
+        }
+        result
+    }
+
+    async fn run(&self, request: ExchangeRequest) -> Result<IssuedLease, Refusal> {
+        let asked = recordable(&request);
+        let token = match self.verify(&request.token).await {
+            Ok(token) => token,
+            Err(refusal) => return Err(self.record_refused_token(asked, refusal).await),
+        };
+        let access = AccessRequest { role: request.role, session_policy: request.session_policy };
+        let grant = match self.decide(&token, &access) {
+            Ok(grant) => grant,
+            Err(denial) => return Err(self.record_refusal(asked, &token, Refusal::Denied(denial)).await),
+        };
+        let assume_role = match self.plan(&grant, &token, request.duration) {
+            Ok(assume_role) => assume_role,
+            Err(error) => return Err(self.record_refusal(asked, &token, Refusal::Lease(error)).await),
+        };
+        self.mint_on_record(asked, token, grant, assume_role).await
+    }
+
+    /// Step 1.
+    async fn verify(&self, token: &Unverified) -> Result<VerifiedToken, TokenRefusal> {
+        let now = self.parts().clock.now();
+        self.timed(Step::Verify, self.parts().verifier.verify(token, now)).await
+    }
+
+    /// Step 2.
+    fn decide(&self, token: &VerifiedToken, access: &AccessRequest) -> Result<Grant, Denial> {
+        let _span = tracing::info_span!("policy.decide").entered();
+        let started = self.parts().clock.elapsed();
+        let decision = self.parts().policies.load().decide(token, access);
+        self.parts().metrics.step(Step::Decide, self.parts().clock.elapsed().saturating_sub(started));
+        decision
+    }
+
+    /// Step 3.
+    fn plan(
+        &self,
+        grant: &Grant,
+        token: &VerifiedToken,
+        requested: Option<Duration>,
+    ) -> Result<AssumeRole, LeaseError> {
+        let _span = tracing::info_span!("lease.plan").entered();
+        let Inner(parts) = self.inner.as_ref();
+        let limits = parts.object_server.limits();
+        let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        lease::plan(grant, token, requested, &parts.lease_rules, limits, parts.clock.now(), &mut *rng)
+    }
+
+    /// Steps 4 to 6, on a task of their own: a caller who hangs up between the mint and the outcome must not leave a
+    /// credential without a fate.
+    async fn mint_on_record(
+        &self,
+        asked: Request,
+        token: VerifiedToken,
+        grant: Grant,
+        assume_role: AssumeRole,
+    ) -> Result<IssuedLease, Refusal> {
+        let inner = Arc::clone(&self.inner);
+        let steps = async move { Self { inner }.intend_mint_conclude(asked, token, grant, assume_role).await };
+        let task = self.parts().tasks.spawn(steps.in_current_span());
+        task.await.unwrap_or(Err(Refusal::Audit(AuditError::Unavailable)))
+    }
+
+    async fn intend_mint_conclude(
+        &self,
+        asked: Request,
+        token: VerifiedToken,
+        grant: Grant,
+        assume_role: AssumeRole,
+    ) -> Result<IssuedLease, Refusal> {
+        let Inner(parts) = self.inner.as_ref();
+        let intent = Intent { request: &asked, token: &token, grant: &grant, assume_role: &assume_role };
+        let receipt = self.timed(Step::Intend, parts.log.intend(intent)).await?;
+
+        let minted = self.timed(Step::Mint, parts.object_server.assume_role(&receipt, &assume_role)).await;
+        let believed = minted.and_then(|credentials| match assume_role.terms(credentials.expiration) {
+            Some(terms) => Ok((credentials, terms)),
+            None => Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration }),
+        });
+        let (credentials, terms) = match believed {
+            Ok(believed) => believed,
+            Err(error) => {
+                let outcome = Outcome::Failed { reason: error.code() };
+                self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await?;
+                if error.may_have_minted() {
+                    self.revoke(&assume_role).await;
+                }
+                return Err(error.into());
+            }
+        };
+
+        let key_fingerprint = parts.fingerprints.fingerprint(credentials.access_key_id.expose());
+        let outcome = Outcome::Issued { key_fingerprint, ends_at: credentials.expiration };
+        if let Err(error) = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await {
+            // No row, no credential: it is dropped here and ended at the server; the lone intent is the evidence.
+            drop(credentials);
+            self.revoke(&assume_role).await;
+            return Err(error.into());
+        }
+        Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials })
+    }
+
+    /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to its expiry.
+    async fn revoke(&self, assume_role: &AssumeRole) {
+        let lease_id = assume_role.lease_id();
+        match self.parts().object_server.revoke(lease_id).await {
+            Ok(()) => tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server"),
+            Err(error) => {
+                tracing::error!(%lease_id, %error, "a credential that must not leave could not be revoked: it ends by itself");
+            }
+        }
+    }
+
+    /// A refused token becomes a row only if its signature held: anyone can send junk, and junk must not fill the log.
+    async fn record_refused_token(&self, asked: Request, mut refusal: TokenRefusal) -> Refusal {
+        let Some(signed) = refusal.signed.take() else { return Refusal::Token(refusal) };
+        let identity = identity_of(*signed);
+        let refused = Refused { request: asked, identity, reason: refusal.reason.code(), policy_hash: None };
+        self.recorded(refused, Refusal::Token(refusal)).await
+    }
+
+    async fn record_refusal(&self, asked: Request, token: &VerifiedToken, refusal: Refusal) -> Refusal {
+        let policy_hash = match &refusal {
+            Refusal::Denied(denial) => Some(denial.policy_hash.to_hex()),
+            Refusal::Token(_) | Refusal::Lease(_) | Refusal::Audit(_) | Refusal::ObjectServer(_) => None,
+        };
+        let refused = Refused { request: asked, identity: Identity::from(token), reason: refusal.code(), policy_hash };
+        self.recorded(refused, refusal).await
+    }
+
+    /// The refusal, if it could be recorded; otherwise the log's own: no answer without a row.
+    async fn recorded(&self, refused: Refused, refusal: Refusal) -> Refusal {
+        match self.timed(Step::Conclude, self.parts().log.refuse(refused)).await {
+            Ok(()) => refusal,
+            Err(error) => Refusal::Audit(error),
+        }
+    }
+
+    /// Runs one step under its span and into its histogram.
+    async fn timed<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
+        let started = self.parts().clock.elapsed();
+        let result = work.instrument(step.span()).await;
+        self.parts().metrics.step(step, self.parts().clock.elapsed().saturating_sub(started));
+        result
+    }
+
+    fn parts(&self) -> &ExchangeParts {
+        &self.inner.0
+    }
+}
+
+fn recordable(request: &ExchangeRequest) -> Request {
+    Request {
+        origin: request.origin,
+        requested_role: match &request.role {
+            RequestedRole::Named(role) => Some(role.as_str().to_owned()),
+            RequestedRole::Any => Some("any".to_owned()),
+            RequestedRole::Unusable => None,
+        },
+        requested_seconds: request.duration.map(|duration| duration.as_secs()),
+        session_name: request.session_name.clone(),
+        token_sha256: request.token.digest().to_hex(),
+    }
+}
+
+fn identity_of(signed: SignedIdentity) -> Identity {
+    Identity {
+        issuer: signed.issuer.as_str().to_owned(),
+        subject: signed.subject.map(|subject| subject.as_str().to_owned()),
+        client: None,
+        groups: Vec::new(),
+        jti: signed.jti,
+    }
+}

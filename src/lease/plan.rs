@@ -1,0 +1,232 @@
+//! The plan: how long, under which policy, by which names. The only maker of [`AssumeRole`], and every one of them
+//! carries a session policy.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::terms::{LeaseTerms, Shortening};
+use super::{LeaseId, RoleSessionName, SessionPolicy};
+use crate::policy::{Grant, PolicySet, RoleName};
+use crate::token::VerifiedToken;
+
+/// No lease is shorter: stock SDKs would ask at every call, and no server but Ceph mints less.
+pub(super) const SHORTEST: Duration = Duration::from_mins(15);
+/// No lease is longer: a credential that leaked or whose holder was dismissed ends within the hour.
+pub(super) const LONGEST: Duration = Duration::from_hours(1);
+/// boto3 asks again at every call once 15 minutes are left, so an advertised life of 20 minutes is the floor for comfort.
+const COMFORTABLE: Duration = Duration::from_mins(20);
+
+/// `[lease]` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LeaseRules {
+    /// Length where the role sets none; 15 to 60 minutes.
+    pub ttl: Duration,
+    /// Share of the length that may be drawn away, 0 to 1: spreads refreshes of clients that started together.
+    pub jitter: f64,
+    /// How long before the real end the advertised one is; under 15 minutes.
+    pub grace: Duration,
+}
+
+/// What one kind of object server can take, stated by its dialect.
+#[derive(Debug, Clone)]
+pub struct ServerLimits {
+    /// Longest session policy, in bytes as the server counts them.
+    pub session_policy: usize,
+    /// Longest single resource string.
+    pub resource: usize,
+    /// Statements every session policy must carry: Deny on the server's account-making actions, which some servers
+    /// grant to any session of a user unless they are denied (CVE-2025-62506).
+    pub deny_statements: Vec<Value>,
+}
+
+/// One fully decided request to the object server's STS. What it says is what the intent row says.
+#[derive(Debug, Clone)]
+pub struct AssumeRole {
+    lease_id: LeaseId,
+    role_session_name: RoleSessionName,
+    session_policy: SessionPolicy,
+    duration: Duration,
+    requested: Option<Duration>,
+    shortening: Option<Shortening>,
+    grace: Duration,
+    refresh_draw: f64,
+    issued_at: OffsetDateTime,
+}
+
+impl AssumeRole {
+    /// The lease this request is for.
+    #[must_use]
+    pub fn lease_id(&self) -> LeaseId {
+        self.lease_id
+    }
+
+    /// The session name for the server's log.
+    #[must_use]
+    pub fn role_session_name(&self) -> &RoleSessionName {
+        &self.role_session_name
+    }
+
+    /// The policy that bounds the session.
+    #[must_use]
+    pub fn session_policy(&self) -> &SessionPolicy {
+        &self.session_policy
+    }
+
+    /// The real length asked of the server, whole seconds, 15 to 60 minutes.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// What the caller asked for.
+    #[must_use]
+    pub fn requested(&self) -> Option<Duration> {
+        self.requested
+    }
+
+    /// When the plan was made.
+    #[must_use]
+    pub fn issued_at(&self) -> OffsetDateTime {
+        self.issued_at
+    }
+
+    /// The terms to advertise, given the end that the server really set. Only the server's answer counts: RustFS and
+    /// SeaweedFS shorten silently, MinIO may ignore the request. `None` if that end leaves nothing to advertise, or
+    /// lies beyond what was asked by more than a minute: a server that lies about the end of a lease is not believed.
+    #[must_use]
+    pub fn terms(&self, server_expiration: OffsetDateTime) -> Option<LeaseTerms> {
+        let asked_end = self.issued_at + self.duration;
+        if server_expiration > asked_end + Duration::from_mins(1) {
+            return None;
+        }
+        let end = server_expiration.min(asked_end);
+        let shortening =
+            if end + Duration::from_mins(1) < asked_end { Some(Shortening::ObjectServer) } else { self.shortening };
+        LeaseTerms::new(self.issued_at, end, self.grace, self.refresh_draw, shortening)
+    }
+}
+
+/// Why no request can be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// The caller asked for less than the shortest lease.
+    #[error("a lease lasts at least 900 seconds")]
+    TooShort,
+    /// The session policy exceeds the server's limit.
+    #[error("the session policy takes {size} bytes, the object server's limit is {limit}")]
+    PolicyTooLarge {
+        /// Its size as the server counts.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// One resource of the session policy exceeds the limit for a single string.
+    #[error("one resource takes {size} bytes, the limit for one is {limit}")]
+    ResourceTooLarge {
+        /// Its length.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Several roles match `any` and do not fit together; the caller must name one of these.
+    #[error("the roles that match do not fit into one session policy together")]
+    RolesDoNotFit {
+        /// The roles to choose from, all of them granted to this caller.
+        choices: Vec<RoleName>,
+    },
+}
+
+impl LeaseError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooShort => "duration_too_short",
+            Self::PolicyTooLarge { .. } => "session_policy_too_large",
+            Self::ResourceTooLarge { .. } => "resource_too_large",
+            Self::RolesDoNotFit { .. } => "roles_do_not_fit",
+        }
+    }
+}
+
+/// Plans one lease. `requested` longer than allowed is shortened, never refused: `object_store` always asks for 3,600
+/// seconds.
+pub fn plan(
+    grant: &Grant,
+    token: &VerifiedToken,
+    requested: Option<Duration>,
+    rules: &LeaseRules,
+    limits: &ServerLimits,
+    now: OffsetDateTime,
+    rng: &mut dyn Rng,
+) -> Result<AssumeRole, LeaseError> {
+    if requested.is_some_and(|requested| requested < SHORTEST) {
+        return Err(LeaseError::TooShort);
+    }
+    let session_policy = SessionPolicy::compose(grant.document(), limits).map_err(|error| match grant.roles() {
+        [_] => error,
+        choices => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
+    })?;
+    let ceiling = grant.ttl().unwrap_or(rules.ttl).clamp(SHORTEST, LONGEST);
+    let bound = requested.map_or(ceiling, |requested| requested.min(ceiling));
+    let duration = draw_length(bound, rules.jitter, rng);
+    let lease_id = LeaseId::from_uuid(version_7(now, rng));
+    Ok(AssumeRole {
+        lease_id,
+        role_session_name: RoleSessionName::new(token.subject(), lease_id),
+        session_policy,
+        duration,
+        requested,
+        shortening: Shortening::explain(requested, ceiling, duration),
+        grace: rules.grace,
+        refresh_draw: rng.random(),
+        issued_at: now,
+    })
+}
+
+/// Proves at load that every role's document fits the server: one line for each that does not.
+#[must_use]
+pub fn prove_roles_fit(policies: &PolicySet, limits: &ServerLimits) -> Vec<String> {
+    let compose = |(name, document, _): (&RoleName, _, _)| match SessionPolicy::compose(document, limits) {
+        Ok(_) => None,
+        Err(error) => Some(format!("role {name}: {error}")),
+    };
+    policies.roles().filter_map(compose).collect()
+}
+
+/// Roles whose shortest advertised lease would make stock boto3 ask again every few seconds: one line each.
+#[must_use]
+pub fn uncomfortable_roles(policies: &PolicySet, rules: &LeaseRules) -> Vec<String> {
+    let warn = |(name, _, ttl): (&RoleName, _, Option<Duration>)| {
+        let shortest = shortest_length(ttl.unwrap_or(rules.ttl), rules.jitter).saturating_sub(rules.grace);
+        (shortest <= COMFORTABLE).then(|| {
+            format!(
+                "role {name}: its shortest lease advertises {} s; stock boto3 asks again at every call once 900 s are \
+                 left: raise ttl, or lower jitter or grace",
+                shortest.as_secs()
+            )
+        })
+    };
+    policies.roles().filter_map(warn).collect()
+}
+
+/// Uniform in `[bound·(1−jitter), bound]`, whole seconds, never under 15 minutes.
+fn draw_length(bound: Duration, jitter: f64, rng: &mut dyn Rng) -> Duration {
+    let shortest = shortest_length(bound, jitter).as_secs();
+    Duration::from_secs(rng.random_range(shortest..=bound.as_secs().max(shortest)))
+}
+
+fn shortest_length(bound: Duration, jitter: f64) -> Duration {
+    let cut = bound.mul_f64(1.0 - jitter.clamp(0.0, 1.0));
+    Duration::from_secs(cut.as_secs()).clamp(SHORTEST, LONGEST)
+}
+
+/// A version 7 UUID (RFC 9562 section 5.7) from the clock and randomness that were handed in.
+fn version_7(now: OffsetDateTime, rng: &mut dyn Rng) -> Uuid {
+    let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &rng.random()).into_uuid()
+}

@@ -1,0 +1,88 @@
+//! What the holder is told: when it ends, when to come back, and why it is shorter than asked.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+/// Advertised life that should be left at `refresh_after`: boto3 starts to refresh with 15 minutes left, so a lease
+/// handed out again with less would be asked for at every call.
+const LEFT_AT_REFRESH: Duration = Duration::from_mins(20);
+/// From this advertised life on, leaving [`LEFT_AT_REFRESH`] still lets a third of the lease be used.
+const LONG_ENOUGH: Duration = Duration::from_mins(30);
+/// The share of the time before the latest refresh over which refreshes are spread.
+const SPREAD: f64 = 0.2;
+
+/// The times of an issued lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// When it was planned.
+    pub issued_at: OffsetDateTime,
+    /// The real end at the object server.
+    pub ends_at: OffsetDateTime,
+    /// The advertised end: the real one less the grace, so that a request signed in the last second still works.
+    pub expiration: OffsetDateTime,
+    /// When to ask again: drawn, so that clients started together do not come back together.
+    pub refresh_after: OffsetDateTime,
+    /// Why the lease is shorter than asked.
+    pub shortened_by: Option<Shortening>,
+}
+
+impl LeaseTerms {
+    pub(super) fn new(
+        issued_at: OffsetDateTime,
+        ends_at: OffsetDateTime,
+        grace: Duration,
+        draw: f64,
+        shortened_by: Option<Shortening>,
+    ) -> Option<Self> {
+        let whole = ends_at.replace_nanosecond(0).ok()?;
+        let expiration = whole - grace;
+        let life = Duration::try_from(expiration - issued_at).ok().filter(|life| !life.is_zero())?;
+        let latest = if life >= LONG_ENOUGH { life - LEFT_AT_REFRESH } else { life / 2 };
+        let wait = latest.mul_f64(1.0 - SPREAD * draw.clamp(0.0, 1.0));
+        let refresh_after = issued_at + Duration::from_secs(wait.as_secs());
+        Some(Self { issued_at, ends_at, expiration, refresh_after, shortened_by })
+    }
+
+    /// The advertised life, whole seconds.
+    #[must_use]
+    pub fn ttl_seconds(&self) -> i64 {
+        (self.expiration - self.issued_at).whole_seconds()
+    }
+}
+
+/// Why a lease is shorter than asked; the one cause that took the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortening {
+    /// More was asked than the role, or the hour that no lease exceeds, allows.
+    RoleTtl,
+    /// The length was drawn shorter to spread refreshes.
+    Jitter,
+    /// The object server gave less.
+    ObjectServer,
+}
+
+impl Shortening {
+    pub(super) fn explain(requested: Option<Duration>, ceiling: Duration, granted: Duration) -> Option<Self> {
+        let requested = requested?;
+        let by_role = requested.saturating_sub(ceiling);
+        let by_jitter = requested.min(ceiling).saturating_sub(granted);
+        match (by_role.is_zero(), by_jitter.is_zero()) {
+            (true, true) => None,
+            _ if by_role >= by_jitter => Some(Self::RoleTtl),
+            _ => Some(Self::Jitter),
+        }
+    }
+
+    /// The word used in answers and rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoleTtl => "role_ttl",
+            Self::Jitter => "jitter",
+            Self::ObjectServer => "object_server",
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The object server's STS. This room speaks each server's dialect and proves nothing about identity or policy: it
+//! sends the request that is on record, and believes only a complete answer. It never mints without a receipt.
+
+mod credentials;
+mod minio;
+mod signing;
+mod wire;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+pub use credentials::{AccessKeyId, TemporaryCredentials};
+pub use minio::{MinioServer, MinioSettings};
+
+use crate::audit::AuditReceipt;
+use crate::lease::{AssumeRole, LeaseId, ServerLimits};
+
+/// A server that mints temporary credentials.
+///
+/// An implementor MUST refuse a receipt for another lease than the request's, MUST send the request's session policy
+/// unchanged, MUST NOT send the request twice once any byte of it may have arrived (a second credential would be an
+/// orphan), and MUST bound time and size of the answer.
+#[async_trait]
+pub trait ObjectServer: std::fmt::Debug + Send + Sync {
+    /// Mints the credentials of one lease whose intent is on record.
+    async fn assume_role(
+        &self,
+        receipt: &AuditReceipt,
+        request: &AssumeRole,
+    ) -> Result<TemporaryCredentials, ObjectServerError>;
+
+    /// Ends one lease at the server, as far as it can: for a credential that exists and must not leave.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), ObjectServerError>;
+
+    /// Whether the server would mint now. MinIO's liveness says yes before its users are loaded; this says no.
+    async fn ready(&self) -> Result<(), ObjectServerError>;
+
+    /// What the server can take.
+    fn limits(&self) -> &ServerLimits;
+}
+
+/// Why no believable credentials came back; [`ObjectServerError::code`] is stable.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectServerError {
+    /// The receipt is for another lease: a fault of ours, nothing was sent.
+    #[error("the receipt is for another lease")]
+    ReceiptMismatch,
+    /// No connection, or it broke before anything was sent.
+    #[error("the object server cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// The server, or the network, took too long or broke off; whether it minted is unknown.
+    #[error("the object server did not answer in time or broke off")]
+    Interrupted(#[source] Option<reqwest::Error>),
+    /// The server is starting (its users are not loaded), or says it is busy.
+    #[error("the object server is not ready")]
+    NotReady,
+    /// The server refused: our parent key, the session policy or a parameter is not to its liking.
+    #[error("the object server refused with {code} (HTTP {status})")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The server's error code, bounded to `A-Za-z0-9` and 64 characters.
+        code: String,
+    },
+    /// The answer is not what its status promises, or larger than the bound.
+    #[error("the object server's answer makes no sense: {what}")]
+    Nonsense {
+        /// What is missing or wrong.
+        what: &'static str,
+    },
+    /// The credentials end in the past, or later than was asked.
+    #[error("the object server's expiration {expiration} does not fit the lease")]
+    ExpirationUnbelievable {
+        /// What it said.
+        expiration: OffsetDateTime,
+    },
+}
+
+impl ObjectServerError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ReceiptMismatch => "receipt_mismatch",
+            Self::Unreachable(_) => "object_server_unreachable",
+            Self::Interrupted(_) => "object_server_interrupted",
+            Self::NotReady => "object_server_not_ready",
+            Self::Refused { .. } => "object_server_refused",
+            Self::Nonsense { .. } => "object_server_nonsense",
+            Self::ExpirationUnbelievable { .. } => "object_server_expiration",
+        }
+    }
+
+    /// Whether credentials may exist at the server although none were handed back.
+    #[must_use]
+    pub fn may_have_minted(&self) -> bool {
+        match self {
+            Self::Interrupted(_) | Self::Nonsense { .. } | Self::ExpirationUnbelievable { .. } => true,
+            Self::ReceiptMismatch | Self::Unreachable(_) | Self::NotReady | Self::Refused { .. } => false,
+        }
+    }
+}

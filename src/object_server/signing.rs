@@ -1,0 +1,1 @@
+//! AWS Signature Version 4, as the object servers want it for their STS.

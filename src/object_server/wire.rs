@@ -1,0 +1,1 @@
+//! The wire form of STS: a form out, bounded and lenient XML in.

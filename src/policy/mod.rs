@@ -1,0 +1,20 @@
+//! What they may have. This room compiles the reviewed policy directory into one immutable [`PolicySet`] and decides,
+//! by default deny, which role a verified identity holds and which IAM document goes with it. It is pure: it reads no
+//! network and no clock, and it never knows which object server will enforce the result.
+//!
+//! [`PolicySet::compile`] → [`PolicySet::decide`] → [`Grant`] or [`Denial`]. Nothing outside `decide.rs` can make a
+//! [`Grant`].
+
+mod decide;
+mod directory;
+mod document;
+mod evaluate;
+mod names;
+mod set;
+
+pub use decide::{AccessRequest, Denial, DenialReason, Grant, RequestedRole};
+pub use directory::{PolicyFiles, Problem};
+pub use document::{Document, Effect};
+pub use evaluate::{AccessCheck, Verdict, evaluate};
+pub use names::{PolicyHash, RoleName};
+pub use set::PolicySet;
