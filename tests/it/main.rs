@@ -1,0 +1,4 @@
+//! The integration tests.
+#![cfg(test)]
+
+mod policies;
