@@ -216,3 +216,69 @@ fn hash(files: &PolicyFiles) -> PolicyHash {
     digest.copy_from_slice(context.finish().as_ref());
     PolicyHash::new(digest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"admin:*"}}"#;
+
+    fn compiled(files: &[(String, Vec<u8>)]) -> Result<PolicySet, Vec<Problem>> {
+        compile(&PolicyFiles(files.iter().cloned().collect()), &[])
+    }
+
+    fn documents(n: usize) -> Vec<(String, Vec<u8>)> {
+        (0..n).map(|i| (format!("documents/{i}.json"), DOCUMENT.into())).collect()
+    }
+
+    #[test]
+    fn the_number_and_size_of_files_are_bounded_whoever_reads_them() {
+        assert!(compiled(&documents(MOST_FILES)).is_ok());
+        assert!(compiled(&documents(MOST_FILES + 1)).unwrap_err()[0].message.contains("at most 256 files"));
+        let padded = |n: usize| {
+            let mut text = DOCUMENT.as_bytes().to_vec();
+            text.resize(n, b' ');
+            vec![("documents/a.json".to_owned(), text)]
+        };
+        assert!(compiled(&padded(MOST_BYTES)).is_ok());
+        assert!(compiled(&padded(MOST_BYTES + 1)).unwrap_err()[0].message.contains("longer than"));
+    }
+
+    #[test]
+    fn the_length_of_names_and_contents_is_part_of_the_hash() {
+        let of = |files: &[(&str, &str)]| {
+            let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
+            hash(&PolicyFiles(files.collect()))
+        };
+        assert_ne!(of(&[("ab", "c")]), of(&[("a", "bc")]));
+        assert_ne!(of(&[("a", ""), ("b", "")]), of(&[("a", "b")]));
+        assert_eq!(of(&[("b", ""), ("a", "")]), of(&[("a", ""), ("b", "")]));
+    }
+
+    #[test]
+    fn a_document_name_that_makes_no_role_is_refused() {
+        let named = |name: &str| compiled(&[(format!("documents/{name}.json"), DOCUMENT.into())]);
+        assert!(named(&"x".repeat(64)).is_ok());
+        assert!(named(&"x".repeat(65)).unwrap_err()[0].message.contains("makes no role"));
+        assert!(named("a\u{7}b").unwrap_err()[0].message.contains("makes no role"));
+        assert!(named("").unwrap_err()[0].message.contains("unknown file"));
+        assert!(named("a/b").unwrap_err()[0].message.contains("unknown file"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_text_is_refused() {
+        for name in ["documents/a.json", "roles/a.toml", "operators.toml", "buckets.toml", "break-glass.toml"] {
+            let mut files = documents(1);
+            files.push((name.to_owned(), vec![0xff, 0xfe]));
+            assert!(compiled(&files).unwrap_err().iter().any(|problem| problem.message == "not UTF-8"), "{name}");
+        }
+    }
+
+    #[test]
+    fn deeply_nested_toml_ends_in_an_error() {
+        let mut files = documents(1);
+        let nested = format!("x = {}{}", "[".repeat(30_000), "]".repeat(30_000));
+        files.push(("break-glass.toml".to_owned(), nested.into_bytes()));
+        assert!(compiled(&files).is_err());
+    }
+}

@@ -353,7 +353,7 @@ mod tests {
     const ASKED: [&str; 4] = ["s3:GetObject", "s3:PutObject", "s3:GetObjectAcl", "s3:PutBucketPolicy"];
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
 
         #[test]
         fn what_is_narrowed_allows_exactly_what_both_allow(

@@ -182,3 +182,24 @@ fn an_empty_directory_is_no_policy_set() {
     let empty = PolicyFiles::default();
     assert!(PolicySet::compile(&empty, &[]).unwrap_err()[0].message.contains("no role"));
 }
+
+#[test]
+fn the_worked_examples_of_narrowing_in_the_docs_hold() {
+    let docs = fs::read_to_string(root("docs/policies.md")).unwrap();
+    let blocks: Vec<(&str, &str)> =
+        docs.split("```json ").skip(1).filter_map(|rest| rest.split("```").next()?.split_once('\n')).collect();
+    let role = Document::parse(blocks[0].1.as_bytes()).unwrap();
+    let mut examples = blocks.iter().skip(1).peekable();
+    let mut refused = 0;
+    while let Some((kind, session)) = examples.next() {
+        assert_eq!(*kind, "session");
+        if let Some((_, lease)) = examples.next_if(|(kind, _)| *kind == "lease") {
+            let narrowed = role.narrowed_by(session).unwrap().to_json();
+            assert_eq!(narrowed, serde_json::from_str::<Value>(lease).unwrap());
+        } else {
+            assert!(role.narrowed_by(session).is_err());
+            refused += 1;
+        }
+    }
+    assert_eq!((blocks.len(), refused), (6, 1));
+}
