@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::action::{self, Service};
 use super::claims::ClaimUnusable;
-use super::json::Node;
+use super::json::{Node, items, object, text};
 use super::problem::{Fault, line_and_column, quoted};
-use super::statement::{self, Effect, Statement};
+use super::statement::{Effect, Statement};
 
 /// The one version of the policy language. Older text has no variables, and servers differ about a missing version.
 const VERSION: &str = "2012-10-17";
@@ -94,17 +94,17 @@ impl Document {
 
 fn read_root(root: &Node<'_>, faults: &mut Vec<Fault>) -> Vec<Statement> {
     let mut statements = Vec::new();
-    let Some(members) = statement::object(root, "a document", faults) else { return statements };
+    let Some(members) = object(root, "a document", faults) else { return statements };
     for (name, value) in &members {
         match name.as_str() {
-            "Version" => match statement::text(value, "Version", faults) {
+            "Version" => match text(value, "Version", faults) {
                 Some(version) if version != VERSION => {
                     faults.push(value.fault(format!("Version must be \"{VERSION}\"")));
                 }
                 Some(_) | None => {}
             },
             "Statement" => {
-                let nodes = statement::items(value, "Statement", faults);
+                let nodes = items(value, "Statement", faults);
                 if nodes.len() > MOST_STATEMENTS {
                     faults.push(value.fault(format!("a document has at most {MOST_STATEMENTS} statements")));
                 }

@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 
 use super::problem::{Fault, quoted};
 
+/// Most members of an object and most entries of an array.
+const MOST_ITEMS: usize = 128;
+
 /// One value of a JSON text that knows where it stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node<'a> {
@@ -91,6 +94,47 @@ impl<'a> Node<'a> {
         let cause = text.rsplit_once(" at line ").map_or(text.as_str(), |(cause, _)| cause);
         Fault::new(base + lines + error.column().saturating_sub(1), format!("not JSON: {cause}"))
     }
+}
+
+/// The members of an object.
+pub(super) fn object<'a>(node: &Node<'a>, what: &str, faults: &mut Vec<Fault>) -> Option<Vec<(String, Node<'a>)>> {
+    match node.content() {
+        Ok(Content::Object(members)) if members.len() <= MOST_ITEMS => return Some(members),
+        Ok(Content::Object(_)) => faults.push(node.fault(format!("{what} has more than {MOST_ITEMS} members"))),
+        Ok(Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) | Content::Array(_)) => {
+            faults.push(node.fault(format!("{what} must be an object")));
+        }
+        Err(fault) => faults.push(fault),
+    }
+    None
+}
+
+/// A string.
+pub(super) fn text(node: &Node<'_>, what: &str, faults: &mut Vec<Fault>) -> Option<String> {
+    match node.content() {
+        Ok(Content::Text(text)) => return Some(text),
+        Ok(Content::Null | Content::Bool(_) | Content::Number(_) | Content::Object(_) | Content::Array(_)) => {
+            faults.push(node.fault(format!("{what} must be a string")));
+        }
+        Err(fault) => faults.push(fault),
+    }
+    None
+}
+
+/// The items of an array, or the one value that stands for an array of one. Never empty without a fault.
+pub(super) fn items<'a>(node: &Node<'a>, what: &str, faults: &mut Vec<Fault>) -> Vec<Node<'a>> {
+    match node.content() {
+        Ok(Content::Array(items)) if items.is_empty() => faults.push(node.fault(format!("{what} must not be empty"))),
+        Ok(Content::Array(items)) if items.len() > MOST_ITEMS => {
+            faults.push(node.fault(format!("{what} has more than {MOST_ITEMS} entries")));
+        }
+        Ok(Content::Array(items)) => return items,
+        Ok(Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) | Content::Object(_)) => {
+            return vec![*node];
+        }
+        Err(fault) => faults.push(fault),
+    }
+    Vec::new()
 }
 
 /// The members of an object in the order written, repetitions included.

@@ -8,13 +8,10 @@ use super::action::{self, Service};
 use super::claims::{self, ClaimUnusable};
 use super::condition::{self, Condition};
 use super::glob::{Case, matches};
-use super::json::{Content, Node};
+use super::json::{Content, Node, items, object, text};
 use super::operator::Operator;
 use super::problem::{Fault, quoted};
 use super::resource;
-
-/// Most actions, resources or values in one array.
-const MOST_ITEMS: usize = 128;
 
 /// What a statement does when it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -224,47 +221,6 @@ fn read_condition(operator: Operator, key: &str, node: &Node<'_>, faults: &mut V
         faults.push(node.fault(format!("{} takes one value: MinIO refuses more", operator.name())));
     }
     (!values.is_empty()).then_some(Condition { operator, key: key?, values })
-}
-
-/// The members of an object.
-pub(super) fn object<'a>(node: &Node<'a>, what: &str, faults: &mut Vec<Fault>) -> Option<Vec<(String, Node<'a>)>> {
-    match node.content() {
-        Ok(Content::Object(members)) if members.len() <= MOST_ITEMS => return Some(members),
-        Ok(Content::Object(_)) => faults.push(node.fault(format!("{what} has more than {MOST_ITEMS} members"))),
-        Ok(Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) | Content::Array(_)) => {
-            faults.push(node.fault(format!("{what} must be an object")));
-        }
-        Err(fault) => faults.push(fault),
-    }
-    None
-}
-
-/// A string.
-pub(super) fn text(node: &Node<'_>, what: &str, faults: &mut Vec<Fault>) -> Option<String> {
-    match node.content() {
-        Ok(Content::Text(text)) => return Some(text),
-        Ok(Content::Null | Content::Bool(_) | Content::Number(_) | Content::Object(_) | Content::Array(_)) => {
-            faults.push(node.fault(format!("{what} must be a string")));
-        }
-        Err(fault) => faults.push(fault),
-    }
-    None
-}
-
-/// The items of an array, or the one value that stands for an array of one. Never empty without a fault.
-pub(super) fn items<'a>(node: &Node<'a>, what: &str, faults: &mut Vec<Fault>) -> Vec<Node<'a>> {
-    match node.content() {
-        Ok(Content::Array(items)) if items.is_empty() => faults.push(node.fault(format!("{what} must not be empty"))),
-        Ok(Content::Array(items)) if items.len() > MOST_ITEMS => {
-            faults.push(node.fault(format!("{what} has more than {MOST_ITEMS} entries")));
-        }
-        Ok(Content::Array(items)) => return items,
-        Ok(Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) | Content::Object(_)) => {
-            return vec![*node];
-        }
-        Err(fault) => faults.push(fault),
-    }
-    Vec::new()
 }
 
 fn read_texts<'a>(node: &Node<'a>, what: &str, faults: &mut Vec<Fault>) -> Vec<(Node<'a>, String)> {
