@@ -101,7 +101,7 @@ pub struct ExchangeParts {
     /// Step 3.
     pub lease_rules: LeaseRules,
     /// Steps 4 and 6.
-    pub log: AuditLog,
+    pub log: Arc<AuditLog>,
     /// Keys the fingerprints in outcome rows.
     pub fingerprints: FingerprintKey,
     /// Step 5.
