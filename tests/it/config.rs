@@ -92,7 +92,7 @@ fn the_same_file_without_the_defaults_spelt_out_means_the_same() {
 fn an_unknown_key_is_refused_with_its_line() {
     let text = VALID.replace("jitter = 0.2", "jiter = 0.2");
     assert_eq!(refusals(&text), ["line 23: lease.jiter: unknown key"]);
-    assert_eq!(refusals(&format!("{VALID}\n[leases]\n")), ["line 27: leases: unknown key"]);
+    assert_eq!(refusals(&format!("{VALID}\n[leases]\n")), ["line 26: leases: unknown key"]);
 }
 
 #[test]
