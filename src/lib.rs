@@ -2,6 +2,7 @@
 pub mod audit;
 pub mod clock;
 pub mod exchange;
+pub mod http;
 pub mod issuer;
 pub mod lease;
 pub mod object_server;
