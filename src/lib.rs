@@ -3,6 +3,7 @@ pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod exchange;
+pub mod http;
 pub mod issuer;
 pub mod lease;
 pub mod object_server;
