@@ -1,0 +1,3 @@
+//! What tests need around the service.
+
+pub mod object_server;
