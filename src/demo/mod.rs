@@ -1,0 +1,3 @@
+//! Everything embedded for newcomers.
+
+pub mod object_server;
