@@ -1,5 +1,6 @@
 //! Integration tests: the service from outside, against doubles.
 #![cfg(test)]
 
+mod demo_object_server;
 mod harness;
 mod object_server;
