@@ -332,11 +332,12 @@ mod under_a_session_policy {
             demo.assume_role(&format!("&{form}")).await
         };
         assert_eq!(mint("no").await.refusal(), (400, "InvalidParameterValue"));
-        let long = |length| {
-            let key = "x".repeat(length);
-            format!(
-                r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/{key}"]}}]}}"#
-            )
+        // Two resources, for one alone may have 1,100 characters.
+        let long = |length: usize| {
+            let (one, two) = ("x".repeat(length / 2), "y".repeat(length - length / 2));
+            let resources = format!(r#"["arn:aws:s3:::b/{one}","arn:aws:s3:::b/{two}"]"#);
+            let statement = format!(r#"{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":{resources}}}"#);
+            format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#)
         };
         let rest = long(0).len();
         assert_eq!(mint(&long(2048 - rest)).await.status, 200);
