@@ -63,7 +63,7 @@ async fn bench() {
     let embedded = format!("http://{}", listener.local_addr().unwrap());
     let objects = directory.path().join("objects");
     std::fs::create_dir_all(&objects).unwrap();
-    DemoObjectServer::start(listener, &objects, parent.clone(), clock, &tasks, stop.clone()).await.unwrap();
+    DemoObjectServer::start(listener, &objects, parent.clone(), clock, &tasks, stop.clone()).unwrap();
 
     let token = token(&issuer.token_url()).await;
     measure("embedded object server", &embedded, &parent, &issuer, &token, database.url(), directory.path(), commit, length)
@@ -78,7 +78,7 @@ async fn bench() {
         _ => println!("\nSKIPPED: MinIO: STINT_BENCH_MINIO and STINT_BENCH_MC name no binaries"),
     }
     stop.cancel();
-    database.stop().await;
+    database.stop().await.unwrap();
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call per server, all of it measured")]

@@ -8,17 +8,29 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, compile_policies, server_limits};
+use crate::app::{App, StartError, compile_policies, server_limits};
 use crate::clock::SystemClock;
 use crate::config::{Config, ProcessEnvironment};
-use crate::telemetry;
+use crate::telemetry::{self, TelemetryError};
 
 /// A command that refused or failed: exit code 1, this on stderr.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<TelemetryError> for Failure {
+    fn from(error: TelemetryError) -> Self {
+        Self(format!("telemetry: {error}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
         Self(error.to_string())
     }
 }
@@ -31,7 +43,7 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
         let shutdown = CancellationToken::new();
         let app = App::build(config, Arc::new(SystemClock::start())).await?;
         let stopped = tokio::join!(app.run(shutdown.clone()), cancel_on_signal(shutdown)).0;
-        telemetry.shutdown();
+        telemetry.shutdown().await;
         Ok(stopped?)
     })
 }

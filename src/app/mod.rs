@@ -21,10 +21,10 @@ use crate::audit::{AuditError, AuditLog, FingerprintKey, LogSettings, StreamId};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
-use crate::http::{Doors, ServeError, Server, TlsIdentity};
+use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::issuer::IssuerKeys;
 use crate::lease::ServerLimits;
-use crate::object_server::{MinioServer, MinioSettings, ObjectServer, ObjectServerError};
+use crate::object_server::{ConfigError, MinioServer, MinioSettings, ObjectServer};
 use crate::postgres::{PostgresError, PostgresStore};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
@@ -33,13 +33,17 @@ use crate::token::Verifier;
 const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many events may wait for the log's writer.
 const LOG_QUEUE: usize = 4096;
+/// Exchanges under way at once; one more is refused at the door. Each holds some kilobytes and waits for two commits.
+const MAX_CONCURRENT_EXCHANGES: usize = 1024;
 /// How long a drain waits for exchanges under way: the object server's timeout and two commits fit in.
 const DRAIN: Duration = Duration::from_secs(15);
 
 /// A service that is ready to run: it listens, its log is open, its policies are loaded.
 #[derive(Debug)]
 pub struct App {
-    server: Server,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    doors: Doors,
     address: SocketAddr,
     reloader: policies::Reloader,
     issuers: Arc<IssuerKeys>,
@@ -60,10 +64,13 @@ pub enum StartError {
     Log(#[from] AuditError),
     /// The object server's settings make no sense.
     #[error("object_server: {0}")]
-    ObjectServer(#[from] ObjectServerError),
-    /// The doors cannot be opened.
-    #[error("{0}")]
-    Serve(#[from] ServeError),
+    ObjectServer(#[from] ConfigError),
+    /// The certificate or its key cannot be used.
+    #[error("http.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The doors closed by themselves.
+    #[error("the doors closed: {0}")]
+    Serve(#[source] std::io::Error),
     /// The address is taken or not ours.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -86,7 +93,7 @@ impl App {
         let address = config.http.listen;
         let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let tls = config.http.tls.as_ref().map(|tls| TlsIdentity::load(&tls.certificate, &tls.key)).transpose()?;
+        let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
 
         let object_server = object_server(&config.object_server, &clock)?;
         let fingerprints = fingerprint_key(&config);
@@ -113,16 +120,23 @@ impl App {
             log: Arc::clone(&log),
             fingerprints,
             object_server: Arc::clone(&object_server),
-            rng: Mutex::new(StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)?),
+            rng: random()?,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
         });
-        let readiness = readiness::Probes::new(store, object_server, Arc::clone(&issuers), clock);
-        let doors =
-            Doors { exchange: Arc::new(exchange), readiness: Arc::new(readiness), metrics, trusted_proxies, public_url };
-        let server = Server::new(listener, tls, doors)?;
-        Ok(Self { server, address, reloader, issuers, tasks })
+        let probes = readiness::Probes::new(store, object_server, Arc::clone(&issuers), Arc::clone(&clock));
+        let doors = Doors {
+            exchange: Arc::new(exchange),
+            readiness: Arc::new(probes),
+            metrics,
+            clock,
+            rng: random()?,
+            trusted_proxies,
+            max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
+            public_url,
+        };
+        Ok(Self { listener, tls, doors, address, reloader, issuers, tasks })
     }
 
     /// Where the doors are.
@@ -133,12 +147,12 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { server, address, reloader, issuers, tasks } = self;
+        let Self { listener, tls, doors, address, reloader, issuers, tasks } = self;
         tracing::info!(%address, "stint listens");
         let warm = async { issuers.warm().await };
         let watch = reloader.run(shutdown.clone());
         let serve = async {
-            let served = server.run(shutdown.clone(), DRAIN).await;
+            let served = serve(listener, tls, router(doors), shutdown.clone(), DRAIN).await;
             shutdown.cancel();
             served
         };
@@ -148,15 +162,20 @@ impl App {
             tracing::error!("some exchanges were still under way after the drain; their intents stand alone in the log");
         }
         tracing::info!("stint stopped");
-        Ok(served?)
+        served.map_err(StartError::Serve)
     }
+}
+
+/// A generator of its own, seeded by the system.
+fn random() -> Result<Mutex<StdRng>, StartError> {
+    StdRng::try_from_rng(&mut SysRng).map(Mutex::new).map_err(|_| StartError::Randomness)
 }
 
 /// The adapter for the configured kind.
 fn object_server(
     settings: &ObjectServerSettings,
     clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn ObjectServer>, ObjectServerError> {
+) -> Result<Arc<dyn ObjectServer>, ConfigError> {
     match settings.kind {
         ObjectServerKind::Minio => {
             let settings = MinioSettings {

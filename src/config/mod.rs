@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 pub use environment::{Environment, ProcessEnvironment};
 pub use problem::Problem;
 pub use sections::{
-    AuditSettings, HttpSettings, IssuerBlock, LogFormat, ObjectServerKind, ObjectServerSettings, TelemetrySettings,
-    TlsFiles,
+    AuditSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
 };
 
 use crate::lease::LeaseRules;
+use crate::telemetry::TelemetrySettings;
 use secrecy::SecretString;
 use section::{Reader, Section};
 use tree::Tree;

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
 use crate::lease::LeaseRules;
+use crate::telemetry::{LogFormat, TelemetrySettings};
 use crate::token::{ClaimPath, IssuerName, IssuerRules, Profile};
 
 /// `[http]`
@@ -74,26 +75,6 @@ pub struct AuditSettings {
     pub deadline: Duration,
     /// What access key fingerprints are keyed with, if not the object server's secret key.
     pub fingerprint_key: Option<SecretString>,
-}
-
-/// `[telemetry]`
-#[derive(Debug)]
-pub struct TelemetrySettings {
-    /// Where traces go (OTLP over HTTP), if anywhere.
-    pub otlp_endpoint: Option<String>,
-    /// The filter, as `tracing-subscriber` reads it.
-    pub log: String,
-    /// The format of a line.
-    pub log_format: LogFormat,
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object.
-    Json,
-    /// For people.
-    Text,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -341,7 +322,7 @@ pub(super) fn telemetry(root: &mut Section<'_>) -> Option<TelemetrySettings> {
     Some(TelemetrySettings {
         otlp_endpoint,
         log: if log_given { log? } else { "info".to_owned() },
-        log_format: if format_given { log_format? } else { LogFormat::Json },
+        format: if format_given { log_format? } else { LogFormat::Json },
     })
 }
 

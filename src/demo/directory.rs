@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::database::PrivatePostgres;
 use super::object_server::ParentKey;
+use crate::command::Failure;
 
 /// The shipped policy directory, so that the demo needs nothing but its binary.
 static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
@@ -25,15 +26,15 @@ pub struct DemoDirectory {
 impl DemoDirectory {
     /// Uses `data`, or makes a directory named after this process; either way, what an earlier run left running in it
     /// is stopped, and temporary directories of processes that are gone are swept away.
-    pub fn prepare(data: Option<&Path>) -> io::Result<Self> {
+    pub async fn prepare(data: Option<&Path>) -> Result<Self, Failure> {
         let temporary = std::env::temp_dir();
-        sweep(&temporary)?;
+        sweep(&temporary).await?;
         let path = data.map_or_else(|| temporary.join(format!("{PREFIX}{}", std::process::id())), Path::to_owned);
         // Others may pass through (PostgreSQL runs as another user than root), but not look around.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&path)?;
         let path = path.canonicalize()?;
         let directory = Self { path, kept: data.is_some() };
-        PrivatePostgres::stop_stale(&directory.postgres());
+        PrivatePostgres::stop_stale(&directory.postgres()).await.map_err(|error| Failure(error.to_string()))?;
         fs::create_dir_all(directory.objects())?;
         fs::set_permissions(directory.objects(), fs::Permissions::from_mode(0o700))?;
         Ok(directory)
@@ -146,7 +147,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// A run that crashed could not clean up: its directory bears the number of a process that is gone.
-fn sweep(temporary: &Path) -> io::Result<()> {
+async fn sweep(temporary: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temporary)?.flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok())
@@ -154,9 +155,10 @@ fn sweep(temporary: &Path) -> io::Result<()> {
             continue;
         };
         if pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists() {
-            PrivatePostgres::stop_stale(&entry.path().join("postgres"));
-            // Another user's leftovers are not ours to remove.
-            let _ = fs::remove_dir_all(entry.path());
+            // Another user's leftovers are not ours to stop or to remove.
+            if PrivatePostgres::stop_stale(&entry.path().join("postgres")).await.is_ok() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ use crate::command::{self, Failure};
 use crate::config::{Config, ProcessEnvironment};
 use crate::telemetry;
 
-use database::PrivatePostgres;
+use database::{DatabaseError, PrivatePostgres};
 use directory::DemoDirectory;
 use issuer::DemoIssuer;
 use object_server::{DemoObjectServer, ParentKey};
@@ -58,21 +58,32 @@ pub fn run(options: Options, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// Starts everything, shows one exchange, stays, and stops everything it started, whatever happened in between.
 async fn play(options: Options, out: &mut dyn Write, shutdown: CancellationToken) -> Result<(), Failure> {
-    let directory = DemoDirectory::prepare(options.data.as_deref())?;
-    writeln!(out, "stint demo: starting PostgreSQL, an issuer, an object server and stint in {}", directory.path().display())?;
-    let database = PrivatePostgres::start(&directory.postgres()).await.map_err(|error| Failure(error.to_string()))?;
-    let tasks = TaskTracker::new();
-    let stop = CancellationToken::new();
+    let directory = DemoDirectory::prepare(options.data.as_deref()).await?;
+    let place = directory.path().display();
+    writeln!(out, "stint demo: starting PostgreSQL, an issuer, an object server and stint in {place}")?;
+    let played = with_database(&options, &directory, out, &shutdown).await;
+    directory.clean()?;
+    writeln!(out, "stint demo: everything it started has ended")?;
+    played
+}
+
+async fn with_database(
+    options: &Options,
+    directory: &DemoDirectory,
+    out: &mut dyn Write,
+    shutdown: &CancellationToken,
+) -> Result<(), Failure> {
+    let failure = |error: DatabaseError| Failure(error.to_string());
+    let database = PrivatePostgres::start(&directory.postgres()).await.map_err(failure)?;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let played = tokio::select! {
-        played = perform(&options, &directory, &database, out, &tasks, &stop, &shutdown) => played,
+        played = perform(options, directory, &database, out, &tasks, &stop, shutdown) => played,
         () = shutdown.cancelled() => Ok(()),
     };
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    database.stop().await;
-    directory.clean()?;
-    writeln!(out, "stint demo: everything it started has ended")?;
+    database.stop().await.map_err(failure)?;
     played
 }
 
@@ -96,21 +107,18 @@ async fn perform(
 ) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))?;
-    let parent = ParentKey {
-        access_key: "stint-parent".to_owned(),
-        secret_key: SecretString::from(Alphanumeric.sample_string(&mut rng, 40)),
-    };
+    let access_key = "stint-parent".to_owned();
+    let parent = ParentKey { access_key, secret_key: SecretString::from(Alphanumeric.sample_string(&mut rng, 40)) };
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let s3 = format!("http://{}", listener.local_addr()?);
     DemoObjectServer::start(listener, &directory.objects(), parent.clone(), Arc::clone(&clock), tasks, stop.clone())
-        .await
         .map_err(|error| Failure(error.to_string()))?;
     let issuer = DemoIssuer::start(Arc::clone(&clock), tasks, stop.clone()).await?;
 
     directory.write_policies()?;
     let config_path = directory.write_config(&issuer.issuer(), &s3, &parent, database.url())?;
-    let problems = |problems: Vec<crate::config::Problem>| Failure(problems.iter().map(ToString::to_string).collect());
+    let problems = |problems: Vec<crate::config::Problem>| Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     let config = Config::load(&config_path, &NoEnvironment).map_err(problems)?;
     let telemetry = telemetry::init(&config.telemetry)?;
     let app = App::build(config, clock).await?;
@@ -130,7 +138,7 @@ async fn perform(
         out.flush()?;
         keep_token_fresh(directory, &walk, shutdown).await;
     }
-    telemetry.shutdown();
+    telemetry.shutdown().await;
     Ok(())
 }
 

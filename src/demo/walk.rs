@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Places;
 use crate::clock::{Clock, SystemClock};
 use crate::command::Failure;
-use crate::postgres::{EventRow, PostgresReader};
+use crate::postgres::{AuditRow, PostgresStore};
 
 /// How long the service may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ const WRITER: &str = "livekit-egress";
 pub(super) struct Walk {
     http: Client,
     places: Places,
-    log: PostgresReader,
+    log: PostgresStore,
     clock: SystemClock,
 }
 
@@ -59,7 +59,8 @@ impl Walk {
             .timeout(Duration::from_secs(10))
             .build()
             .map_err(failure)?;
-        let log = PostgresReader::connect(database).await.map_err(|error| Failure(error.to_string()))?;
+        let log = PostgresStore::connect(database, Duration::from_secs(2)).await;
+        let log = log.map_err(|error| Failure(error.to_string()))?;
         Ok(Self { http, places: places.clone(), log, clock: SystemClock::start() })
     }
 
@@ -117,7 +118,7 @@ impl Walk {
 
         writeln!(out, "\n5. what the log says (audit_event in PostgreSQL, committed before each answer)")?;
         let rows = self.log.recent(8).await.map_err(|error| Failure(error.to_string()))?;
-        for row in &rows {
+        for row in rows.iter().rev() {
             writeln!(out, "     {}", line(row))?;
         }
         let said = |kind: &str| rows.iter().any(|row| row.kind == kind);
@@ -182,7 +183,7 @@ impl Walk {
     }
 }
 
-fn line(row: &EventRow) -> String {
+fn line(row: &AuditRow) -> String {
     let lease = row.lease_id.map(|id| format!(" lease {id}")).unwrap_or_default();
     let subject = row.subject.as_deref().map(|subject| format!(" sub {}…", subject.get(..8).unwrap_or(subject)));
     let role = row.role.as_deref().map(|role| format!(" role {role}")).unwrap_or_default();

@@ -1,11 +1,14 @@
 //! `/openapi.json`: the doors described, derived from the wire types. `docs/openapi.json` is the same text.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{container, health, leases, metrics, problem, problem_code, sts};
+use super::{Shared, container, health, leases, metrics, problem, problem_code, sts};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -43,16 +46,18 @@ impl utoipa::Modify for Token {
     }
 }
 
-/// The API document, pretty JSON with a newline at its end.
+/// The API document, pretty JSON with a newline at its end; it names `public_url` as its server where there is one.
 #[must_use]
-pub fn document() -> String {
-    Document::openapi().to_pretty_json().map(|json| json + "\n").unwrap_or_default()
+pub fn document(public_url: Option<&str>) -> String {
+    let mut document = Document::openapi();
+    document.servers = public_url.map(|url| vec![utoipa::openapi::Server::new(url)]);
+    document.to_pretty_json().map(|json| json + "\n").unwrap_or_default()
 }
 
 /// `GET /openapi.json`.
 #[utoipa::path(get, path = "/openapi.json", tag = "machine", responses((status = 200, description = "This document")))]
-pub(super) async fn answer() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], document())
+pub(super) async fn answer(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], document(shared.doors.public_url.as_deref()))
 }
 
 #[cfg(test)]
@@ -62,7 +67,7 @@ mod tests {
     #[test]
     fn the_published_document_is_the_served_one() {
         let published = include_str!("../../docs/openapi.json");
-        let served = document();
+        let served = document(None);
         if published != served {
             let fresh = std::env::temp_dir().join(format!("stint-openapi-{}.json", std::process::id()));
             std::fs::write(&fresh, &served).unwrap();

@@ -21,14 +21,13 @@ const ROOMS: [&str; 10] = [
 const OTHERS: [(&str, &[&str]); 6] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit"]),
-    ("config", &["token", "lease", "issuer"]),
+    ("config", &["token", "lease", "issuer", "telemetry"]),
     ("command", &["app", "clock", "config", "telemetry"]),
     ("client", &["clock"]),
     ("demo", &["app", "audit", "client", "clock", "command", "config", "object_server", "policy", "postgres", "telemetry"]),
 ];
 /// Beyond its left neighbours, what a room may import.
-const EXTRA: [(&str, &[&str]); 2] =
-    [("app", &["config", "issuer", "postgres"]), ("telemetry", &["config"])];
+const EXTRA: [(&str, &[&str]); 1] = [("app", &["config", "issuer", "postgres"])];
 /// Crate → the only rooms that may name it.
 const CRATES: [(&str, &[&str]); 4] = [
     ("axum", &["http", "app", "demo"]),

@@ -36,7 +36,7 @@ const BUCKETS: [&str; 5] = ["assets", "backups", "exports", "recordings", "textu
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// The one long-lived identity: it mints, and it may do everything on S3.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ParentKey {
     /// Its access key.
     pub access_key: String,
