@@ -50,7 +50,7 @@ create table audit_event (
         or type ~ '^break_glass\.[a-z_]{1,40}$'
     ),
     constraint audit_event_effect_check check (effect in ('allow', 'deny', 'not_applicable')),
-    constraint audit_event_reason_check check (reason ~ '^[a-z0-9_]{1,64}$'),
+    constraint audit_event_reason_check check (length(reason) between 1 and 64),
     constraint audit_event_requested_seconds_check check (requested_seconds >= 0),
     constraint audit_event_granted_seconds_check check (granted_seconds >= 0),
     constraint audit_event_token_sha256_check check (token_sha256 ~ '^[0-9a-f]{64}$'),

@@ -6,5 +6,6 @@ pub mod issuer;
 pub mod lease;
 pub mod object_server;
 pub mod policy;
+pub mod postgres;
 pub mod telemetry;
 pub mod token;

@@ -113,8 +113,7 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut gathered = Vec::new();
         while self.inbox.recv_many(&mut gathered, LARGEST_BATCH).await > 0 {
-            let (events, waiters): (Vec<_>, Vec<_>) =
-                gathered.drain(..).map(|entry| (entry.event, entry.done)).unzip();
+            let (events, waiters): (Vec<_>, Vec<_>) = gathered.drain(..).map(|entry| (entry.event, entry.done)).unzip();
             match self.commit(&events).await {
                 Fate::Committed => answer(waiters, Ok(())),
                 Fate::Rejected => self.commit_one_by_one(events, waiters).await,
