@@ -1,0 +1,6 @@
+//! Integration tests: one binary, the crate seen from outside.
+#![cfg(test)]
+
+mod harness;
+mod issuer;
+mod token;
