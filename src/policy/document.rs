@@ -64,7 +64,7 @@ impl Document {
         if faults.is_empty() { Ok(Self { statements }) } else { Err(faults) }
     }
 
-    /// A document of these statements, exact duplicates dropped. `None` if nothing or too much is left.
+    /// A document of these statements, exact duplicates dropped. `None` if there is none.
     pub(super) fn of(statements: impl IntoIterator<Item = Statement>) -> Option<Self> {
         let mut kept: Vec<Statement> = Vec::new();
         for statement in statements {
@@ -72,7 +72,7 @@ impl Document {
                 kept.push(statement);
             }
         }
-        (1..=MOST_STATEMENTS).contains(&kept.len()).then_some(Self { statements: kept })
+        (!kept.is_empty()).then_some(Self { statements: kept })
     }
 
     /// The statements.

@@ -89,6 +89,7 @@ fn run(pattern: &str, text: &str, single: impl Fn(char, char) -> bool) -> bool {
 
 /// Patterns that together stand for exactly the strings both `a` and `b` stand for; none if there are none.
 pub(super) fn intersect(a: &str, b: &str, case: Case, budget: &mut Budget) -> Result<Vec<String>, BudgetSpent> {
+    budget.spend(1)?;
     if covers(a, b, case) {
         return Ok(vec![b.to_owned()]);
     }
@@ -138,7 +139,7 @@ pub(super) fn intersect(a: &str, b: &str, case: Case, budget: &mut Budget) -> Re
                 so_far.push(c);
                 open.push((i + 1, j + 1, so_far));
             }
-            (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_) | None) | (None, Some(_)) => {}
         }
     }
     Ok(found)

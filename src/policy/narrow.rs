@@ -55,7 +55,8 @@ pub(super) fn narrow(role: &Document, wanted: &Document) -> Result<Document, Nar
         return Err(NarrowError::NotCombinable);
     }
     let denies = of_effect(role, Effect::Deny).chain(of_effect(wanted, Effect::Deny)).cloned();
-    Document::of(allows.into_iter().chain(denies)).ok_or(NarrowError::NotCombinable)
+    let narrowed = Document::of(allows.into_iter().chain(denies)).ok_or(NarrowError::NotCombinable)?;
+    if narrowed.statements().len() > MOST_STATEMENTS { Err(NarrowError::NotCombinable) } else { Ok(narrowed) }
 }
 
 fn of_effect(document: &Document, effect: Effect) -> impl Iterator<Item = &Statement> {
