@@ -8,6 +8,7 @@ mod answer;
 mod arrival;
 mod authorization;
 mod body;
+mod connections;
 mod container;
 mod fault;
 mod health;
