@@ -15,6 +15,7 @@ mod health;
 mod layers;
 mod leases;
 mod metrics;
+mod observation;
 mod openapi;
 mod parameters;
 mod problem;

@@ -309,6 +309,20 @@ async fn one_exchange_too_many_is_turned_away_at_once() {
 }
 
 #[tokio::test]
+async fn a_caller_who_hangs_up_is_on_record() {
+    let doors = doors(Arc::new(Hanging));
+    let metrics = Arc::clone(&doors.metrics);
+    let router = router(doors);
+    let mut asking = Box::pin(ask(&router, "POST", "/v1/leases", &[BEARER], ""));
+    assert!(futures::poll!(&mut asking).is_pending());
+    assert!(metrics.encode().contains("stint_http_requests_in_flight 1\n"));
+    drop(asking);
+    let text = metrics.encode();
+    assert!(text.contains(r#"stint_http_request_duration_seconds_count{route="/v1/leases",status="499"} 1"#), "{text}");
+    assert!(text.contains("stint_http_requests_in_flight 0\n"), "{text}");
+}
+
+#[tokio::test]
 async fn a_panic_is_told_in_the_doors_own_form() {
     let router = refusing(|_| panic!("planted"));
     let seen = ask(&router, "POST", "/", &[URLENCODED], FORM).await;
