@@ -6,19 +6,20 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::{ALLOW, CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use rand::RngExt;
 use tokio::time::timeout;
-use tracing::{Instrument, Span, field};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::arrival::{self, Arrival};
 use super::fault::{Fault, Unrendered};
+use super::observation::{Observation, door, route};
 use super::{Shared, body, problem, sts_error};
 use crate::audit::Door;
 
@@ -64,108 +65,33 @@ fn looks_like_sts(request: &Request) -> bool {
     in_query || body::media_type(request.headers()) == "application/x-www-form-urlencoded"
 }
 
-/// The door behind a route.
-fn door(route: Option<&'static str>) -> Option<Door> {
-    match route {
-        Some("/") => Some(Door::Sts),
-        Some("/v1/leases") => Some(Door::Leases),
-        Some("/v1/roles/{role}/credentials") => Some(Door::Container),
-        Some(_) | None => None,
-    }
-}
-
-/// The route as a label with few values; the raw path is a caller's choice.
-fn route(request: &Request) -> Option<&'static str> {
-    let matched = request.extensions().get::<MatchedPath>()?;
-    let known = [
-        "/",
-        "/v1/leases",
-        "/v1/roles/{role}/credentials",
-        "/health/live",
-        "/health/ready",
-        "/metrics",
-        "/openapi.json",
-    ];
-    known.into_iter().find(|route| *route == matched.as_str())
-}
-
-fn method(request: &Request) -> &'static str {
-    match *request.method() {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::HEAD => "HEAD",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::PATCH => "PATCH",
-        _ => "other",
-    }
-}
-
 /// The outermost layer.
 pub(super) async fn edge(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let doors = &shared.doors;
-    let started = doors.clock.elapsed();
     let arrival = Arrival {
         request_id: shared.request_id(),
         address: arrival::address(request.extensions(), request.headers(), &doors.trusted_proxies),
     };
     let route = route(&request);
     let form = Form::of(&request, route);
-    let span = span(&request, route, arrival);
+    let observation = Observation::begin(doors, &request, route, arrival);
     request.extensions_mut().insert(arrival);
 
-    let in_flight = doors.metrics.request_started();
     let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match timeout(DEADLINE, handled).instrument(span.clone()).await {
+    let mut response = match timeout(DEADLINE, handled).instrument(observation.span()).await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => Fault::Panicked.into_response(),
         Err(_) => Fault::TimedOut.into_response(),
     };
-    drop(in_flight);
     if let Some(Unrendered(fault)) = response.extensions_mut().remove() {
         let allow = response.headers_mut().remove(ALLOW);
         response = form.render(&fault, arrival.request_id);
         response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
-        span.in_scope(|| shared.note(&fault, door(route)));
+        observation.refused(&fault);
     }
     finish_headers(&mut response, form, arrival.request_id);
-
-    let took = doors.clock.elapsed().saturating_sub(started);
-    let status = response.status().as_u16();
-    doors.metrics.request_finished(route.unwrap_or("none"), status, took);
-    span.record("status", status);
-    span.record("latency_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    span.in_scope(|| {
-        if door(route).is_some() {
-            tracing::info!("request answered");
-        } else {
-            // Probes and scrapes come every few seconds for ever.
-            tracing::debug!("request answered");
-        }
-    });
+    observation.answered(response.status());
     response
-}
-
-fn span(request: &Request, route: Option<&'static str>, arrival: Arrival) -> Span {
-    let span = tracing::info_span!(
-        "http.request",
-        otel.kind = "server",
-        method = method(request),
-        route = route.unwrap_or("none"),
-        request_id = %arrival.request_id,
-        door = field::Empty,
-        address = field::Empty,
-        status = field::Empty,
-        latency_ms = field::Empty,
-    );
-    if let Some(door) = door(route) {
-        span.record("door", door.as_str());
-    }
-    if let Some(address) = arrival.address {
-        span.record("address", field::display(address));
-    }
-    span
 }
 
 fn finish_headers(response: &mut Response, form: Form, request_id: Uuid) {
@@ -181,21 +107,6 @@ fn finish_headers(response: &mut Response, form: Form, request_id: Uuid) {
 }
 
 impl Shared {
-    /// Counts and logs what never became an exchange; the exchange counts and logs its own refusals.
-    fn note(&self, fault: &Fault, door: Option<Door>) {
-        if matches!(fault, Fault::Refused(_)) {
-            return;
-        }
-        if let Some(door) = door {
-            self.doors.metrics.refused(door, fault.code());
-        }
-        if matches!(fault, Fault::Panicked) {
-            tracing::error!(reason = fault.code(), "a handler panicked");
-        } else {
-            tracing::info!(reason = fault.code(), cause = %fault, "request refused");
-        }
-    }
-
     /// A version 7 UUID (RFC 9562 section 5.7), so that ids sort by time.
     fn request_id(&self) -> Uuid {
         let millis = u64::try_from(self.doors.clock.now().unix_timestamp_nanos() / 1_000_000).unwrap_or(0);

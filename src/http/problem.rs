@@ -75,13 +75,7 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
     match refusal {
         Refusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
         Refusal::Token(_) => ProblemCode::InvalidToken,
-        Refusal::Denied(denial) => match denial.reason {
-            DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => {
-                ProblemCode::AccessDenied
-            }
-            DenialReason::SessionPolicyMalformed => ProblemCode::SessionPolicyMalformed,
-            DenialReason::SessionPolicyNotCombinable => ProblemCode::SessionPolicyNotCombinable,
-        },
+        Refusal::Denied(denial) => code_of_denial(&denial.reason),
         Refusal::Lease(error) => match error {
             LeaseError::TooShort => ProblemCode::DurationTooShort,
             LeaseError::PolicyTooLarge { .. } | LeaseError::ResourceTooLarge { .. } => {
@@ -101,6 +95,14 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
+    }
+}
+
+fn code_of_denial(reason: &DenialReason) -> ProblemCode {
+    match reason {
+        DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
+        DenialReason::SessionPolicyMalformed => ProblemCode::SessionPolicyMalformed,
+        DenialReason::SessionPolicyNotCombinable => ProblemCode::SessionPolicyNotCombinable,
     }
 }
 
@@ -175,4 +177,41 @@ fn challenge(code: ProblemCode) -> Option<&'static str> {
         (ProblemCode::AccessDenied, "Bearer error=\"insufficient_scope\""),
     ];
     challenges.into_iter().find(|(challenged, _)| *challenged == code).map(|(_, challenge)| challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_role_and_an_unknown_role_are_the_same_answer() {
+        for reason in [DenialReason::NoRole, DenialReason::RoleNotGranted, DenialReason::ClaimUnusable] {
+            assert_eq!(code_of_denial(&reason), ProblemCode::AccessDenied);
+        }
+        assert_eq!(code_of_denial(&DenialReason::SessionPolicyMalformed), ProblemCode::SessionPolicyMalformed);
+        let not_combinable = code_of_denial(&DenialReason::SessionPolicyNotCombinable);
+        assert_eq!(not_combinable, ProblemCode::SessionPolicyNotCombinable);
+    }
+
+    #[test]
+    fn a_403_names_the_missing_scope_and_only_503_and_504_invite_back() {
+        for code in ProblemCode::ALL {
+            let response = answer(code, "application/json", &());
+            let status = code.status().as_u16();
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503 || status == 504, "{code:?}");
+            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), status == 401 || status == 403, "{code:?}");
+        }
+        assert_eq!(challenge(ProblemCode::AccessDenied), Some("Bearer error=\"insufficient_scope\""));
+    }
+
+    #[test]
+    fn what_is_wrong_with_leases_has_a_code_of_its_own() {
+        let code = |error| code_of_refusal(&Refusal::Lease(error));
+        assert_eq!(code(LeaseError::TooShort), ProblemCode::DurationTooShort);
+        let too_large = LeaseError::PolicyTooLarge { size: 3000, limit: 2048 };
+        assert_eq!(code(too_large), ProblemCode::SessionPolicyTooLarge);
+        let too_large = LeaseError::ResourceTooLarge { size: 2000, limit: 1500 };
+        assert_eq!(code(too_large), ProblemCode::SessionPolicyTooLarge);
+        assert_eq!(code(LeaseError::RolesDoNotFit { choices: Vec::new() }), ProblemCode::RolesDoNotFit);
+    }
 }

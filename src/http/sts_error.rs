@@ -120,18 +120,7 @@ const TOO_LARGE: &str = "The session policy exceeds the object server's limit.";
 fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
     let (code, message) = match refusal {
         Refusal::Token(refusal) => told_of_token(refusal.reason),
-        Refusal::Denied(denial) => match denial.reason {
-            DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => {
-                (StsCode::AccessDenied, DENIED)
-            }
-            DenialReason::SessionPolicyMalformed => {
-                (StsCode::MalformedPolicyDocument, "The session policy is not an IAM policy document.")
-            }
-            DenialReason::SessionPolicyNotCombinable => (
-                StsCode::MalformedPolicyDocument,
-                "The session policy cannot be combined exactly with the role's; it must be a subset of it.",
-            ),
-        },
+        Refusal::Denied(denial) => told_of_denial(&denial.reason),
         Refusal::Lease(error) => match error {
             LeaseError::TooShort => (StsCode::ValidationError, "DurationSeconds must be at least 900."),
             LeaseError::PolicyTooLarge { .. } | LeaseError::ResourceTooLarge { .. } => {
@@ -164,6 +153,21 @@ fn told_of_token(reason: TokenReason) -> (StsCode, &'static str) {
         (StsCode::ExpiredTokenException, "The token has expired.")
     } else {
         (StsCode::InvalidIdentityToken, "The token was refused.")
+    }
+}
+
+fn told_of_denial(reason: &DenialReason) -> (StsCode, &'static str) {
+    match reason {
+        DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => {
+            (StsCode::AccessDenied, DENIED)
+        }
+        DenialReason::SessionPolicyMalformed => {
+            (StsCode::MalformedPolicyDocument, "The session policy is not an IAM policy document.")
+        }
+        DenialReason::SessionPolicyNotCombinable => (
+            StsCode::MalformedPolicyDocument,
+            "The session policy cannot be combined exactly with the role's; it must be a subset of it.",
+        ),
     }
 }
 
@@ -206,4 +210,40 @@ pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
         headers.insert("x-amz-retry-after", HeaderValue::from(u32::from(RETRY_SECONDS) * 1000));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_by_policy_says_nothing_of_which_roles_exist() {
+        let told = told_of_denial(&DenialReason::NoRole);
+        assert_eq!(told.0, StsCode::AccessDenied);
+        assert_eq!(told, told_of_denial(&DenialReason::RoleNotGranted));
+        assert_eq!(told, told_of_denial(&DenialReason::ClaimUnusable));
+    }
+
+    #[test]
+    fn a_session_policy_that_cannot_be_used_is_blamed_on_the_session_policy() {
+        for reason in [DenialReason::SessionPolicyMalformed, DenialReason::SessionPolicyNotCombinable] {
+            assert_eq!(told_of_denial(&reason).0, StsCode::MalformedPolicyDocument);
+        }
+        for error in [
+            LeaseError::PolicyTooLarge { size: 3000, limit: 2048 },
+            LeaseError::ResourceTooLarge { size: 2000, limit: 1500 },
+        ] {
+            let (code, message) = told_of_refusal(&Refusal::Lease(error));
+            assert_eq!((code, message.as_ref()), (StsCode::PackedPolicyTooLarge, TOO_LARGE));
+        }
+        assert_eq!(told_of_refusal(&Refusal::Lease(LeaseError::TooShort)).0, StsCode::ValidationError);
+    }
+
+    #[test]
+    fn codes_that_stop_a_client_at_once_are_never_temporary() {
+        for code in StsCode::ALL {
+            assert_eq!(code.is_temporary(), matches!(code.as_str(), "Throttling" | "IDPCommunicationError"));
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+        }
+    }
 }

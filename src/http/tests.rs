@@ -310,6 +310,20 @@ async fn one_exchange_too_many_is_turned_away_at_once() {
 }
 
 #[tokio::test]
+async fn a_caller_who_hangs_up_is_on_record() {
+    let doors = doors(Arc::new(Hanging));
+    let metrics = Arc::clone(&doors.metrics);
+    let router = router(doors);
+    let mut asking = Box::pin(ask(&router, "POST", "/v1/leases", &[BEARER], ""));
+    assert!(futures::poll!(&mut asking).is_pending());
+    assert!(metrics.encode().contains("stint_http_requests_in_flight 1\n"));
+    drop(asking);
+    let text = metrics.encode();
+    assert!(text.contains(r#"stint_http_request_duration_seconds_count{route="/v1/leases",status="499"} 1"#), "{text}");
+    assert!(text.contains("stint_http_requests_in_flight 0\n"), "{text}");
+}
+
+#[tokio::test]
 async fn a_panic_is_told_in_the_doors_own_form() {
     let router = refusing(|_| panic!("planted"));
     let seen = ask(&router, "POST", "/", &[URLENCODED], FORM).await;
@@ -407,6 +421,73 @@ async fn an_address_behind_a_trusted_proxy_is_put_on_record() {
     }
     let expected = ["198.51.100.7", "192.0.2.1"].map(|address| Some(address.to_owned()));
     assert_eq!(*addresses.lock().unwrap(), expected);
+}
+
+/// Collects log lines.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything at every level, from the libraries too: more than any setting of `log` lets through.
+#[tokio::test]
+async fn no_secret_is_logged_at_any_level_whatever_door_it_is_brought_to() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _capturing = tracing::subscriber::set_default(subscriber);
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let router = refusing(bad_token);
+    let serving = serve(listener, None, router, shutdown.clone(), std::time::Duration::from_secs(5));
+    let form = format!("{FORM}&Policy=planted&RoleSessionName=planted");
+    let knocking = async {
+        for (line, header, body) in [
+            ("POST /", "accept: */*", form.as_str()),
+            (&format!("GET /?{form}"), "accept: */*", ""),
+            (&format!("POST /?{form}"), "accept: */*", form.as_str()),
+            (&format!("GET /planted?{form}"), "authorization: Bearer planted", ""),
+            ("PLANTED /", "x-request-id: planted", ""),
+            ("POST /v1/leases", "authorization: Bearer planted", r#"{"planted": 1}"#),
+            ("POST /v1/leases", "authorization: Planted planted", ""),
+            ("GET /v1/roles/planted/credentials", "authorization: planted", ""),
+            ("GET /v1/roles/%ff/credentials?planted", "authorization: planted\r\nauthorization: planted", ""),
+        ] {
+            let length = body.len();
+            let head = format!("{line} HTTP/1.1\r\n{header}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+            assert!(!answer.to_lowercase().contains("planted"), "{answer}");
+        }
+        shutdown.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, knocking);
+    served.unwrap();
+
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(lines.contains("request answered") && lines.contains("request refused"), "{lines}");
+    let leaks: Vec<&str> = lines.lines().filter(|line| line.to_lowercase().contains("planted")).collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
 }
 
 #[test]

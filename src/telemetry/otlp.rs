@@ -89,4 +89,32 @@ mod tests {
         assert_eq!(traces_url("http://c:4318/"), "http://c:4318/v1/traces");
         assert_eq!(traces_url("http://c:4318/v1/traces"), "http://c:4318/v1/traces");
     }
+
+    /// One span, exported through the batch thread to a collector that answers 200; the collector's view of the request.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_span_reaches_the_collector_before_a_shutdown_ends() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tracing_subscriber::layer::SubscriberExt;
+
+        let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = provider(&format!("http://{}", collector.local_addr().unwrap())).unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer(&provider));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("token.verify").in_scope(|| ());
+        });
+        let collected = async {
+            let (mut stream, _) = collector.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !String::from_utf8_lossy(&seen).contains("token.verify") {
+                assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "closed too early");
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&seen).into_owned()
+        };
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_DEADLINE));
+        let (seen, flushed) = tokio::join!(collected, flushed);
+        assert!(seen.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{seen}");
+        assert!(seen.contains("stint"), "{seen}");
+        flushed.unwrap().unwrap();
+    }
 }
