@@ -315,8 +315,11 @@ mod under_a_session_policy {
         let delete = r#"{"Effect":"Allow","Action":["s3:DeleteObject"],"Resource":["arn:aws:s3:::recordings/b/*"]}"#;
         let session = demo.session_under(delete).await;
         let delete = async |keys: &[&str]| {
-            let keys: String = keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
-            session.s3("POST", &demo.at("/recordings?delete="), &format!("<Delete>{keys}</Delete>")).await.status
+            let keys: Vec<_> = keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+            session
+                .s3("POST", &demo.at("/recordings?delete="), &format!("<Delete>{}</Delete>", keys.concat()))
+                .await
+                .status
         };
         assert_eq!(delete(&["b/1", "a/1"]).await, 403);
         assert_eq!(delete(&["b/../a/1"]).await, 400);

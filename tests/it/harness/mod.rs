@@ -1,5 +1,5 @@
 //! What tests need around the service.
 
-pub mod clock;
-pub mod object_server;
-pub mod signed;
+pub(crate) mod clock;
+pub(crate) mod object_server;
+pub(crate) mod signed;
