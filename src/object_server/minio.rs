@@ -325,6 +325,26 @@ mod tests {
         assert!(matches!(error, ObjectServerError::Unreachable(_)) && !error.may_have_minted());
     }
 
+    /// A TLS handshake that fails is a connection that never was: the one case that is tried again, and once.
+    #[tokio::test]
+    async fn a_connection_that_fails_is_tried_once_more() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}", listener.local_addr().unwrap());
+        let mut connections = 0;
+        let counting = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                connections += 1;
+            }
+        };
+        let error = tokio::select! {
+            () = counting => unreachable!(),
+            minted = mint_at(&endpoint, Duration::from_secs(20)) => minted.unwrap_err(),
+        };
+        assert!(matches!(error, ObjectServerError::Unreachable(_)) && !error.may_have_minted(), "{error:?}");
+        assert_eq!(connections, 2);
+    }
+
     #[test]
     fn settings_that_cannot_be_used_are_refused_before_anything_is_sent() {
         let settings = |endpoint: &str, access_key: &str, region: &str, timeout| MinioSettings {
