@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    fn denied(statement: Value) -> Value {
+    fn denied(statement: &Value) -> Value {
         let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
         let sent = SessionPolicy::compose_json(policy, &limits()).unwrap();
         let sent: Value = serde_json::from_str(sent.as_str()).unwrap();
@@ -115,14 +115,14 @@ mod tests {
     #[test]
     fn a_document_without_admin_rights_is_denied_all_of_them() {
         let read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/*"]});
-        assert_eq!(denied(read), json!(["admin:*"]));
-        assert_eq!(denied(json!({"Effect": "Deny", "Action": ["admin:ServerInfo"]})), json!(["admin:*"]));
+        assert_eq!(denied(&read), json!(["admin:*"]));
+        assert_eq!(denied(&json!({"Effect": "Deny", "Action": ["admin:ServerInfo"]})), json!(["admin:*"]));
     }
 
     #[test]
     fn a_document_with_admin_rights_keeps_them_but_makes_no_accounts() {
         let admin = json!({"Effect": "Allow", "Action": ["admin:ServerInfo"]});
-        assert_eq!(denied(admin), json!(["admin:CreateServiceAccount"]));
+        assert_eq!(denied(&admin), json!(["admin:CreateServiceAccount"]));
     }
 
     #[test]

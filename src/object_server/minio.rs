@@ -181,7 +181,7 @@ mod tests {
     async fn mint_at(endpoint: &str, timeout: Duration) -> Result<TemporaryCredentials, ObjectServerError> {
         let minting = Minting {
             lease: lease(),
-            duration: Duration::from_secs(900),
+            duration: Duration::from_mins(15),
             role_session_name: "alice-7",
             session_policy: POLICY,
         };
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_truthful_answer_yields_its_credentials() {
-        let (minted, _) = mint(Reply::credentials_for(Duration::from_secs(900))).await;
+        let (minted, _) = mint(Reply::credentials_for(Duration::from_mins(15))).await;
         let minted = minted.unwrap();
         assert_eq!(minted.access_key_id.expose(), "GGCTIHYG44N04A0X14LN");
         assert_eq!(minted.secret_access_key.expose_secret(), "8g8imGgD2gOl91t2Rbr8rEo01fNI0W4euwOHjxz0");
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_request_has_the_one_form_that_minio_routes_to_assume_role() {
-        let (_, received) = mint(Reply::credentials_for(Duration::from_secs(900))).await;
+        let (_, received) = mint(Reply::credentials_for(Duration::from_mins(15))).await;
         let [request] = received.as_slice() else { panic!("{received:?}") };
         assert_eq!(request.line, "POST / HTTP/1.1");
         assert_eq!(request.headers["content-type"], "application/x-www-form-urlencoded");
@@ -310,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_is_not_followed() {
-        let elsewhere = ScriptedObjectServer::start(vec![Reply::credentials_for(Duration::from_secs(900))]).await;
+        let elsewhere = ScriptedObjectServer::start(vec![Reply::credentials_for(Duration::from_mins(15))]).await;
         let head = format!("HTTP/1.1 307 x\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.endpoint());
         assert!(is_nonsense(&refused(Reply::Bytes(head)).await));
         assert_eq!(elsewhere.received(), []);
@@ -323,6 +323,26 @@ mod tests {
         drop(listener);
         let error = mint_at(&endpoint, Duration::from_secs(20)).await.unwrap_err();
         assert!(matches!(error, ObjectServerError::Unreachable(_)) && !error.may_have_minted());
+    }
+
+    /// A TLS handshake that fails is a connection that never was: the one case that is tried again, and once.
+    #[tokio::test]
+    async fn a_connection_that_fails_is_tried_once_more() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}", listener.local_addr().unwrap());
+        let mut connections = 0;
+        let counting = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                connections += 1;
+            }
+        };
+        let error = tokio::select! {
+            () = counting => unreachable!(),
+            minted = mint_at(&endpoint, Duration::from_secs(20)) => minted.unwrap_err(),
+        };
+        assert!(matches!(error, ObjectServerError::Unreachable(_)) && !error.may_have_minted(), "{error:?}");
+        assert_eq!(connections, 2);
     }
 
     #[test]

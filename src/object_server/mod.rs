@@ -11,7 +11,6 @@ mod wire;
 
 #[cfg(test)]
 #[path = "../../tests/it/harness/object_server.rs"]
-#[expect(unreachable_pub, reason = "the double is shared with the integration tests, a crate of its own")]
 mod scripted;
 
 use async_trait::async_trait;

@@ -20,6 +20,8 @@ use crate::clock::Clock;
 /// More than ten times the largest answer seen (a MinIO token with a full session policy).
 const ANSWER_LIMIT: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// `MinIO` closes an idle connection after 30 s; a request written into one that is just being closed counts as interrupted.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// What stands for a refusal whose code cannot be read.
 const UNREADABLE: &str = "Unreadable";
@@ -71,6 +73,7 @@ impl StsCaller {
             // Only this file decides what may be sent twice.
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build()
             .map_err(|_| ConfigError::Client)?;
         let signer = Signer {

@@ -1,6 +1,6 @@
 //! The demo's object server: what a session may do, and everything that ends it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::fmt::format::FmtSpan;
 use uuid::Uuid;
 
 use crate::harness::clock::MovedClock;
@@ -249,6 +250,49 @@ async fn an_operation_nobody_thought_of_is_refused() {
     }
 }
 
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_or_span_holds_a_secret() {
+    let (captured, demo) = (Captured::default(), Demo::start().await);
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("trace,hyper=off,hyper_util=off,reqwest=off,aws_sigv4=off")
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::info!("this is heard");
+    let session = demo.session().await;
+    let object = demo.at("/recordings/a");
+    assert_eq!(session.s3("PUT", &object, "x").await.status, 200);
+    assert_eq!(unsigned("GET", &session.presign(&object), &[], "").await.status, 200);
+    assert_eq!(session.with_token(None).s3("GET", &object, "").await.status, 403);
+    let log = captured.text();
+    assert!(log.contains("this is heard"));
+    for secret in [session.token.as_deref().unwrap(), &session.secret, &session.access, "Signature=", "mintersecret"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn it_stops_when_it_is_told_to() {
     let demo = Demo::start().await;
@@ -315,8 +359,11 @@ mod under_a_session_policy {
         let delete = r#"{"Effect":"Allow","Action":["s3:DeleteObject"],"Resource":["arn:aws:s3:::recordings/b/*"]}"#;
         let session = demo.session_under(delete).await;
         let delete = async |keys: &[&str]| {
-            let keys: String = keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
-            session.s3("POST", &demo.at("/recordings?delete="), &format!("<Delete>{keys}</Delete>")).await.status
+            let keys: Vec<_> = keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+            session
+                .s3("POST", &demo.at("/recordings?delete="), &format!("<Delete>{}</Delete>", keys.concat()))
+                .await
+                .status
         };
         assert_eq!(delete(&["b/1", "a/1"]).await, 403);
         assert_eq!(delete(&["b/../a/1"]).await, 400);

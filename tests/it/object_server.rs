@@ -63,7 +63,7 @@ async fn a_revocation_that_is_not_confirmed_is_an_error() {
     assert_eq!(code, "AccessDenied");
     for reply in [
         Reply::http(200, "application/xml", &assume_role_response("2999-01-01T00:00:00Z")),
-        Reply::credentials_for(Duration::from_secs(900)),
+        Reply::credentials_for(Duration::from_mins(15)),
         Reply::credentials("never"),
         Reply::refusal(500, "InternalError"),
         Reply::Endless("HTTP/1.1 200 x\r\nconnection: close\r\n\r\n".to_owned()),

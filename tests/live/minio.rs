@@ -255,9 +255,7 @@ async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
     assert_eq!(of_length("31536001").await.refusal(), (400, "InvalidParameterValue"));
 
     let of_size = async |size: usize, letter: &str| {
-        let long = |length| {
-            policy(&[&READ_A.replace("recordings/a", &letter.repeat(length))]).replace("\n", "").replace("    ", "")
-        };
+        let long = |length| policy(&[&READ_A.replace("recordings/a", &letter.repeat(length))]);
         let rest = long(0).len();
         minio.assume_role(&long((size - rest) / if letter == "&" { 6 } else { 1 }), "").await.status
     };
@@ -272,6 +270,39 @@ async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
     ] {
         assert_eq!(minio.assume_role(&policy(&[fault]), "").await.refusal(), (400, "InvalidParameterValue"), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn what_happens_to_the_parent_happens_to_its_sessions() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let session = minio.session(&[READ_A, NO_ADMIN]).await;
+    let read = async || session.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
+    assert_eq!(read().await, 200);
+    minio.must(&["admin", "user", "disable", "server", "minter"]);
+    assert_eq!(read().await, 403);
+    assert_eq!(Key::parent().sts(&minio.at(""), FORM).await.refusal(), (403, "AccessDenied"));
+    minio.must(&["admin", "user", "enable", "server", "minter"]);
+    assert_eq!(read().await, 200, "an enabled parent revives its sessions");
+    minio.must(&["admin", "user", "add", "server", "minter", "anothersecret"]);
+    assert_eq!(read().await, 200, "a new secret of the parent ends no session");
+    minio.must(&["admin", "user", "remove", "server", "minter"]);
+    assert_eq!(read().await, 403);
+}
+
+/// MinIO takes 8 KiB of headers in all; the token carries the session policy twice encoded.
+#[tokio::test]
+async fn the_largest_session_policy_still_makes_usable_keys() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let filler = |length: usize| {
+        let resource = |n: usize| format!("arn:aws:s3:::recordings/{n}{}", "x".repeat(length / 2));
+        format!(r#"{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["{}","{}"]}}"#, resource(1), resource(2))
+    };
+    let limit = minio.adapter().limits().session_policy;
+    let rest = policy(&[READ_A, &filler(0), NO_ADMIN]).len();
+    let session = minio.session(&[READ_A, &filler(limit - rest), NO_ADMIN]).await;
+    assert!(session.token.as_ref().unwrap().len() > 3500);
+    assert_eq!(session.s3("GET", &minio.at("/recordings/a/1"), "").await.status, 200);
+    assert_eq!(unsigned("GET", &session.presign(&minio.at("/recordings/a/1")), &[], "").await.status, 200);
 }
 
 /// `admin:InspectData` downloads raw files of the backend, the users' secrets among them. `admin:*` grants it, and no policy

@@ -60,10 +60,10 @@ impl S3Auth for Gate {
 #[async_trait::async_trait]
 impl S3Access for Gate {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let Some(credentials) = cx.credentials() else { return Err(s3_error!(AccessDenied)) };
+        let Some(credentials) = cx.credentials() else { return Err(s3_error!(AccessDenied, "Access Denied.")) };
         let parameters = operation::parameters(cx.uri().query().unwrap_or(""))
             .ok_or_else(|| s3_error!(InvalidRequest, "A query parameter occurs twice"))?;
-        // Version 2 signs neither the body nor most headers.
+        // Version 2, which boto3 still presigns with unless told otherwise, signs neither the body nor most headers.
         let header = |name| cx.headers().get(name).and_then(|value| value.to_str().ok());
         let presigned = parameters.contains_key("X-Amz-Signature");
         if !presigned && !header("authorization").is_some_and(|given| given.starts_with("AWS4-HMAC-SHA256")) {
@@ -75,7 +75,7 @@ impl S3Access for Gate {
 
         let keys = [parameters.get("prefix").map(String::as_str), cx.s3_path().as_object().map(|(_, key)| key)];
         if !keys.into_iter().flatten().all(operation::is_plain_key) {
-            return Err(s3_error!(InvalidArgument, "An object's name must not hold empty segments, \".\" or \"..\""));
+            return Err(not_a_plain_key());
         }
         // The store cuts a listing after the first byte of the delimiter.
         if parameters.get("delimiter").is_some_and(|delimiter| delimiter.len() > 1) {
@@ -89,7 +89,7 @@ impl S3Access for Gate {
         match question {
             Some(question) => asking.may(&question)?,
             None if is_bulk_deletion => {}
-            None => return Err(s3_error!(AccessDenied)),
+            None => return Err(s3_error!(AccessDenied, "Access Denied.")),
         }
         cx.extensions_mut().insert(asking);
         Ok(())
@@ -111,7 +111,7 @@ impl S3Access for Gate {
         let asking = Asking::of(request)?;
         for object in &request.input.delete.objects {
             if !operation::is_plain_key(&object.key) {
-                return Err(s3_error!(InvalidArgument));
+                return Err(not_a_plain_key());
             }
             asking.may(&operation::delete(&request.input.bucket, &object.key))?;
         }
@@ -157,7 +157,7 @@ impl S3Access for Gate {
 impl Asking {
     /// The one that [`Gate::check`] left; a request that never passed it has none.
     fn of<T>(request: &S3Request<T>) -> S3Result<Self> {
-        request.extensions.get::<Self>().cloned().ok_or_else(|| s3_error!(AccessDenied))
+        request.extensions.get::<Self>().cloned().ok_or_else(|| s3_error!(AccessDenied, "Access Denied."))
     }
 
     fn may(&self, question: &Question) -> S3Result<()> {
@@ -168,7 +168,7 @@ impl Asking {
         let check = AccessCheck { action: question.action, resource: &question.resource, context: &self.context };
         match policy.map_or(Verdict::Allowed, |policy| evaluate(policy, &check)) {
             Verdict::Allowed => Ok(()),
-            Verdict::Denied | Verdict::NotAllowed => Err(s3_error!(AccessDenied)),
+            Verdict::Denied | Verdict::NotAllowed => Err(s3_error!(AccessDenied, "Access Denied.")),
         }
     }
 }
@@ -193,12 +193,16 @@ fn invalid_token() -> S3Error {
     error
 }
 
+fn not_a_plain_key() -> S3Error {
+    s3_error!(InvalidArgument, "An object's name must not hold empty segments, \".\" or \"..\"")
+}
+
 fn may_copy<T>(request: &S3Request<T>, source: &CopySource) -> S3Result<()> {
     match source {
         CopySource::Bucket { bucket, key, .. } if operation::is_plain_key(key) => {
             Asking::of(request)?.may(&operation::read(bucket, key))
         }
-        CopySource::Bucket { .. } => Err(s3_error!(InvalidArgument)),
+        CopySource::Bucket { .. } => Err(not_a_plain_key()),
         CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => Err(s3_error!(NotImplemented)),
     }
 }

@@ -8,19 +8,19 @@ use time::OffsetDateTime;
 
 /// The machine's time, and what a test added to it.
 #[derive(Debug)]
-pub struct MovedClock {
+pub(crate) struct MovedClock {
     machine: SystemClock,
     ahead: Mutex<Duration>,
 }
 
 impl MovedClock {
     /// The machine's time.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { machine: SystemClock::start(), ahead: Mutex::default() }
     }
 
     /// Moves it forward.
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         *self.ahead.lock().unwrap() += by;
     }
 }

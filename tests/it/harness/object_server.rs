@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 /// What is answered to one request.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// These bytes, as they are; then the connection is closed.
     Bytes(String),
     /// These bytes, then `x` for ever.
@@ -30,24 +30,24 @@ pub enum Reply {
 
 impl Reply {
     /// A whole answer.
-    pub fn http(status: u16, content_type: &str, body: &str) -> Self {
+    pub(crate) fn http(status: u16, content_type: &str, body: &str) -> Self {
         Self::Bytes(answer(status, content_type, body.len(), body))
     }
 
     /// MinIO's answer to AssumeRole, with credentials that end at `expiration` (RFC 3339, unless a lie is wanted).
-    pub fn credentials(expiration: &str) -> Self {
+    pub(crate) fn credentials(expiration: &str) -> Self {
         Self::http(200, "application/xml", &assume_role_response(expiration))
     }
 
     /// The same, ending so long after now.
-    pub fn credentials_for(length: Duration) -> Self {
+    pub(crate) fn credentials_for(length: Duration) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a double of another machine, which has its own clock")]
         let end = OffsetDateTime::now_utc() + length;
         Self::credentials(&end.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap())
     }
 
     /// MinIO's refusal.
-    pub fn refusal(status: u16, code: &str) -> Self {
+    pub(crate) fn refusal(status: u16, code: &str) -> Self {
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ErrorResponse \
              xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type></Type><Code>{code}</Code>\
@@ -58,14 +58,14 @@ impl Reply {
 }
 
 /// The head and body of an answer that declares `length`.
-pub fn answer(status: u16, content_type: &str, length: usize, body: &str) -> String {
+pub(crate) fn answer(status: u16, content_type: &str, length: usize, body: &str) -> String {
     format!(
         "HTTP/1.1 {status} x\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     )
 }
 
 /// The XML of RELEASE.2025-04-22, as captured.
-pub fn assume_role_response(expiration: &str) -> String {
+pub(crate) fn assume_role_response(expiration: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<AssumeRoleResponse \
          xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser><Arn></Arn>\
@@ -79,7 +79,7 @@ pub fn assume_role_response(expiration: &str) -> String {
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
+pub(crate) struct Received {
     /// `POST / HTTP/1.1`.
     pub line: String,
     /// Lower-case name → value.
@@ -90,7 +90,7 @@ pub struct Received {
 
 /// A running double; it ends when dropped.
 #[derive(Debug)]
-pub struct ScriptedObjectServer {
+pub(crate) struct ScriptedObjectServer {
     endpoint: String,
     received: Arc<Mutex<Vec<Received>>>,
     _ends: DropGuard,
@@ -98,7 +98,7 @@ pub struct ScriptedObjectServer {
 
 impl ScriptedObjectServer {
     /// Answers with `replies` in turn, and with the last one from then on.
-    pub async fn start(replies: Vec<Reply>) -> Self {
+    pub(crate) async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -116,12 +116,12 @@ impl ScriptedObjectServer {
     }
 
     /// `http://127.0.0.1:port`.
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// Every request so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 }

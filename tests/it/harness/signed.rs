@@ -11,7 +11,7 @@ use aws_sigv4::sign::v4::SigningParams;
 
 /// A key to sign with.
 #[derive(Debug, Clone)]
-pub struct Key {
+pub(crate) struct Key {
     /// The access key.
     pub access: String,
     /// The secret key.
@@ -22,7 +22,7 @@ pub struct Key {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
     pub status: u16,
     /// The body.
@@ -31,25 +31,25 @@ pub struct Answer {
 
 impl Answer {
     /// The text of the first element of this name.
-    pub fn element(&self, name: &str) -> Option<&str> {
+    pub(crate) fn element(&self, name: &str) -> Option<&str> {
         let rest = self.body.split_once(&format!("<{name}>"))?.1;
         Some(rest.split_once(&format!("</{name}>"))?.0)
     }
 
     /// The status and the error code.
-    pub fn refusal(&self) -> (u16, &str) {
+    pub(crate) fn refusal(&self) -> (u16, &str) {
         (self.status, self.element("Code").unwrap_or(""))
     }
 }
 
 impl Key {
     /// The parent's.
-    pub fn parent() -> Self {
+    pub(crate) fn parent() -> Self {
         Self { access: "minter".to_owned(), secret: "mintersecret".to_owned(), token: None }
     }
 
     /// The credentials of an AssumeRole answer.
-    pub fn minted(answer: &Answer) -> Self {
+    pub(crate) fn minted(answer: &Answer) -> Self {
         let element = |name| answer.element(name).unwrap_or_else(|| panic!("{answer:?}")).to_owned();
         Self {
             access: element("AccessKeyId"),
@@ -59,7 +59,7 @@ impl Key {
     }
 
     /// The same key with another token, or none.
-    pub fn with_token(&self, token: Option<&str>) -> Self {
+    pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
@@ -75,7 +75,7 @@ impl Key {
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         settings.signature_location = location;
-        settings.expires_in = (location == SignatureLocation::QueryParams).then_some(Duration::from_secs(60));
+        settings.expires_in = (location == SignatureLocation::QueryParams).then_some(Duration::from_mins(1));
         #[expect(clippy::disallowed_methods, reason = "a signature carries the real time")]
         let now = SystemTime::now();
         let params = SigningParams::builder().identity(&identity).region("us-east-1").name(service).time(now);
@@ -83,7 +83,14 @@ impl Key {
     }
 
     /// A request signed in its headers.
-    pub async fn send(&self, service: &str, method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        service: &str,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let request = SignableRequest::new(method, url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
         let (signature, _) = self
             .params(service, SignatureLocation::Headers, |params| sign(request.unwrap(), params).unwrap())
@@ -93,18 +100,18 @@ impl Key {
     }
 
     /// A call of S3.
-    pub async fn s3(&self, method: &str, url: &str, body: &str) -> Answer {
+    pub(crate) async fn s3(&self, method: &str, url: &str, body: &str) -> Answer {
         self.send("s3", method, url, &[], body).await
     }
 
     /// A form to the STS.
-    pub async fn sts(&self, endpoint: &str, form: &str) -> Answer {
+    pub(crate) async fn sts(&self, endpoint: &str, form: &str) -> Answer {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         self.send("sts", "POST", &format!("{endpoint}/"), &headers, form).await
     }
 
     /// A URL that reads the object for a minute.
-    pub fn presign(&self, url: &str) -> String {
+    pub(crate) fn presign(&self, url: &str) -> String {
         let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::UnsignedPayload).unwrap();
         let (signature, _) =
             self.params("s3", SignatureLocation::QueryParams, |params| sign(request, params).unwrap()).into_parts();
@@ -115,7 +122,7 @@ impl Key {
 }
 
 /// A request as it stands.
-pub async fn unsigned(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) async fn unsigned(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
     let mut request = client.request(method.parse().unwrap(), url).body(body.to_owned());
     for (name, value) in headers {
