@@ -31,10 +31,11 @@ async fn boto3_refreshes_its_keys_before_they_end() {
     assert_eq!(outcomes[1..3], ["ok", "ok"]);
     assert_ne!(outcomes[0], outcomes[3], "the second key is another");
 
-    let leases: i64 = sqlx::query_scalar("select count(distinct lease_id) from audit_event where type = 'lease.issued'")
-        .fetch_one(&mut installation.database.connection().await)
-        .await
-        .expect("the log can be read");
+    let leases: i64 =
+        sqlx::query_scalar("select count(distinct lease_id) from audit_event where type = 'lease.issued'")
+            .fetch_one(&mut installation.database.connection().await)
+            .await
+            .expect("the log can be read");
     assert!(leases >= 2, "{leases} leases on record");
 }
 

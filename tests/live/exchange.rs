@@ -59,7 +59,8 @@ async fn livekit_egress_writes_recordings_and_nothing_else() {
 async fn the_backup_agent_writes_backups_and_nothing_else() {
     let installation = Installation::start().await;
     let keys = installation.keys_of("backup-agent").await;
-    let outcomes = Boto3::against(&installation.minio).holding(&keys).walk(&["put:backups/dump", "put:recordings/take-1"]);
+    let outcomes =
+        Boto3::against(&installation.minio).holding(&keys).walk(&["put:backups/dump", "put:recordings/take-1"]);
     assert_eq!(outcomes, ["ok", REFUSED]);
 }
 

@@ -10,3 +10,4 @@ mod harness;
 mod narrowing;
 mod parent;
 mod record;
+mod servers;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::harness::{Boto3, Installation, PARENT, until};
+use crate::harness::{Boto3, Installation, PARENT, now, until};
 
 fn policy(actions: &[&str], resource: &str, condition: &Value) -> String {
     let mut statement = json!({"Effect": "Allow", "Action": actions, "Resource": [resource]});
@@ -72,7 +71,7 @@ async fn credentials_die_at_the_instant_their_policy_names() {
     let installation = Installation::start().await;
     let token = installation.keycloak.token("studio").await;
     let seconds = 15;
-    let end = (OffsetDateTime::now_utc() + Duration::from_secs(seconds)).replace_nanosecond(0).expect("zero is in range");
+    let end = (now() + Duration::from_secs(seconds)).replace_nanosecond(0).expect("zero is in range");
     let condition = json!({"DateLessThan": {"aws:CurrentTime": [end.format(&Rfc3339).expect("a time has a text")]}});
     let short = policy(&["s3:PutObject", "s3:GetObject"], "arn:aws:s3:::assets/*", &condition);
     let answer = installation.stint.narrowed(&token, "spacemusic-studio", &short).await;
@@ -84,5 +83,5 @@ async fn credentials_die_at_the_instant_their_policy_names() {
         boto3.walk(&["get:assets/a"]) == ["AccessDenied"]
     })
     .await;
-    assert!(OffsetDateTime::now_utc() >= end, "they lived until {end}");
+    assert!(now() >= end, "they lived until {end}");
 }

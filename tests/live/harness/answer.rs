@@ -60,7 +60,9 @@ impl Answer {
         let of_lease = |name: &str| lease.pointer(&format!("/credentials/{name}"))?.as_str().map(str::to_owned);
         let of_sts = |name: &str| self.element(name).map(str::to_owned);
         let either = |json: &str, xml: &str| {
-            of_lease(json).or_else(|| of_sts(xml)).unwrap_or_else(|| panic!("no {json} in {}: {}", self.status, self.body))
+            of_lease(json)
+                .or_else(|| of_sts(xml))
+                .unwrap_or_else(|| panic!("no {json} in {}: {}", self.status, self.body))
         };
         Keys {
             access_key: either("access_key_id", "AccessKeyId"),

@@ -50,7 +50,7 @@ impl Keycloak {
         let keycloak =
             Self { _server: Server::start("keycloak", home.path(), "KILL", &kc), _home: home, port, client_secret };
         let discovery = format!("{}/.well-known/openid-configuration", keycloak.issuer());
-        until("Keycloak answers discovery for the realm", Duration::from_secs(240), async || {
+        until("Keycloak answers discovery for the realm", Duration::from_mins(4), async || {
             Answer::to_get(&discovery).await.is_some_and(|answer| answer.status == 200)
         })
         .await;

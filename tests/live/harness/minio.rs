@@ -56,7 +56,7 @@ impl Minio {
         self.server = Some(Server::start("minio", self.directory.path(), "KILL", &command));
         // `live` and `ready` say 200 before IAM is loaded; `cluster` does not.
         let health = format!("{}/minio/health/cluster", self.endpoint());
-        until("MinIO has loaded its users", Duration::from_secs(60), async || {
+        until("MinIO has loaded its users", Duration::from_mins(1), async || {
             Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
         })
         .await;

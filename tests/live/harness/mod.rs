@@ -17,6 +17,6 @@ pub(crate) use database::Database;
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use keycloak::Keycloak;
 pub(crate) use minio::{Minio, PARENT};
-pub(crate) use patience::{free_port, until};
+pub(crate) use patience::{free_port, now, until};
 pub(crate) use python::Boto3;
 pub(crate) use stint::Stint;
