@@ -1,6 +1,7 @@
 //! `stint`: OIDC tokens in, short-lived S3 credentials out, every one of them on record.
 pub mod audit;
 pub mod clock;
+pub mod config;
 pub mod exchange;
 pub mod issuer;
 pub mod lease;
