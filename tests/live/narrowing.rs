@@ -20,7 +20,7 @@ async fn a_callers_own_policy_narrows_the_lease_to_it() {
     let installation = Installation::start().await;
     let token = installation.keycloak.token("studio").await;
     let only_one = policy(&["s3:PutObject", "s3:GetObject"], "arn:aws:s3:::assets/mine/*", &Value::Null);
-    let answer = installation.stint.narrowed(&token, "spacemusic-studio", &only_one).await;
+    let answer = installation.stint.assume(&token, "spacemusic-studio", Some(&only_one)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 
     let boto3 = Boto3::against(&installation.minio).holding(&answer.keys());
@@ -33,7 +33,7 @@ async fn a_callers_own_policy_never_widens_the_lease() {
     let installation = Installation::start().await;
     let token = installation.keycloak.token("viewer").await;
     let wider = policy(&["s3:PutObject"], "arn:aws:s3:::assets/*", &Value::Null);
-    let answer = installation.stint.narrowed(&token, "spacemusic-viewers", &wider).await;
+    let answer = installation.stint.assume(&token, "spacemusic-viewers", Some(&wider)).await;
     // Refused, or combined so that the server enforces the intersection: either way nothing can be written.
     if answer.status == 200 {
         let boto3 = Boto3::against(&installation.minio).holding(&answer.keys());
@@ -74,7 +74,7 @@ async fn credentials_die_at_the_instant_their_policy_names() {
     let end = (now() + Duration::from_secs(seconds)).replace_nanosecond(0).expect("zero is in range");
     let condition = json!({"DateLessThan": {"aws:CurrentTime": [end.format(&Rfc3339).expect("a time has a text")]}});
     let short = policy(&["s3:PutObject", "s3:GetObject"], "arn:aws:s3:::assets/*", &condition);
-    let answer = installation.stint.narrowed(&token, "spacemusic-studio", &short).await;
+    let answer = installation.stint.assume(&token, "spacemusic-studio", Some(&short)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 
     let boto3 = Boto3::against(&installation.minio).holding(&answer.keys());

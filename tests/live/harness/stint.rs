@@ -97,17 +97,17 @@ log_format = "json"
         Answer::to_json(&self.url("/v1/leases"), token, body).await.expect("stint answers")
     }
 
-    /// `AssumeRoleWithWebIdentity` for `role`, narrowed by `policy`.
-    pub(crate) async fn narrowed(&self, token: &str, role: &str, policy: &str) -> Answer {
+    /// `AssumeRoleWithWebIdentity` for `role`, narrowed by `policy` if there is one.
+    pub(crate) async fn assume(&self, token: &str, role: &str, policy: Option<&str>) -> Answer {
         let arn = format!("arn:aws:iam::000000000000:role/{role}");
-        let form = [
+        let mut form = vec![
             ("Action", "AssumeRoleWithWebIdentity"),
             ("Version", "2011-06-15"),
             ("RoleArn", &arn),
             ("RoleSessionName", "live"),
             ("WebIdentityToken", token),
-            ("Policy", policy),
         ];
+        form.extend(policy.map(|policy| ("Policy", policy)));
         Answer::to_form(&self.url("/"), &form).await.expect("stint answers")
     }
 
