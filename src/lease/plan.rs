@@ -41,6 +41,9 @@ pub struct ServerLimits {
     /// Statements every session policy must carry: Deny on the server's account-making actions, which some servers
     /// grant to any session of a user unless they are denied (CVE-2025-62506).
     pub deny_statements: Vec<Value>,
+    /// The same for a document that itself allows `admin:` actions, which the statements above would take away whole:
+    /// the account-making actions one by one.
+    pub deny_statements_for_admins: Vec<Value>,
 }
 
 /// One fully decided request to the object server's STS. What it says is what the intent row says.
