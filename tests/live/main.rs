@@ -7,6 +7,7 @@ mod doors;
 mod exchange;
 mod faults;
 mod harness;
+mod minio;
 mod narrowing;
 mod parent;
 mod record;
