@@ -175,7 +175,7 @@ impl Request for Exchange {
         let body = form(&[
             ("Action", "AssumeRoleWithWebIdentity"),
             ("Version", "2011-06-15"),
-            ("RoleArn", "arn:aws:iam::000000000000:role/egress-write"),
+            ("RoleArn", "arn:aws:iam::000000000000:role/livekit-egress"),
             ("RoleSessionName", "bench"),
             ("WebIdentityToken", &self.token),
         ]);
