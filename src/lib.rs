@@ -1,6 +1,8 @@
 //! `stint`: OIDC tokens in, short-lived S3 credentials out, every one of them on record.
 pub mod audit;
 pub mod clock;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod exchange;
 pub mod issuer;
 pub mod lease;
