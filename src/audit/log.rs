@@ -362,7 +362,7 @@ mod tests {
 
     fn open(store: &Arc<ScriptedStore>, queue: usize) -> (AuditLog, TaskTracker) {
         let tasks = TaskTracker::new();
-        let store: Arc<dyn AuditStore> = Arc::clone(store) as _;
+        let store: Arc<dyn AuditStore> = store.clone();
         let settings = LogSettings { deadline: DEADLINE, queue };
         (AuditLog::open(store, Arc::new(SystemClock::start()), StreamId(Uuid::from_u128(1)), settings, &tasks), tasks)
     }

@@ -26,7 +26,7 @@ const USER: &str = "stint";
 /// How long the server may take to start: a crashed one replays its log first.
 const START: Duration = Duration::from_secs(30);
 /// How long initdb, or an orderly stop, may take.
-const STEP: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_mins(1);
 /// How often another free port is tried: somebody else may take one between our look and the server's bind.
 const ATTEMPTS: usize = 4;
 
