@@ -74,6 +74,12 @@ pub struct AuditRow {
 }
 
 impl PostgresStore {
+    /// Whether the database answers at all, for readiness.
+    pub async fn ping(&self) -> Result<(), PostgresError> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// Every event about one lease, in the order it was said: the intent, then its fate. Normally two, three at most
     /// until leases can be revoked; bounded at 1,000.
     pub async fn lease_events(&self, lease: LeaseId) -> Result<Vec<AuditRow>, PostgresError> {

@@ -1,4 +1,9 @@
-//! The one integration binary.
+//! Integration tests: the service from outside, against doubles.
 #![cfg(test)]
+
+mod architecture;
+mod config;
+mod demo_object_server;
 mod harness;
+mod object_server;
 mod postgres;

@@ -1,7 +1,7 @@
 //! The log in a real PostgreSQL: what goes in comes back, nothing goes out, and a server that dies refuses and heals.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,7 +10,7 @@ use stint::audit::{
     AuditError, AuditLog, AuditStore, Door, Event, EventKind, FingerprintKey, Head, Identity, LeaseFacts, LogSettings,
     Origin, Position, RecordedEffect, Refused, Request, SequencedEvent, StoreError, StreamId,
 };
-use stint::clock::SystemClock;
+use stint::clock::{Clock, SystemClock};
 use stint::demo::database::{PrivatePostgres, PrivateSettings};
 use stint::lease::LeaseId;
 use stint::postgres::{AuditRow, PostgresStore};
@@ -339,7 +339,7 @@ async fn a_lock_on_the_table_refuses_within_the_deadline() {
     log.refuse(refused()).await.unwrap();
     let mut blocker = plain(&url).await;
     blocker.execute("begin; lock table audit_event in access exclusive mode").await.unwrap();
-    let started = Instant::now();
+    let started = SystemClock::start();
     assert!(log.refuse(refused()).await.is_err());
     assert!(started.elapsed() < DEADLINE + Duration::from_millis(500), "{:?}", started.elapsed());
     blocker.execute("rollback").await.unwrap();
@@ -356,7 +356,7 @@ async fn a_server_that_dies_refuses_within_the_deadline_and_heals_after_its_rest
     log.refuse(refused()).await.unwrap();
 
     server.kill().await.unwrap();
-    let started = Instant::now();
+    let started = SystemClock::start();
     assert_eq!(log.refuse(refused()).await, Err(AuditError::Unavailable));
     assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
     assert!(!log.is_healthy());
@@ -431,7 +431,7 @@ fn refused() -> Refused {
 
 /// Writes until the log takes it; the writer looks at the store at least once a second.
 async fn written_again(log: &AuditLog) {
-    let started = Instant::now();
+    let started = SystemClock::start();
     while log.refuse(refused()).await.is_err() {
         assert!(started.elapsed() < Duration::from_secs(10), "the log does not heal");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -51,7 +51,7 @@ pub enum DatabaseError {
         directory: PathBuf,
     },
     /// A file or a program could not be used.
-    #[error("{what}")]
+    #[error("{what}: {source}")]
     Io {
         /// What was tried.
         what: String,
