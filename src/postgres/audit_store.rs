@@ -73,10 +73,10 @@ async fn last(connection: &mut PgConnection, stream: StreamId) -> Result<Option<
 /// Tells an event that breaks a rule from a store that failed. A number that the stream already has is neither: it says
 /// that an earlier batch committed late, and the head will tell.
 fn failure(error: sqlx::Error) -> StoreError {
-    let broke_a_rule = match &error {
-        sqlx::Error::Encode(_) => true,
-        error => error.as_database_error().is_some_and(|error| !error.is_unique_violation() && is_about_data(error)),
-    };
+    let unencodable = matches!(error, sqlx::Error::Encode(_));
+    let by_database =
+        error.as_database_error().is_some_and(|error| !error.is_unique_violation() && is_about_data(error));
+    let broke_a_rule = unencodable || by_database;
     if broke_a_rule { StoreError::Rejected(Box::new(error)) } else { unavailable(error.into()) }
 }
 

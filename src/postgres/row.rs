@@ -94,12 +94,12 @@ impl<'a> From<&'a SequencedEvent> for NewRow<'a> {
             reason,
             request: request.as_ref().map(RequestColumns::from),
             identity: identity.as_ref().map(IdentityColumns::from),
-            role: text(role),
+            role: text(role.as_ref()),
             roles: texts(roles),
-            matched_rule: text(matched_rule),
-            policy_hash: text(policy_hash),
+            matched_rule: text(matched_rule.as_ref()),
+            policy_hash: text(policy_hash.as_ref()),
             lease: lease.as_ref().map(LeaseColumns::from),
-            detail: text(detail),
+            detail: text(detail.as_ref()),
         }
     }
 }
@@ -112,9 +112,9 @@ impl<'a> From<&'a Request> for RequestColumns<'a> {
             door: door.as_str(),
             address: *address,
             request_id: *request_id,
-            requested_role: text(requested_role),
+            requested_role: text(requested_role.as_ref()),
             requested_seconds: requested_seconds.map(bigint),
-            session_name: text(session_name),
+            session_name: text(session_name.as_ref()),
             token_sha256: Text::from(token_sha256.as_str()),
         }
     }
@@ -124,10 +124,10 @@ impl<'a> From<&'a Identity> for IdentityColumns<'a> {
     fn from(Identity { issuer, subject, client, groups, jti }: &'a Identity) -> Self {
         Self {
             issuer: Text::from(issuer.as_str()),
-            subject: text(subject),
-            client: text(client),
+            subject: text(subject.as_ref()),
+            client: text(client.as_ref()),
             groups: texts(groups),
-            jti: text(jti),
+            jti: text(jti.as_ref()),
         }
     }
 }
@@ -162,8 +162,8 @@ impl<'a> From<&'a str> for Text<'a> {
     }
 }
 
-fn text(text: &Option<String>) -> Option<Text<'_>> {
-    text.as_deref().map(Text::from)
+fn text(text: Option<&String>) -> Option<Text<'_>> {
+    text.map(String::as_str).map(Text::from)
 }
 
 fn texts(texts: &[String]) -> Vec<Text<'_>> {

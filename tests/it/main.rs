@@ -6,3 +6,4 @@ mod config;
 mod demo_object_server;
 mod harness;
 mod object_server;
+mod postgres;
