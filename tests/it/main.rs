@@ -4,6 +4,7 @@
 mod architecture;
 mod config;
 mod demo_object_server;
+mod doors;
 mod harness;
 mod object_server;
 mod postgres;
