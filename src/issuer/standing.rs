@@ -93,7 +93,7 @@ impl Standing {
 
     /// What an operator should know.
     pub(super) fn detail(&self) -> Option<String> {
-        let unfetched = self.attempted.is_none().then_some("not fetched yet");
+        let unfetched = self.keys.is_none().then_some("not fetched yet");
         self.fault.clone().or_else(|| self.remark.or(unfetched).map(str::to_owned))
     }
 
@@ -147,7 +147,7 @@ mod tests {
     fn a_known_kid_waits_for_nothing_until_the_keys_are_too_old() {
         let standing = fetched();
         assert_eq!(consulted(&standing, "a", Duration::ZERO), (Ok(()), Refresh::No));
-        assert_eq!(consulted(&standing, "a", minutes(8) - Duration::from_secs(1)), (Ok(()), Refresh::No));
+        assert_eq!(consulted(&standing, "a", Duration::from_secs(8 * 60 - 1)), (Ok(()), Refresh::No));
         assert_eq!(consulted(&standing, "a", minutes(8)), (Ok(()), Refresh::Beside));
         assert_eq!(consulted(&standing, "a", minutes(10)), (Ok(()), Refresh::First));
     }
@@ -166,8 +166,8 @@ mod tests {
         standing.attempt(START + minutes(10));
         standing.fail("down".to_owned());
         assert_eq!(consulted(&standing, "a", minutes(10)), (Ok(()), Refresh::Beside));
-        assert_eq!(consulted(&standing, "a", minutes(60) - Duration::from_secs(1)), (Ok(()), Refresh::Beside));
-        assert!(standing.is_ready(START + minutes(60) - Duration::from_secs(1)));
+        assert_eq!(consulted(&standing, "a", Duration::from_secs(3599)), (Ok(()), Refresh::Beside));
+        assert!(standing.is_ready(START + Duration::from_secs(3599)));
         assert_eq!(consulted(&standing, "a", minutes(60)), (Err(KeyError::Unavailable), Refresh::First));
         assert!(!standing.is_ready(START + minutes(60)));
         assert_eq!(standing.detail().as_deref(), Some("down"));
