@@ -25,8 +25,6 @@ use self::fetch::Fetcher;
 use crate::clock::Clock;
 use crate::token::{IssuerName, KeyError, KeyId, KeySource, VerificationKey};
 
-pub use fault::IssuerFault;
-
 /// Where one issuer's keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyLocation {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use stint::issuer::{IssuerKeys, IssuerSettings, IssuerStatus, KeyLocation};
 use stint::token::{IssuerName, KeyError, KeyId, KeySource as _};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::harness::manual_clock::ManualClock;
@@ -357,6 +358,29 @@ async fn addresses_beyond_https_and_loopback_are_never_asked() {
         assert_eq!(ask(&keys, "a").await, Err(KeyError::Unavailable), "{uri}");
         assert!(keys.status().await[0].detail.as_ref().unwrap().contains("must be an https address"), "{uri}");
     }
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_nobody_vouches_for_is_not_believed() {
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key.into()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let uri = format!("https://{}/jwks", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/jwks", axum::routing::get(|| async { published(&["a"]) }));
+    let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(tls));
+    let server = axum_server::from_tcp_rustls(listener, tls).unwrap().serve(router.into_make_service());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { server.await.unwrap() });
+
+    let clock = Arc::new(ManualClock::default());
+    let keys = issuer_keys("https://auth.example/", KeyLocation::JwksUri(uri), &clock);
+    assert_eq!(ask(&keys, "a").await, Err(KeyError::Unavailable));
+    let detail = keys.status().await.remove(0).detail.unwrap();
+    assert!(detail.contains("certificate"), "{detail}");
 }
 
 #[tokio::test]
