@@ -104,6 +104,8 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const START: Duration = Duration::from_secs(1000);
@@ -193,5 +195,34 @@ mod tests {
     #[test]
     fn a_clock_that_stands_before_the_fetch_makes_keys_young_not_old() {
         assert_eq!(fetched().consult(kid("a").as_ref(), Duration::ZERO).1, Refresh::No);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_fetches_keep_their_distance_and_old_keys_die(
+            steps in proptest::collection::vec((0..1200_u64, any::<bool>(), any::<bool>()), 1..60),
+        ) {
+            let (mut standing, mut now) = (Standing::default(), START);
+            let (mut attempts, mut good): (Vec<Duration>, Option<Duration>) = (Vec::new(), None);
+            for (seconds, known, provider_is_up) in steps {
+                now += Duration::from_secs(seconds);
+                let name = kid(if known { "a" } else { "x" });
+                let (_, refresh) = standing.consult(name.as_ref(), now);
+                if refresh != Refresh::No && standing.may_attempt(now) {
+                    standing.attempt(now);
+                    attempts.push(now);
+                    if provider_is_up {
+                        standing.succeed(keys(), now, None);
+                        good = Some(now);
+                    } else {
+                        standing.fail("down".to_owned());
+                    }
+                }
+                let believed = good.is_some_and(|good| now < good + MAX_STALE);
+                prop_assert_eq!(standing.find(kid("a").as_ref(), now).is_ok(), believed);
+                prop_assert!(standing.find(kid("x").as_ref(), now).is_err());
+            }
+            prop_assert!(attempts.windows(2).all(|pair| pair[1] >= pair[0] + COOLDOWN));
+        }
     }
 }

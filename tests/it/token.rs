@@ -119,6 +119,21 @@ async fn one_whole_valid_token_of_every_provider_is_accepted_and_says_who_it_is(
 }
 
 #[tokio::test]
+async fn a_token_changed_in_any_one_character_or_cut_anywhere_is_refused() {
+    let verifier = verifier_over(Arc::new(shelf()));
+    let good = Forge::shared().rfc9068.token(NOW);
+    assert!(verify(&verifier, &good).await.is_ok());
+    for (at, was) in good.char_indices() {
+        for other in ['A', 'B', '.'].into_iter().filter(|other| *other != was) {
+            let mut changed = good.clone();
+            changed.replace_range(at..=at, &other.to_string());
+            assert!(verify(&verifier, &changed).await.is_err(), "{other} at {at}");
+        }
+        assert!(verify(&verifier, &good[..at]).await.is_err(), "cut at {at}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_names_its_holder_only_if_the_signature_held() {
     let forge = Forge::shared();
     let verifier = verifier_over(Arc::new(shelf()));
