@@ -27,13 +27,22 @@ const SYMMETRIC_ONLY: &str =
 const PRIVATE_KEY: &str =
     "the issuer PUBLISHES A PRIVATE KEY: it is not used here; whoever reads it can sign any token, replace it now";
 
+/// What all caches work with.
+#[derive(Debug)]
+pub(super) struct Means {
+    /// Gets bytes.
+    pub(super) fetcher: Fetcher,
+    /// Tells ages.
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where fetches run.
+    pub(super) tasks: TaskTracker,
+}
+
 /// The cache of one issuer block.
 #[derive(Debug)]
 pub(super) struct KeyCache {
     settings: IssuerSettings,
-    fetcher: Arc<Fetcher>,
-    clock: Arc<dyn Clock>,
-    tasks: TaskTracker,
+    means: Arc<Means>,
     state: Mutex<State>,
 }
 
@@ -45,13 +54,8 @@ struct State {
 }
 
 impl KeyCache {
-    pub(super) fn new(
-        settings: IssuerSettings,
-        fetcher: Arc<Fetcher>,
-        clock: Arc<dyn Clock>,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self { settings, fetcher, clock, tasks, state: Mutex::default() }
+    pub(super) fn new(settings: IssuerSettings, means: Arc<Means>) -> Self {
+        Self { settings, means, state: Mutex::default() }
     }
 
     /// The key, after at most one fetch.
@@ -62,7 +66,7 @@ impl KeyCache {
             None => answer,
             Some(flight) => {
                 flight.await;
-                self.state().standing.find(kid, self.clock.elapsed())
+                self.state().standing.find(kid, self.means.clock.elapsed())
             }
         }
     }
@@ -76,12 +80,13 @@ impl KeyCache {
     /// How the issuer stands; fetches beside, so that being asked keeps it up to date.
     pub(super) fn status(self: &Arc<Self>) -> IssuerStatus {
         let mut state = self.state();
-        let now = self.clock.elapsed();
+        let now = self.means.clock.elapsed();
+        let name = self.settings.name.clone();
+        let status = IssuerStatus { name, ready: state.standing.is_ready(now), detail: state.standing.detail() };
         if state.standing.is_due(now) && state.standing.may_attempt(now) {
             drop(self.fly(&mut state));
         }
-        let name = self.settings.name.clone();
-        IssuerStatus { name, ready: state.standing.is_ready(now), detail: state.standing.detail() }
+        status
     }
 
     /// The answer from memory, and the fetch to wait for if it may change it.
@@ -91,7 +96,7 @@ impl KeyCache {
         replaced: bool,
     ) -> (Result<VerificationKey, KeyError>, Option<Flight>) {
         let mut state = self.state();
-        let now = self.clock.elapsed();
+        let now = self.means.clock.elapsed();
         let (answer, refresh) = state.standing.consult(kid, now);
         let refresh = if replaced { Refresh::First } else { refresh };
         let flying = state.flight.as_ref().is_some_and(|flight| flight.peek().is_none());
@@ -115,13 +120,13 @@ impl KeyCache {
         if let Some(flight) = state.flight.as_ref().filter(|flight| flight.peek().is_none()) {
             return flight.clone();
         }
-        let started = self.clock.elapsed();
+        let started = self.means.clock.elapsed();
         state.standing.attempt(started);
         let cache = Arc::clone(self);
-        let task = self.tasks.spawn(async move {
+        let task = self.means.tasks.spawn(async move {
             // Before the file is read: if it is replaced meanwhile, the next request sees another stamp.
             let stamp = cache.file_stamp().await;
-            let loaded = source::load(&cache.settings, &cache.fetcher).await;
+            let loaded = source::load(&cache.settings, &cache.means.fetcher).await;
             cache.land(loaded, stamp, started);
         });
         let flight = task.map(|_ended| ()).boxed().shared();

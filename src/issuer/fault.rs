@@ -7,7 +7,7 @@ use crate::token::KeySetError;
 
 /// Why an issuer's keys could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum IssuerFault {
+pub(super) enum IssuerFault {
     /// An address does not parse, is neither https nor loopback, or carries credentials.
     #[error("{0} must be an https address without credentials (http only on loopback)")]
     Address(&'static str),

@@ -20,12 +20,10 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use tokio_util::task::TaskTracker;
 
-use self::cache::KeyCache;
+use self::cache::{KeyCache, Means};
 use self::fetch::Fetcher;
 use crate::clock::Clock;
 use crate::token::{IssuerName, KeyError, KeyId, KeySource, VerificationKey};
-
-pub use fault::IssuerFault;
 
 /// Where one issuer's keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +69,9 @@ impl IssuerKeys {
     /// Prepares the caches; fetches nothing.
     #[must_use]
     pub fn new(issuers: Vec<IssuerSettings>, clock: Arc<dyn Clock>) -> Self {
-        let fetcher = Arc::new(Fetcher::new());
-        let tasks = TaskTracker::new();
-        let cache = |settings: IssuerSettings| {
-            let name = settings.name.clone();
-            (name, Arc::new(KeyCache::new(settings, Arc::clone(&fetcher), Arc::clone(&clock), tasks.clone())))
-        };
+        let means = Arc::new(Means { fetcher: Fetcher::new(), clock, tasks: TaskTracker::new() });
+        let cache =
+            |settings: IssuerSettings| (settings.name.clone(), Arc::new(KeyCache::new(settings, Arc::clone(&means))));
         Self { caches: issuers.into_iter().map(cache).collect() }
     }
 

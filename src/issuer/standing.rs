@@ -93,7 +93,7 @@ impl Standing {
 
     /// What an operator should know.
     pub(super) fn detail(&self) -> Option<String> {
-        let unfetched = self.attempted.is_none().then_some("not fetched yet");
+        let unfetched = self.keys.is_none().then_some("not fetched yet");
         self.fault.clone().or_else(|| self.remark.or(unfetched).map(str::to_owned))
     }
 
@@ -104,6 +104,8 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const START: Duration = Duration::from_secs(1000);
@@ -147,7 +149,7 @@ mod tests {
     fn a_known_kid_waits_for_nothing_until_the_keys_are_too_old() {
         let standing = fetched();
         assert_eq!(consulted(&standing, "a", Duration::ZERO), (Ok(()), Refresh::No));
-        assert_eq!(consulted(&standing, "a", minutes(8) - Duration::from_secs(1)), (Ok(()), Refresh::No));
+        assert_eq!(consulted(&standing, "a", Duration::from_secs(8 * 60 - 1)), (Ok(()), Refresh::No));
         assert_eq!(consulted(&standing, "a", minutes(8)), (Ok(()), Refresh::Beside));
         assert_eq!(consulted(&standing, "a", minutes(10)), (Ok(()), Refresh::First));
     }
@@ -166,8 +168,8 @@ mod tests {
         standing.attempt(START + minutes(10));
         standing.fail("down".to_owned());
         assert_eq!(consulted(&standing, "a", minutes(10)), (Ok(()), Refresh::Beside));
-        assert_eq!(consulted(&standing, "a", minutes(60) - Duration::from_secs(1)), (Ok(()), Refresh::Beside));
-        assert!(standing.is_ready(START + minutes(60) - Duration::from_secs(1)));
+        assert_eq!(consulted(&standing, "a", Duration::from_secs(3599)), (Ok(()), Refresh::Beside));
+        assert!(standing.is_ready(START + Duration::from_secs(3599)));
         assert_eq!(consulted(&standing, "a", minutes(60)), (Err(KeyError::Unavailable), Refresh::First));
         assert!(!standing.is_ready(START + minutes(60)));
         assert_eq!(standing.detail().as_deref(), Some("down"));
@@ -193,5 +195,34 @@ mod tests {
     #[test]
     fn a_clock_that_stands_before_the_fetch_makes_keys_young_not_old() {
         assert_eq!(fetched().consult(kid("a").as_ref(), Duration::ZERO).1, Refresh::No);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_fetches_keep_their_distance_and_old_keys_die(
+            steps in proptest::collection::vec((0..1200_u64, any::<bool>(), any::<bool>()), 1..60),
+        ) {
+            let (mut standing, mut now) = (Standing::default(), START);
+            let (mut attempts, mut good): (Vec<Duration>, Option<Duration>) = (Vec::new(), None);
+            for (seconds, known, provider_is_up) in steps {
+                now += Duration::from_secs(seconds);
+                let name = kid(if known { "a" } else { "x" });
+                let (_, refresh) = standing.consult(name.as_ref(), now);
+                if refresh != Refresh::No && standing.may_attempt(now) {
+                    standing.attempt(now);
+                    attempts.push(now);
+                    if provider_is_up {
+                        standing.succeed(keys(), now, None);
+                        good = Some(now);
+                    } else {
+                        standing.fail("down".to_owned());
+                    }
+                }
+                let believed = good.is_some_and(|good| now < good + MAX_STALE);
+                prop_assert_eq!(standing.find(kid("a").as_ref(), now).is_ok(), believed);
+                prop_assert!(standing.find(kid("x").as_ref(), now).is_err());
+            }
+            prop_assert!(attempts.windows(2).all(|pair| pair[1] >= pair[0] + COOLDOWN));
+        }
     }
 }

@@ -154,7 +154,10 @@ impl Verifier {
     /// The block's own key for this token: asked for by block, so that no other block's key, however named, can answer.
     async fn key(&self, rules: &IssuerRules, header: &Header) -> Result<VerificationKey, TokenReason> {
         header.type_fits(rules.profile)?;
-        Ok(self.keys.key(&rules.name, header.kid()).await?)
+        let kid = header.kid();
+        let key = self.keys.key(&rules.name, kid).await;
+        // The one word of an unverified token that is logged: operators need it after a rotation. Escaped.
+        Ok(key.inspect_err(|error| tracing::debug!(issuer = %rules.name, ?kid, %error, "no key"))?)
     }
 }
 

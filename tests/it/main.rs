@@ -6,5 +6,7 @@ mod config;
 mod demo_object_server;
 mod doors;
 mod harness;
+mod issuer;
 mod object_server;
 mod postgres;
+mod token;
