@@ -5,8 +5,8 @@ use super::glob::{Case, matches};
 use super::problem::quoted;
 use super::statement::Effect;
 
-/// Actions on a bucket or on the account. At MinIO and `RustFS` a bucket is matched as `bucket/`, so `bucket/*` covers it
-/// (minio/pkg `policy/statement.go`, minio#20449).
+/// Actions on a bucket or on the account. At `MinIO` and `RustFS` a bucket is matched as `bucket/`, so `bucket/*`
+/// covers it (minio/pkg `policy/statement.go`, minio#20449).
 const BUCKET_ACTIONS: &[&str] = &[
     "CreateBucket",
     "DeleteBucket",
@@ -115,7 +115,7 @@ pub(super) fn service(action: &str) -> Service {
     }
 }
 
-/// Checks one action and answers it in the servers' own spelling (MinIO compares letter case).
+/// Checks one action and answers it in the servers' own spelling (`MinIO` compares letter case).
 pub(super) fn read(action: &str) -> Result<String, String> {
     let shown = quoted(action);
     let Some((service, name)) = action.split_once(':') else {

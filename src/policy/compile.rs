@@ -44,7 +44,7 @@ pub(super) fn compile(files: &PolicyFiles, issuers: &[IssuerName]) -> Result<Pol
     }
     let operators = compiling.operators.unwrap_or_else(Operators::nobody);
     let mut warnings = compiling.warnings;
-    let groups = roles.values().flat_map(|role| &role.rules).flat_map(|rule| rule.groups());
+    let groups = roles.values().flat_map(|role| &role.rules).flat_map(Rule::groups);
     warnings.extend(confusable_groups(groups.chain(operators.groups())));
     Ok(PolicySet { roles, operators, buckets: compiling.buckets, warnings, hash: hash(files) })
 }
@@ -105,8 +105,11 @@ impl Compiling<'_> {
             return self.problem(path, reserved());
         }
         let issuers = self.issuers;
-        let read = read_file(content, |top, faults| RoleFile::read(top, path, issuers, faults));
+        // Read to the end even when a part is at fault, so that its documents are looked up in the same round.
+        let mut faults = Vec::new();
+        let read = read_file(content, |top, _| RoleFile::read(top, path, issuers, &mut faults));
         let read = self.keep(path, content, read);
+        self.problems.extend(faults.into_iter().map(|fault| fault.in_file(path, content)));
         self.role_files.insert(name, (path.to_owned(), read));
     }
 
@@ -122,11 +125,18 @@ impl Compiling<'_> {
             let role = document.zip(file).map(|(document, file)| Role { document, ttl: file.ttl, rules: file.rules });
             roles.insert(name, role);
         }
+        let role_files: BTreeSet<RoleName> = roles.keys().cloned().collect();
         for (stem, document) in std::mem::take(&mut self.documents) {
             if referenced.contains(&stem) {
                 continue;
             }
-            self.by_convention(&stem, document, &mut roles);
+            match RoleName::parse(&stem) {
+                // A role file of its name took the document's place, on purpose or by mistake.
+                Some(name) if role_files.contains(&name) => {
+                    self.warnings.push(format!("documents/{stem}.json: in no role: roles/{stem}.toml lists others"));
+                }
+                Some(_) | None => self.by_convention(&stem, document, &mut roles),
+            }
         }
         roles.into_iter().filter_map(|(name, role)| role.map(|role| (name, role))).collect()
     }
@@ -153,7 +163,7 @@ impl Compiling<'_> {
         Document::of(statements)
     }
 
-    /// A document without a role file is a role for the group of exactly its name, as MinIO has it with
+    /// A document without a role file is a role for the group of exactly its name, as `MinIO` has it with
     /// `claim_name=groups`.
     fn by_convention(&mut self, stem: &str, document: Option<Document>, roles: &mut BTreeMap<RoleName, Option<Role>>) {
         let path = format!("documents/{stem}.json");
@@ -164,20 +174,14 @@ impl Compiling<'_> {
             return self.problem(&path, reserved());
         }
         if roles.contains_key(&name) {
-            // A role file of exactly this name took the document's place on purpose or by mistake; two names that only
-            // become one by rewriting are a mistake.
-            if name.as_str() == stem {
-                self.warnings.push(format!("{path}: in no role: roles/{name}.toml lists other documents"));
-            } else {
-                self.problem(&path, format!("it makes the role {name}, which exists already: rename one of the two"));
-            }
+            self.problem(&path, format!("it makes the role {name}, which exists already: rename one of the two"));
             return;
         }
-        let rules = vec![Rule::of_group(path, stem)];
-        roles.insert(name, document.map(|document| Role { document, ttl: None, rules }));
+        let rule = Rule::of_group(path, stem);
+        roles.insert(name, document.map(|document| Role { document, ttl: None, rules: vec![rule] }));
     }
 
-    /// MinIO takes the address from `X-Forwarded-For`, whoever sends it.
+    /// `MinIO` takes the address from `X-Forwarded-For`, whoever sends it.
     fn warn_of_addresses(&mut self, path: &str, document: Option<&Document>) {
         let conditions =
             document.into_iter().flat_map(Document::statements).flat_map(|statement| &statement.conditions);

@@ -68,7 +68,7 @@ impl Condition {
             }
         }
         Err(format!(
-            "unknown condition key {}: keys about the identity (aws:username, jwt:…) belong into a role's [[allow]], \
+            "unknown condition key {}: keys about the identity (aws:username, jwt:…) belong in a role's [[allow]], \
              claims into values as ${{jwt:claim}}",
             quoted(key)
         ))
@@ -95,10 +95,8 @@ impl Condition {
     pub(super) fn holds(&self, effect: Effect, context: &BTreeMap<String, Vec<String>>) -> bool {
         let actual = context.get(&self.key.to_ascii_lowercase()).filter(|actual| !actual.is_empty());
         let Some(actual) = actual else {
-            return match self.operator {
-                Operator::Null => self.values.iter().any(|value| value == "true"),
-                operator => operator.is_negated(),
-            };
+            let null = self.operator == Operator::Null && self.values.iter().any(|value| value == "true");
+            return null || self.operator.is_negated();
         };
         match effect {
             Effect::Allow => actual.iter().all(|value| self.operator.test(&self.values, value) == Some(true)),

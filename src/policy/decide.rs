@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::narrow::{self, NarrowError};
 use super::rule::{Claimant, Rule};
 use super::set::Role;
 use super::{Document, PolicyHash, PolicySet, RoleName};
@@ -128,10 +127,7 @@ impl PolicySet {
         let document = combined(&found, claimant)?;
         let document = match &request.session_policy {
             None => document,
-            Some(text) => narrow::by_text(&document, text).map_err(|error| match error {
-                NarrowError::Malformed => DenialReason::SessionPolicyMalformed,
-                NarrowError::NotCombinable => DenialReason::SessionPolicyNotCombinable,
-            })?,
+            Some(text) => document.narrowed_by(text)?,
         };
         Ok(Grant {
             roles: found.iter().map(|(name, _, _)| (*name).clone()).collect(),
@@ -148,7 +144,7 @@ fn first_match<'a>(role: &'a Role, claimant: &Claimant<'_>) -> Option<&'a Rule> 
     role.rules.iter().find(|rule| rule.matches(claimant))
 }
 
-/// The documents of roles that are all this caller's own, claims filled in, as one: as MinIO merges the policies of a
+/// The documents of roles that are all this caller's own, claims filled in, as one: as `MinIO` merges the policies of a
 /// claim. A role whose claims cannot be filled is never left out silently: it may be the one with the Deny.
 fn combined(found: &[(&RoleName, &Role, &Rule)], claimant: &Claimant<'_>) -> Result<Document, DenialReason> {
     let mut statements = Vec::new();

@@ -1,5 +1,5 @@
-//! The policy directory as text: read once, bounded, and nothing followed out of it. A Kubernetes ConfigMap mount, whose
-//! files are symbolic links through `..data`, is read like plain files.
+//! The policy directory as text: read once, bounded, and nothing followed out of it. A Kubernetes `ConfigMap` mount,
+//! whose files are symbolic links through `..data`, is read like plain files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use super::Problem;
 pub(super) const MOST_FILES: usize = 256;
 /// Most bytes of one file.
 pub(super) const MOST_BYTES: usize = 64 * 1024;
-/// The link that a ConfigMap mount swaps when its content changes.
+/// The link that a `ConfigMap` mount swaps when its content changes.
 const MOUNT_LINK: &str = "..data";
 
 /// The files of a policy directory: relative path (`/`-separated) → content.

@@ -154,7 +154,10 @@ mod tests {
                 "Effect": "Allow",
                 "Action": ["s3:GetObject", "s3:ListBucket"],
                 "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/${jwt:sub}/*"],
-                "Condition": { "StringLike": { "s3:prefix": ["a/*"] }, "NumericLessThanEquals": { "s3:max-keys": ["100"] } }
+                "Condition": {
+                    "StringLike": { "s3:prefix": ["a/*"] },
+                    "NumericLessThanEquals": { "s3:max-keys": ["100"] }
+                }
             }]
         });
         assert_eq!(document.to_json(), expected);
@@ -163,10 +166,12 @@ mod tests {
 
     #[test]
     fn a_single_statement_and_single_values_stand_for_arrays_of_one() {
-        let single = br#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}"#;
-        let array = br#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}]}"#;
-        assert_eq!(Document::parse(single), Document::parse(array));
-        assert!(Document::parse(single).is_ok());
+        let document = |statement: &Value| json!({ "Version": VERSION, "Statement": statement }).to_string();
+        let (action, resource) = ("s3:GetObject", "arn:aws:s3:::b/*");
+        let single = document(&json!({ "Effect": "Deny", "Action": action, "Resource": resource }));
+        let array = document(&json!([{ "Effect": "Deny", "Action": [action], "Resource": [resource] }]));
+        assert_eq!(Document::parse(single.as_bytes()), Document::parse(array.as_bytes()));
+        assert!(Document::parse(single.as_bytes()).is_ok());
     }
 
     #[test]

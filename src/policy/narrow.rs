@@ -1,14 +1,14 @@
 //! Narrowing: the caller's session policy and the role's document, joined into one document that allows exactly what
-//! both allow. It is never a union (the MinIO Operator merged the two once), and what cannot be written down exactly is
-//! refused rather than guessed at.
+//! both allow. It is never a union (the `MinIO` Operator merged the two once), and what cannot be written down exactly
+//! is refused rather than guessed at.
 
-use super::Document;
 use super::action;
 use super::conjunction::{Inexpressible, all_of};
 use super::document::MOST_STATEMENTS;
 use super::glob::{Budget, Case, covers, intersect};
 use super::resource;
 use super::statement::{Effect, Statement};
+use super::{DenialReason, Document};
 
 /// Longest session policy a caller may send, in characters: what every server takes.
 const LONGEST: usize = 2_048;
@@ -17,7 +17,7 @@ const STEPS: usize = 200_000;
 
 /// Why a session policy is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NarrowError {
+enum NarrowError {
     /// It is not a document, too long, or holds a variable.
     Malformed,
     /// It has nothing in common with the role's document, or what they have in common cannot be written down.
@@ -30,8 +30,19 @@ impl From<Inexpressible> for NarrowError {
     }
 }
 
+impl Document {
+    /// The document that allows what this one and `session_policy` both allow: what a lease with that session policy
+    /// would carry. At most 2,048 characters are read.
+    pub fn narrowed_by(&self, session_policy: &str) -> Result<Self, DenialReason> {
+        by_text(self, session_policy).map_err(|error| match error {
+            NarrowError::Malformed => DenialReason::SessionPolicyMalformed,
+            NarrowError::NotCombinable => DenialReason::SessionPolicyNotCombinable,
+        })
+    }
+}
+
 /// Reads a caller's session policy and narrows `role` (claims filled in) by it.
-pub(super) fn by_text(role: &Document, session_policy: &str) -> Result<Document, NarrowError> {
+fn by_text(role: &Document, session_policy: &str) -> Result<Document, NarrowError> {
     if session_policy.chars().nth(LONGEST).is_some() {
         return Err(NarrowError::Malformed);
     }
@@ -44,7 +55,7 @@ pub(super) fn by_text(role: &Document, session_policy: &str) -> Result<Document,
 
 /// The document that allows what both allow: Allow statements pairwise intersected (or those of `wanted` as they are,
 /// if each is proven a subset), then every Deny of both.
-pub(super) fn narrow(role: &Document, wanted: &Document) -> Result<Document, NarrowError> {
+fn narrow(role: &Document, wanted: &Document) -> Result<Document, NarrowError> {
     let budget = &mut Budget::new(STEPS);
     let allows = if is_subset(role, wanted, budget) {
         of_effect(wanted, Effect::Allow).cloned().collect()
@@ -339,6 +350,8 @@ mod tests {
         evaluate(document, &AccessCheck { action, resource: &resource, context }) == Verdict::Allowed
     }
 
+    const ASKED: [&str; 4] = ["s3:GetObject", "s3:PutObject", "s3:GetObjectAcl", "s3:PutBucketPolicy"];
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -346,7 +359,7 @@ mod tests {
         fn what_is_narrowed_allows_exactly_what_both_allow(
             role in parsed(),
             wanted in parsed(),
-            action in prop::sample::select(vec!["s3:GetObject", "s3:PutObject", "s3:GetObjectAcl", "s3:PutBucketPolicy"]),
+            action in prop::sample::select(ASKED.to_vec()),
             paths in prop::collection::vec("[bc](/[ac]{0,3})?", 8),
             context in context(),
         ) {

@@ -90,7 +90,7 @@ impl Operator {
         }
     }
 
-    /// True if the operator takes several values. The others take one: MinIO refuses more.
+    /// True if the operator takes several values. The others take one: `MinIO` refuses more.
     pub(super) fn takes_several(self) -> bool {
         matches!(self, Self::Text(..) | Self::Ip(_))
     }
@@ -123,11 +123,11 @@ impl Operator {
             Self::Text(comparison, sense) => Some(sense.of(any(&|value| comparison.test(value, actual)))),
             Self::Number(order) => {
                 let actual = number(actual)?;
-                Some(any(&|value| number(value).is_some_and(|value| order.test(actual, value))))
+                Some(any(&|value| number(value).is_some_and(|value| order.test(&actual, &value))))
             }
             Self::Date(order) => {
                 let actual = instant(actual)?;
-                Some(any(&|value| instant(value).is_some_and(|value| order.test(actual, value))))
+                Some(any(&|value| instant(value).is_some_and(|value| order.test(&actual, &value))))
             }
             Self::Bool => match actual.to_ascii_lowercase().as_str() {
                 actual @ ("true" | "false") => Some(any(&|value| value == actual)),
@@ -159,7 +159,7 @@ impl Sense {
 }
 
 impl Order {
-    fn test<T: Ord>(self, actual: T, bound: T) -> bool {
+    fn test<T: Ord>(self, actual: &T, bound: &T) -> bool {
         match self {
             Self::Equals => actual == bound,
             Self::NotEquals => actual != bound,
@@ -171,7 +171,7 @@ impl Order {
     }
 }
 
-/// A whole number, as MinIO reads them.
+/// A whole number, as `MinIO` reads them.
 pub(super) fn number(text: &str) -> Option<i64> {
     text.parse().ok()
 }

@@ -81,14 +81,12 @@ impl Operators {
             let rule = Rule::read(block, format!("{file}#operator[{i}]"), issuers, faults);
             let mut permissions = Vec::new();
             for word in block.texts("permissions", faults) {
-                match Permission::parse(&word.text) {
-                    Some(permission) => permissions.push(permission),
-                    None => {
-                        let known = Permission::ALL.map(Permission::as_str).join(", ");
-                        faults
-                            .push(word.fault(format!("unknown permission {}: known are {known}", quoted(&word.text))));
-                    }
-                }
+                let Some(permission) = Permission::parse(&word.text) else {
+                    let known = Permission::ALL.map(Permission::as_str).join(", ");
+                    faults.push(word.fault(format!("unknown permission {}: known are {known}", quoted(&word.text))));
+                    continue;
+                };
+                permissions.push(permission);
             }
             if block
                 .value("permissions")
@@ -100,5 +98,47 @@ impl Operators {
             operators.push((rule, permissions));
         }
         Self(operators)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::policy::toml_section::read_file;
+    use crate::token::Group;
+
+    const WHOLE: &str = "[[operator]]\nissuer = \"authentik\"\ngroups = [\"ops\"]\npermissions = [\"audit.read\"]\n";
+
+    fn rule_for(text: &str, issuer: &str, group: &str, permission: Permission) -> Option<String> {
+        let issuers = ["authentik", "keycloak"].map(|name| IssuerName::parse(name).unwrap());
+        let read = read_file(text.as_bytes(), |top, faults| Operators::read(top, "operators.toml", &issuers, faults));
+        let (issuer, groups) = (IssuerName::parse(issuer).unwrap(), [Group::parse(group).unwrap()]);
+        let claims = Map::new();
+        let claimant = Claimant { issuer: &issuer, subject: "x", client: None, groups: &groups, claims: &claims };
+        read.unwrap().rule_for(&claimant, permission).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_permission_is_given_by_a_named_rule() {
+        let rule = rule_for(WHOLE, "authentik", "ops", Permission::AuditRead);
+        assert_eq!(rule.as_deref(), Some("operators.toml#operator[0]"));
+    }
+
+    #[test]
+    fn another_permission_group_or_issuer_is_refused() {
+        assert_eq!(rule_for(WHOLE, "authentik", "ops", Permission::LeaseRevoke), None);
+        assert_eq!(rule_for(WHOLE, "authentik", "Ops", Permission::AuditRead), None);
+        assert_eq!(rule_for(WHOLE, "keycloak", "ops", Permission::AuditRead), None);
+        assert_eq!(rule_for("", "authentik", "ops", Permission::AuditRead), None);
+    }
+
+    #[test]
+    fn every_permission_keeps_its_word() {
+        for permission in Permission::ALL {
+            assert_eq!(Permission::parse(permission.as_str()), Some(permission));
+        }
+        assert_eq!(Permission::parse("audit"), None);
     }
 }

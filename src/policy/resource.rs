@@ -1,4 +1,5 @@
-//! Resource strings: `arn:aws:s3:::bucket` or `arn:aws:s3:::bucket/key`, wildcards allowed, `${jwt:…}` filled in later.
+//! Resource strings: `arn:aws:s3:::bucket` or `arn:aws:s3:::bucket/key`, wildcards allowed, `${jwt:…}` filled in
+//! later.
 
 use super::claims;
 use super::problem::quoted;

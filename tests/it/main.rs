@@ -8,5 +8,6 @@ mod doors;
 mod harness;
 mod issuer;
 mod object_server;
+mod policies;
 mod postgres;
 mod token;
