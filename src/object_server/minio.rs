@@ -1,4 +1,4 @@
-//! MinIO (RELEASE.2025-04-22 to 2025-10-15, Silo): AssumeRole as a built-in user. Rights come from that parent user and
+//! MinIO (RELEASE.2025-04-22 to 2025-10-15, Silo): `AssumeRole` as a built-in user. Rights come from that parent user and
 //! are narrowed by the session policy; `TokenRevokeType` carries the lease id, so that one lease can be ended alone.
 
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub struct MinioServer {
     limits: ServerLimits,
 }
 
-/// Everything one AssumeRole says to MinIO.
+/// Everything one `AssumeRole` says to MinIO.
 struct Minting<'a> {
     lease: LeaseId,
     duration: Duration,

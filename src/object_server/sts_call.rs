@@ -20,7 +20,7 @@ use crate::clock::Clock;
 /// More than ten times the largest answer seen (a MinIO token with a full session policy).
 const ANSWER_LIMIT: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// `MinIO` closes an idle connection after 30 s; a request written into one that is just being closed counts as interrupted.
+/// MinIO closes an idle connection after 30 s; a request written into one that is just being closed counts as interrupted.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// What stands for a refusal whose code cannot be read.

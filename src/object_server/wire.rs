@@ -16,7 +16,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// Deeper than any answer of any server.
 const DEPTH: usize = 8;
-/// `MinIO`'s tokens reach about 4 KB, those of others 3.5 KB.
+/// MinIO's tokens reach about 4 KB, those of others 3.5 KB.
 const LONGEST_TOKEN: usize = 16 * 1024;
 const LONGEST_SECRET: usize = 256;
 

@@ -1,4 +1,4 @@
-//! MinIO's AssumeRole and its revocation, as RELEASE.2025-04-22 answers them. The signature was checked before this is
+//! MinIO's `AssumeRole` and its revocation, as RELEASE.2025-04-22 answers them. The signature was checked before this is
 //! called; what is checked here is whose it is, and every parameter.
 
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ struct Asked {
     revoke_type: Option<String>,
 }
 
-/// MinIO routes a request to AssumeRole by exactly these.
+/// MinIO routes a request to `AssumeRole` by exactly these.
 pub(super) fn asks_sts(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let is_form = headers
         .get(CONTENT_TYPE)

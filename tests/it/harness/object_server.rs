@@ -34,7 +34,7 @@ impl Reply {
         Self::Bytes(answer(status, content_type, body.len(), body))
     }
 
-    /// MinIO's answer to AssumeRole, with credentials that end at `expiration` (RFC 3339, unless a lie is wanted).
+    /// MinIO's answer to `AssumeRole`, with credentials that end at `expiration` (RFC 3339, unless a lie is wanted).
     pub(crate) fn credentials(expiration: &str) -> Self {
         Self::http(200, "application/xml", &assume_role_response(expiration))
     }

@@ -48,7 +48,7 @@ impl Key {
         Self { access: "minter".to_owned(), secret: "mintersecret".to_owned(), token: None }
     }
 
-    /// The credentials of an AssumeRole answer.
+    /// The credentials of an `AssumeRole` answer.
     pub(crate) fn minted(answer: &Answer) -> Self {
         let element = |name| answer.element(name).unwrap_or_else(|| panic!("{answer:?}")).to_owned();
         Self {
