@@ -32,6 +32,9 @@ pub struct Check {
     pub name: String,
     /// Whether it is there.
     pub ready: bool,
+    /// Whether the service is not ready without it.
+    #[serde(skip)]
+    pub essential: bool,
 }
 
 /// The answer of `/health/ready`.
@@ -62,7 +65,7 @@ pub(super) async fn live() -> &'static str {
 )]
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let answer = match timeout(DEADLINE, shared.doors.readiness.check()).await {
-        Ok(checks) => ReadinessAnswer { ready: checks.iter().all(|check| check.ready), checks },
+        Ok(checks) => ReadinessAnswer { ready: checks.iter().all(|check| check.ready || !check.essential), checks },
         Err(_) => ReadinessAnswer { ready: false, checks: Vec::new() },
     };
     let status = if answer.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

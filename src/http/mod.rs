@@ -79,6 +79,8 @@ pub struct Doors {
     pub trusted_proxies: Vec<IpNet>,
     /// Exchanges that may run at once; one more is turned away at once with 503, so that none waits without bound.
     pub max_concurrent_exchanges: usize,
+    /// The URL that clients use, named in the API document.
+    pub public_url: Option<String>,
 }
 
 /// The state behind every handler.

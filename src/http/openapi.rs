@@ -1,12 +1,15 @@
 //! `/openapi.json`: the doors described, derived from the wire types. `docs/openapi.json` is the same text.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{RefOr, Required};
 
-use super::{container, health, leases, metrics, problem, problem_code, sts};
+use super::{Shared, container, health, leases, metrics, problem, problem_code, sts};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,16 +59,24 @@ impl utoipa::Modify for OptionalBody {
     }
 }
 
-/// The API document, pretty JSON with a newline at its end.
+/// The API document, pretty JSON with a newline at its end; it names `public_url` as its server where there is one.
 #[must_use]
-pub fn document() -> String {
-    Document::openapi().to_pretty_json().map(|json| json + "\n").unwrap_or_default()
+pub fn document(public_url: Option<&str>) -> String {
+    let mut document = Document::openapi();
+    document.servers = public_url.map(|url| vec![utoipa::openapi::Server::new(url)]);
+    document.to_pretty_json().map(|json| json + "\n").unwrap_or_default()
 }
 
 /// The description of this API.
-#[utoipa::path(get, path = "/openapi.json", tag = "machine", operation_id = "openapi", responses((status = 200, description = "This document")))]
-pub(super) async fn answer() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], document())
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "machine",
+    operation_id = "openapi",
+    responses((status = 200, description = "This document"))
+)]
+pub(super) async fn answer(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], document(shared.doors.public_url.as_deref()))
 }
 
 #[cfg(test)]
@@ -75,7 +86,7 @@ mod tests {
     #[test]
     fn the_published_document_is_the_served_one() {
         let published = include_str!("../../docs/openapi.json");
-        let served = document();
+        let served = document(None);
         if published != served {
             let fresh = std::env::temp_dir().join(format!("stint-openapi-{}.json", std::process::id()));
             std::fs::write(&fresh, &served).unwrap();

@@ -87,7 +87,7 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             ProblemCode::LogUnavailable
         }
         Refusal::ObjectServer(error) => match error {
-            ObjectServerError::ReceiptMismatch => ProblemCode::Internal,
+            ObjectServerError::ReceiptMismatch | ObjectServerError::Unsendable => ProblemCode::Internal,
             ObjectServerError::Unreachable(_)
             | ObjectServerError::Interrupted(_)
             | ObjectServerError::NotReady

@@ -134,7 +134,7 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             (StsCode::Throttling, BUSY)
         }
         Refusal::ObjectServer(error) => match error {
-            ObjectServerError::ReceiptMismatch => (StsCode::InternalFailure, FAULT),
+            ObjectServerError::ReceiptMismatch | ObjectServerError::Unsendable => (StsCode::InternalFailure, FAULT),
             ObjectServerError::Unreachable(_)
             | ObjectServerError::Interrupted(_)
             | ObjectServerError::NotReady

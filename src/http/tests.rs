@@ -58,7 +58,7 @@ struct Ready(Vec<(&'static str, bool)>);
 #[async_trait]
 impl Readiness for Ready {
     async fn check(&self) -> Vec<Check> {
-        self.0.iter().map(|(name, ready)| Check { name: (*name).to_owned(), ready: *ready }).collect()
+        self.0.iter().map(|(name, ready)| Check { name: (*name).to_owned(), ready: *ready, essential: true }).collect()
     }
 }
 
@@ -71,6 +71,7 @@ fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
         rng: Mutex::new(StdRng::seed_from_u64(1)),
         trusted_proxies: Vec::new(),
         max_concurrent_exchanges: 4,
+        public_url: None,
     }
 }
 
@@ -397,7 +398,7 @@ async fn metrics_and_the_api_document_are_served() {
     let line = r#"stint_http_request_duration_seconds_count{route="/",status="400"} 1"#;
     assert!(seen.body.contains(line), "{}", seen.body);
     let seen = ask(&router, "GET", "/openapi.json", &[], "").await;
-    assert_eq!(seen.body, document());
+    assert_eq!(seen.body, document(None));
 }
 
 #[tokio::test]

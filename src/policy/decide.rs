@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Document, PolicyHash, RoleName};
+use super::narrow::{self, NarrowError};
+use super::rule::{Claimant, Rule};
+use super::set::Role;
+use super::{Document, PolicyHash, PolicySet, RoleName};
+use crate::token::VerifiedToken;
 
 /// What a caller asks for.
 #[derive(Debug, Clone)]
@@ -47,6 +51,7 @@ pub struct Grant {
     rule: String,
     document: Document,
     ttl: Option<Duration>,
+    ttl_everywhere: bool,
     policy_hash: PolicyHash,
 }
 
@@ -84,11 +89,74 @@ impl Grant {
         self.ttl
     }
 
+    /// True if every granted role sets a `ttl`. Where one does not, the configured length bounds the lease as well.
+    #[must_use]
+    pub fn every_role_sets_ttl(&self) -> bool {
+        self.ttl_everywhere
+    }
+
     /// The policy text this was decided under.
     #[must_use]
     pub fn policy_hash(&self) -> PolicyHash {
         self.policy_hash
     }
+}
+
+impl PolicySet {
+    /// Decides one request. Nothing is granted but by a rule that was found; the grant names it.
+    pub fn decide(&self, token: &VerifiedToken, request: &AccessRequest) -> Result<Grant, Denial> {
+        self.decide_for(&Claimant::from(token), request)
+    }
+
+    fn decide_for(&self, claimant: &Claimant<'_>, request: &AccessRequest) -> Result<Grant, Denial> {
+        self.search(claimant, request).map_err(|reason| Denial { reason, policy_hash: self.hash })
+    }
+
+    fn search(&self, claimant: &Claimant<'_>, request: &AccessRequest) -> Result<Grant, DenialReason> {
+        let matching = |(name, role)| first_match(role, claimant).map(|rule| (name, role, rule));
+        let found: Vec<(&RoleName, &Role, &Rule)> = match &request.role {
+            RequestedRole::Any => self.roles.iter().filter_map(matching).collect(),
+            RequestedRole::Named(name) => self.roles.get_key_value(name).and_then(matching).into_iter().collect(),
+            RequestedRole::Unusable => Vec::new(),
+        };
+        if found.is_empty() {
+            return Err(match request.role {
+                RequestedRole::Any => DenialReason::NoRole,
+                RequestedRole::Named(_) | RequestedRole::Unusable => DenialReason::RoleNotGranted,
+            });
+        }
+        let document = combined(&found, claimant)?;
+        let document = match &request.session_policy {
+            None => document,
+            Some(text) => narrow::by_text(&document, text).map_err(|error| match error {
+                NarrowError::Malformed => DenialReason::SessionPolicyMalformed,
+                NarrowError::NotCombinable => DenialReason::SessionPolicyNotCombinable,
+            })?,
+        };
+        Ok(Grant {
+            roles: found.iter().map(|(name, _, _)| (*name).clone()).collect(),
+            rule: found.iter().map(|(_, _, rule)| rule.label.as_str()).collect::<Vec<_>>().join(", "),
+            document,
+            ttl: found.iter().filter_map(|(_, role, _)| role.ttl).min(),
+            ttl_everywhere: found.iter().all(|(_, role, _)| role.ttl.is_some()),
+            policy_hash: self.hash,
+        })
+    }
+}
+
+fn first_match<'a>(role: &'a Role, claimant: &Claimant<'_>) -> Option<&'a Rule> {
+    role.rules.iter().find(|rule| rule.matches(claimant))
+}
+
+/// The documents of roles that are all this caller's own, claims filled in, as one: as MinIO merges the policies of a
+/// claim. A role whose claims cannot be filled is never left out silently: it may be the one with the Deny.
+fn combined(found: &[(&RoleName, &Role, &Rule)], claimant: &Claimant<'_>) -> Result<Document, DenialReason> {
+    let mut statements = Vec::new();
+    for (_, role, _) in found {
+        let filled = role.document.fill(claimant.claims).map_err(|_| DenialReason::ClaimUnusable)?;
+        statements.extend_from_slice(filled.statements());
+    }
+    Document::of(statements).ok_or(DenialReason::NoRole)
 }
 
 /// A refusal by policy.
@@ -132,5 +200,175 @@ impl DenialReason {
             Self::SessionPolicyNotCombinable => "session_policy_not_combinable",
             Self::ClaimUnusable => "claim_unusable",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::policy::PolicyFiles;
+    use crate::token::{Group, IssuerName};
+
+    const STUDIO: &str = r#"
+documents = ["files", "shared"]
+ttl = "30m"
+[[allow]]
+issuer = "authentik"
+groups = ["studio", "editors"]
+claims = { environment = "prod" }
+[[allow]]
+subjects = ["svc-1"]
+clients = ["tool"]
+"#;
+
+    fn document(action: &str, path: &str) -> Vec<u8> {
+        let resource = format!("arn:aws:s3:::{path}");
+        let statement = json!({ "Effect": "Allow", "Action": action, "Resource": resource });
+        json!({ "Version": "2012-10-17", "Statement": statement }).to_string().into_bytes()
+    }
+
+    fn set() -> PolicySet {
+        let files = [
+            ("roles/studio.toml", STUDIO.as_bytes().to_vec()),
+            ("documents/files.json", document("s3:GetObject", "files/*")),
+            ("documents/shared.json", document("s3:GetObject", "shared/*")),
+            ("documents/home of.json", document("s3:PutObject", "home/${jwt:sub}/*")),
+            ("documents/viewers.json", document("s3:GetObject", "files/*")),
+        ];
+        let files = PolicyFiles(files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect());
+        PolicySet::compile(&files, &[IssuerName::parse("authentik").unwrap(), IssuerName::parse("keycloak").unwrap()])
+            .unwrap()
+    }
+
+    /// One caller who has the role `studio` by its first block.
+    struct Caller {
+        issuer: &'static str,
+        subject: &'static str,
+        client: Option<&'static str>,
+        groups: Vec<&'static str>,
+        claims: Value,
+    }
+
+    fn editor() -> Caller {
+        let claims = json!({ "environment": "prod", "sub": "alice" });
+        Caller { issuer: "authentik", subject: "alice", client: None, groups: vec!["editors"], claims }
+    }
+
+    impl Caller {
+        fn asks(&self, role: &str, session_policy: Option<&str>) -> Result<Grant, DenialReason> {
+            let groups: Vec<Group> = self.groups.iter().filter_map(|group| Group::parse(group)).collect();
+            let claims: Map<String, Value> = self.claims.as_object().cloned().unwrap_or_default();
+            let claimant = Claimant {
+                issuer: &IssuerName::parse(self.issuer).unwrap(),
+                subject: self.subject,
+                client: self.client,
+                groups: &groups,
+                claims: &claims,
+            };
+            let session_policy = session_policy.map(str::to_owned);
+            let request = AccessRequest { role: RequestedRole::parse(role), session_policy };
+            let set = set();
+            set.decide_for(&claimant, &request).map_err(|denial| {
+                assert_eq!(denial.policy_hash, set.hash());
+                denial.reason
+            })
+        }
+    }
+
+    #[test]
+    fn the_whole_caller_is_granted_and_the_rule_is_named() {
+        let grant = editor().asks("studio", None).unwrap();
+        assert_eq!(grant.role(), "studio");
+        assert_eq!(grant.rule(), "roles/studio.toml#allow[0]");
+        assert_eq!(grant.ttl(), Some(Duration::from_mins(30)));
+        assert_eq!(grant.document().to_json()["Statement"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn each_condition_of_a_block_is_needed() {
+        let broken = [
+            Caller { issuer: "keycloak", ..editor() },
+            Caller { groups: vec!["Editors"], ..editor() },
+            Caller { groups: vec![], ..editor() },
+            Caller { claims: json!({ "environment": "test" }), ..editor() },
+            Caller { claims: json!({ "environment": true }), ..editor() },
+            Caller { claims: json!({}), ..editor() },
+        ];
+        for caller in broken {
+            assert_eq!(caller.asks("studio", None).unwrap_err(), DenialReason::RoleNotGranted);
+        }
+        let listed = Caller { claims: json!({ "environment": ["test", "prod"] }), ..editor() };
+        assert!(listed.asks("studio", None).is_ok());
+    }
+
+    #[test]
+    fn another_block_is_enough_but_only_as_a_whole() {
+        let service = || Caller { subject: "svc-1", client: Some("tool"), groups: vec![], ..editor() };
+        assert_eq!(service().asks("studio", None).unwrap().rule(), "roles/studio.toml#allow[1]");
+        assert!(Caller { client: None, ..service() }.asks("studio", None).is_err());
+        assert!(Caller { subject: "svc-2", ..service() }.asks("studio", None).is_err());
+    }
+
+    #[test]
+    fn an_unknown_role_and_one_that_does_not_match_are_refused_alike() {
+        for role in ["nothing", "viewers", "files", "", "no/role", "arn:aws:iam::1:role/viewers"] {
+            assert_eq!(editor().asks(role, None).unwrap_err(), DenialReason::RoleNotGranted, "{role}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_a_role_for_the_group_of_its_name() {
+        let viewer = Caller { groups: vec!["viewers"], issuer: "keycloak", ..editor() };
+        let grant = viewer.asks("arn:minio:iam:::role/viewers", None).unwrap();
+        assert_eq!((grant.role(), grant.rule(), grant.ttl()), ("viewers", "documents/viewers.json", None));
+        let home = Caller { groups: vec!["home of"], ..editor() };
+        let grant = home.asks("home-of", None).unwrap();
+        assert_eq!(grant.document().to_json()["Statement"][0]["Resource"][0], "arn:aws:s3:::home/alice/*");
+    }
+
+    #[test]
+    fn a_document_in_a_role_file_is_no_role_of_its_own() {
+        let caller = Caller { groups: vec!["files"], ..editor() };
+        assert_eq!(caller.asks("files", None).unwrap_err(), DenialReason::RoleNotGranted);
+        assert_eq!(caller.asks("any", None).unwrap_err(), DenialReason::NoRole);
+    }
+
+    #[test]
+    fn any_is_all_that_match_in_name_order_without_duplicates() {
+        let both = Caller { groups: vec!["viewers", "editors"], ..editor() };
+        let grant = both.asks("any", None).unwrap();
+        assert_eq!(grant.role(), "any");
+        assert_eq!(grant.roles().iter().map(RoleName::as_str).collect::<Vec<_>>(), ["studio", "viewers"]);
+        assert_eq!(grant.rule(), "roles/studio.toml#allow[0], documents/viewers.json");
+        assert_eq!(grant.ttl(), Some(Duration::from_mins(30)));
+        assert!(!grant.every_role_sets_ttl());
+        assert_eq!(grant.document().to_json()["Statement"].as_array().unwrap().len(), 2);
+        assert_eq!(editor().asks("any", None).unwrap().role(), "studio");
+    }
+
+    #[test]
+    fn a_claim_that_cannot_be_filled_refuses_alone_and_within_any() {
+        let hostile = Caller {
+            groups: vec!["home of", "editors"],
+            claims: json!({ "environment": "prod", "sub": "*" }),
+            ..editor()
+        };
+        for role in ["home-of", "any"] {
+            assert_eq!(hostile.asks(role, None).unwrap_err(), DenialReason::ClaimUnusable);
+        }
+        assert!(hostile.asks("studio", None).is_ok());
+    }
+
+    #[test]
+    fn a_session_policy_only_takes_away() {
+        let text = |path| String::from_utf8(document("s3:GetObject", path)).unwrap();
+        let grant = editor().asks("studio", Some(&text("files/a/*"))).unwrap();
+        assert_eq!(grant.document().to_json()["Statement"][0]["Resource"][0], "arn:aws:s3:::files/a/*");
+        let refused = editor().asks("studio", Some(&text("other/*"))).unwrap_err();
+        assert_eq!(refused, DenialReason::SessionPolicyNotCombinable);
+        assert_eq!(editor().asks("studio", Some("{")).unwrap_err(), DenialReason::SessionPolicyMalformed);
+        assert_eq!(editor().asks("studio", Some("")).unwrap_err(), DenialReason::SessionPolicyMalformed);
     }
 }

@@ -5,16 +5,38 @@
 //! [`PolicySet::compile`] → [`PolicySet::decide`] → [`Grant`] or [`Denial`]. Nothing outside `decide.rs` can make a
 //! [`Grant`].
 
+mod action;
+mod buckets;
+mod claims;
+mod compile;
+mod condition;
+mod conjunction;
 mod decide;
 mod directory;
 mod document;
 mod evaluate;
+mod glob;
+mod json;
 mod names;
+mod narrow;
+mod operator;
+mod operators;
+mod problem;
+mod resource;
+mod role_file;
+mod rule;
 mod set;
+mod statement;
+mod toml_section;
+mod warnings;
 
+pub use buckets::{Bucket, Expiry};
 pub use decide::{AccessRequest, Denial, DenialReason, Grant, RequestedRole};
-pub use directory::{PolicyFiles, Problem};
-pub use document::{Document, Effect};
+pub use directory::PolicyFiles;
+pub use document::Document;
 pub use evaluate::{AccessCheck, Verdict, evaluate};
 pub use names::{PolicyHash, RoleName};
+pub use operators::{Operators, Permission};
+pub use problem::Problem;
 pub use set::PolicySet;
+pub use statement::Effect;

@@ -1,0 +1,214 @@
+//! From files to a [`PolicySet`]: every file is read by its own strict reader, then roles and documents are joined. One
+//! function serves `stint check`, `stint serve` and the tests, so that what was checked is what is served.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::directory::{MOST_BYTES, MOST_FILES};
+use super::operator::Operator;
+use super::problem::{Fault, quoted};
+use super::role_file::RoleFile;
+use super::rule::Rule;
+use super::set::Role;
+use super::toml_section::read_file;
+use super::warnings::confusable_groups;
+use super::{Bucket, Document, Operators, PolicyFiles, PolicyHash, PolicySet, Problem, RoleName};
+use crate::token::{Group, IssuerName};
+
+/// What the hash begins with, so that it can never equal a hash made for another purpose.
+const HASH_DOMAIN: &[u8] = b"stint policy directory 1";
+
+/// The name that stands for every role that matches.
+const RESERVED: &str = "any";
+
+pub(super) fn compile(files: &PolicyFiles, issuers: &[IssuerName]) -> Result<PolicySet, Vec<Problem>> {
+    let mut compiling = Compiling { issuers, ..Compiling::default() };
+    if files.0.len() > MOST_FILES {
+        return Err(vec![Problem::of_file(".", format!("a policy directory has at most {MOST_FILES} files"))]);
+    }
+    for (path, content) in &files.0 {
+        if content.len() > MOST_BYTES {
+            compiling.problem(path, format!("is longer than {MOST_BYTES} bytes"));
+        } else {
+            compiling.file(path, content);
+        }
+    }
+    let roles = compiling.join(files);
+    if roles.is_empty() && compiling.problems.is_empty() {
+        compiling.problem(".", "no role: put policy documents into documents/*.json".to_owned());
+    }
+    if !compiling.problems.is_empty() {
+        compiling.problems.sort();
+        return Err(compiling.problems);
+    }
+    let operators = compiling.operators.unwrap_or_else(Operators::nobody);
+    let mut warnings = compiling.warnings;
+    let groups = roles.values().flat_map(|role| &role.rules).flat_map(|rule| rule.groups());
+    warnings.extend(confusable_groups(groups.chain(operators.groups())));
+    Ok(PolicySet { roles, operators, buckets: compiling.buckets, warnings, hash: hash(files) })
+}
+
+/// What is known while the files are read one by one.
+#[derive(Default)]
+struct Compiling<'a> {
+    issuers: &'a [IssuerName],
+    /// By file name without its extension; `None` if the document has faults.
+    documents: BTreeMap<String, Option<Document>>,
+    role_files: BTreeMap<RoleName, (String, Option<RoleFile>)>,
+    operators: Option<Operators>,
+    buckets: Vec<Bucket>,
+    warnings: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+impl Compiling<'_> {
+    fn file(&mut self, path: &str, content: &[u8]) {
+        let (folder, name) = path.split_once('/').unwrap_or(("", path));
+        match (folder, name, name.rsplit_once('.')) {
+            ("documents", _, Some((stem, "json"))) if !stem.is_empty() && !stem.contains('/') => {
+                let document = Document::read(content);
+                let document = self.keep(path, content, document);
+                self.warn_of_addresses(path, document.as_ref());
+                self.documents.insert(stem.to_owned(), document);
+            }
+            ("roles", _, Some((stem, "toml"))) if !stem.contains('/') => self.role_file(path, stem, content),
+            ("", "operators.toml", _) => {
+                let issuers = self.issuers;
+                let read = read_file(content, |top, faults| Operators::read(top, path, issuers, faults));
+                self.operators = self.keep(path, content, read);
+            }
+            ("", "buckets.toml", _) => {
+                let read = read_file(content, Bucket::read_all);
+                self.buckets = self.keep(path, content, read).unwrap_or_default();
+            }
+            ("", "break-glass.toml", _) => {
+                let read = read_file(content, |_, _| ());
+                if self.keep(path, content, read).is_some() {
+                    self.warnings.push(format!("{path}: not used by this version; only its syntax was checked"));
+                }
+            }
+            _ => self.problem(
+                path,
+                "unknown file: a policy directory has documents/<name>.json, roles/<role>.toml, operators.toml, \
+                 buckets.toml and break-glass.toml"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn role_file(&mut self, path: &str, stem: &str, content: &[u8]) {
+        let Some(name) = RoleName::parse(stem) else {
+            return self.problem(path, "a role's name has 1 to 64 characters of A-Za-z0-9+=,.@_-".to_owned());
+        };
+        if name.as_str() == RESERVED {
+            return self.problem(path, reserved());
+        }
+        let issuers = self.issuers;
+        let read = read_file(content, |top, faults| RoleFile::read(top, path, issuers, faults));
+        let read = self.keep(path, content, read);
+        self.role_files.insert(name, (path.to_owned(), read));
+    }
+
+    /// Joins role files with documents, and makes a role of every document that has none.
+    fn join(&mut self, files: &PolicyFiles) -> BTreeMap<RoleName, Role> {
+        let mut roles = BTreeMap::new();
+        let mut referenced = BTreeSet::new();
+        for (name, (path, file)) in std::mem::take(&mut self.role_files) {
+            let document = file.as_ref().and_then(|file| {
+                referenced.extend(file.documents.iter().map(|document| document.text.clone()));
+                self.combined(&path, file, files.0.get(&path).map_or(&[], Vec::as_slice))
+            });
+            let role = document.zip(file).map(|(document, file)| Role { document, ttl: file.ttl, rules: file.rules });
+            roles.insert(name, role);
+        }
+        for (stem, document) in std::mem::take(&mut self.documents) {
+            if referenced.contains(&stem) {
+                continue;
+            }
+            self.by_convention(&stem, document, &mut roles);
+        }
+        roles.into_iter().filter_map(|(name, role)| role.map(|role| (name, role))).collect()
+    }
+
+    /// The documents of a role file as one.
+    fn combined(&mut self, path: &str, file: &RoleFile, text: &[u8]) -> Option<Document> {
+        let mut statements = Vec::new();
+        let mut sound = true;
+        for listed in &file.documents {
+            match self.documents.get(&listed.text) {
+                Some(Some(document)) => statements.extend_from_slice(document.statements()),
+                // Its own faults are named already.
+                Some(None) => sound = false,
+                None => {
+                    sound = false;
+                    let message = format!("there is no documents/{}.json", listed.text.escape_debug());
+                    self.problems.push(listed.fault(message).in_file(path, text));
+                }
+            }
+        }
+        if !sound {
+            return None;
+        }
+        Document::of(statements)
+    }
+
+    /// A document without a role file is a role for the group of exactly its name, as MinIO has it with
+    /// `claim_name=groups`.
+    fn by_convention(&mut self, stem: &str, document: Option<Document>, roles: &mut BTreeMap<RoleName, Option<Role>>) {
+        let path = format!("documents/{stem}.json");
+        let Some(name) = RoleName::of_document(stem).filter(|_| Group::parse(stem).is_some()) else {
+            return self.problem(&path, "its name makes no role (1 to 64 characters): write a roles/*.toml".to_owned());
+        };
+        if name.as_str() == RESERVED {
+            return self.problem(&path, reserved());
+        }
+        if roles.contains_key(&name) {
+            // A role file of exactly this name took the document's place on purpose or by mistake; two names that only
+            // become one by rewriting are a mistake.
+            if name.as_str() == stem {
+                self.warnings.push(format!("{path}: in no role: roles/{name}.toml lists other documents"));
+            } else {
+                self.problem(&path, format!("it makes the role {name}, which exists already: rename one of the two"));
+            }
+            return;
+        }
+        let rules = vec![Rule::of_group(path, stem)];
+        roles.insert(name, document.map(|document| Role { document, ttl: None, rules }));
+    }
+
+    /// MinIO takes the address from `X-Forwarded-For`, whoever sends it.
+    fn warn_of_addresses(&mut self, path: &str, document: Option<&Document>) {
+        let conditions =
+            document.into_iter().flat_map(Document::statements).flat_map(|statement| &statement.conditions);
+        if conditions.into_iter().any(|condition| matches!(condition.operator, Operator::Ip(_))) {
+            self.warnings
+                .push(format!("{path}: MinIO believes X-Forwarded-For from anyone: an address is no safeguard"));
+        }
+    }
+
+    fn keep<T>(&mut self, path: &str, content: &[u8], read: Result<T, Vec<Fault>>) -> Option<T> {
+        read.map_err(|faults| self.problems.extend(faults.into_iter().map(|fault| fault.in_file(path, content)))).ok()
+    }
+
+    fn problem(&mut self, path: &str, message: String) {
+        self.problems.push(Problem::of_file(path, message));
+    }
+}
+
+fn reserved() -> String {
+    format!("{} is reserved for \"every role that matches\": rename it", quoted(RESERVED))
+}
+
+/// SHA-256 over every file, name and content each preceded by its length: no two directories share an encoding.
+fn hash(files: &PolicyFiles) -> PolicyHash {
+    let mut context = Context::new(&SHA256);
+    context.update(HASH_DOMAIN);
+    for part in files.0.iter().flat_map(|(name, content)| [name.as_bytes(), content]) {
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    PolicyHash::new(digest)
+}

@@ -1,0 +1,6 @@
+//! What tests need around the service.
+
+pub(crate) mod clock;
+pub(crate) mod object_server;
+pub(crate) mod signed;
+pub(crate) mod tokens;
