@@ -51,7 +51,9 @@ async fn bench() {
     open_to_others(directory.path());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    println!("stint load benchmark: {seconds} s per figure; on a shared machine only the ratios of one run mean anything");
+    println!(
+        "stint load benchmark: {seconds} s per figure; on a shared machine only the ratios of one run mean anything"
+    );
 
     let database = PrivatePostgres::start(&directory.path().join("postgres")).await.expect("PostgreSQL starts");
     let issuer = DemoIssuer::start(Arc::clone(&clock), &tasks, stop.clone()).await.map_err(|f| f.0).unwrap();
@@ -66,12 +68,23 @@ async fn bench() {
     DemoObjectServer::start(listener, &objects, parent.clone(), clock, &tasks, stop.clone()).unwrap();
 
     let token = token(&issuer.token_url()).await;
-    measure("embedded object server", &embedded, &parent, &issuer, &token, database.url(), directory.path(), commit, length)
-        .await;
+    measure(
+        "embedded object server",
+        &embedded,
+        &parent,
+        &issuer,
+        &token,
+        database.url(),
+        directory.path(),
+        commit,
+        length,
+    )
+    .await;
 
     match (std::env::var("STINT_BENCH_MINIO"), std::env::var("STINT_BENCH_MC")) {
         (Ok(minio), Ok(mc)) => {
-            let server = Minio::start(Path::new(&minio), Path::new(&mc), &directory.path().join("minio"), &parent).await;
+            let server =
+                Minio::start(Path::new(&minio), Path::new(&mc), &directory.path().join("minio"), &parent).await;
             let place = directory.path();
             measure("MinIO", &server.url, &parent, &issuer, &token, database.url(), place, commit, length).await;
         }
@@ -94,9 +107,15 @@ async fn measure(
     length: Duration,
 ) {
     let service = Service::start(directory, &issuer.issuer(), endpoint, parent, database).await;
-    println!("\n## {name}\nready after {}, idle resident memory {:.1} MB", ms(service.ready_after), service.resident_mb());
-    println!("{:>8} {:>12} {:>12} {:>7} {:>10} {:>10} {:>10} {:>10} {:>13}", "clients", "direct/s", "stint/s", "ratio",
-        "direct p50", "stint p50", "direct p99", "stint p99", "exch./commit");
+    println!(
+        "\n## {name}\nready after {}, idle resident memory {:.1} MB",
+        ms(service.ready_after),
+        service.resident_mb()
+    );
+    println!(
+        "{:>8} {:>12} {:>12} {:>7} {:>10} {:>10} {:>10} {:>10} {:>13}",
+        "clients", "direct/s", "stint/s", "ratio", "direct p50", "stint p50", "direct p99", "stint p99", "exch./commit"
+    );
     for clients in CLIENTS {
         let direct = Arc::new(DirectMint { endpoint: endpoint.to_owned(), parent: parent.clone() });
         let direct = load(clients, length, direct).await;
@@ -107,14 +126,21 @@ async fn measure(
         let commits = Commits::count(database).await.since(before);
         println!(
             "{clients:>8} {:>12.0} {:>12.0} {:>7.2} {:>10} {:>10} {:>10} {:>10} {:>13.1}",
-            direct.rate, ours.rate, ours.rate / direct.rate, ms(direct.p50), ms(ours.p50), ms(direct.p99), ms(ours.p99),
+            direct.rate,
+            ours.rate,
+            ours.rate / direct.rate,
+            ms(direct.p50),
+            ms(ours.p50),
+            ms(direct.p99),
+            ms(ours.p99),
             ours.count as f64 * 2.0 / commits as f64,
         );
         if clients == 1 {
             let floor = commit * 2 + direct.p50;
             println!(
                 "         p50 beside two commits and the direct mint ({}): {:.2}",
-                ms(floor), ours.p50.as_secs_f64() / floor.as_secs_f64(),
+                ms(floor),
+                ours.p50.as_secs_f64() / floor.as_secs_f64(),
             );
         }
         println!("         share of each step: {}", service.shares(&steps_before).await);
@@ -307,7 +333,8 @@ impl Service {
     async fn steps(&self) -> Vec<(String, f64)> {
         let text = reqwest::get(format!("{}metrics", self.url)).await.unwrap().text().await.unwrap();
         let sums = text.lines().filter_map(|line| line.strip_prefix("stint_step_duration_seconds_sum{step=\""));
-        sums.filter_map(|line| line.split_once("\"} ").map(|(step, sum)| (step.to_owned(), sum.parse().unwrap()))).collect()
+        sums.filter_map(|line| line.split_once("\"} ").map(|(step, sum)| (step.to_owned(), sum.parse().unwrap())))
+            .collect()
     }
 
     async fn shares(&self, before: &[(String, f64)]) -> String {
@@ -385,7 +412,8 @@ async fn wait_for(url: &str) {
 }
 
 async fn token(url: &str) -> String {
-    let body = form(&[("grant_type", "client_credentials"), ("client_id", "livekit-egress"), ("client_secret", "demo")]);
+    let body =
+        form(&[("grant_type", "client_credentials"), ("client_id", "livekit-egress"), ("client_secret", "demo")]);
     let request = reqwest::Client::new().post(url).header("content-type", "application/x-www-form-urlencoded");
     let text = request.body(body).send().await.unwrap().text().await.unwrap();
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -393,7 +421,8 @@ async fn token(url: &str) -> String {
 }
 
 fn form(fields: &[(&str, &str)]) -> String {
-    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let encode =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
 }
 
@@ -406,4 +435,3 @@ fn open_to_others(directory: &Path) {
 fn ms(duration: Duration) -> String {
     format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }
-

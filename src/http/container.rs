@@ -50,11 +50,12 @@ impl<'a> From<&Answer<'a>> for ContainerCredentials<'a> {
     }
 }
 
-/// `GET /v1/roles/{role}/credentials`.
+/// Container credentials.
 #[utoipa::path(
     get,
     path = "/v1/roles/{role}/credentials",
     tag = "doors",
+    operation_id = "container_credentials",
     description = "Container credentials as AWS SDKs fetch them. Authorization holds the token, bare or as Bearer.",
     params(("role" = String, Path, description = "A role's name, or `any`")),
     responses(

@@ -46,17 +46,18 @@ pub(super) struct ReadinessAnswer {
     checks: Vec<Check>,
 }
 
-/// `GET /health/live`: the process answers, no more is asked; nothing it depends on can get it restarted.
-#[utoipa::path(get, path = "/health/live", tag = "machine", responses((status = 200, description = "Alive")))]
+/// Liveness: the process answers, no more is asked; nothing it depends on can get it restarted.
+#[utoipa::path(get, path = "/health/live", tag = "machine", operation_id = "live", responses((status = 200, description = "Alive")))]
 pub(super) async fn live() -> &'static str {
     "alive\n"
 }
 
-/// `GET /health/ready`.
+/// Readiness.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "machine",
+    operation_id = "ready",
     responses(
         (status = 200, description = "Ready", body = ReadinessAnswer),
         (status = 503, description = "Not ready", body = ReadinessAnswer),

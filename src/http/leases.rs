@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use uuid::Uuid;
 
 use super::answer::{Answer, timestamp};
@@ -31,13 +32,21 @@ pub(super) struct LeaseRequest {
     /// At least 900; more than the role allows is shortened.
     duration_seconds: Option<u64>,
     /// An IAM policy that narrows the lease: an object, or a string that holds one.
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = object_or_string)]
     session_policy: Option<Box<RawValue>>,
     /// 2 to 64 characters of `A-Za-z0-9_+=,.@-`; recorded, never relied on.
     session_name: Option<String>,
     /// Reserved: asks for a new lease instead of one handed out before. Every lease is new so far.
     #[expect(dead_code, reason = "accepted now, so that clients written for reuse work before it exists")]
     fresh: Option<bool>,
+}
+
+fn object_or_string() -> Schema {
+    let kinds = [Type::Object, Type::String, Type::Null];
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter(kinds))
+        .description(Some("An IAM policy that narrows the lease: an object, or a string that holds one."))
+        .into()
 }
 
 /// An issued lease.
@@ -96,12 +105,13 @@ impl<'a> From<&Answer<'a>> for Lease<'a> {
     }
 }
 
-/// `POST /v1/leases`.
+/// Lease.
 #[utoipa::path(
     post,
     path = "/v1/leases",
     tag = "doors",
-    description = "Exchanges the bearer token for a lease.",
+    operation_id = "create_lease",
+    description = "Exchanges the bearer token for a lease. The body may be missing.",
     request_body = LeaseRequest,
     responses(
         (status = 201, description = "Issued", body = Lease),

@@ -8,11 +8,12 @@ use axum::response::IntoResponse;
 
 use super::Shared;
 
-/// `GET /metrics`: `OpenMetrics` text, which Prometheus reads by this content type.
+/// Metrics: `OpenMetrics` text, which Prometheus reads by this content type.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "machine",
+    operation_id = "metrics",
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String))
 )]
 pub(super) async fn text(State(shared): State<Arc<Shared>>) -> impl IntoResponse {

@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{RefOr, Required};
 
 use super::{Shared, container, health, leases, metrics, problem, problem_code, sts};
 
@@ -33,7 +34,7 @@ use super::{Shared, container, health, leases, metrics, problem, problem_code, s
         problem::ProblemDetails,
         problem_code::ProblemCode
     )),
-    modifiers(&Token)
+    modifiers(&Token, &OptionalBody)
 )]
 struct Document;
 
@@ -46,6 +47,18 @@ impl utoipa::Modify for Token {
     }
 }
 
+/// A body may be missing, which is not the same as `null`.
+struct OptionalBody;
+
+impl utoipa::Modify for OptionalBody {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let post = document.paths.paths.get_mut("/v1/leases").and_then(|path| path.post.as_mut());
+        if let Some(RefOr::T(body)) = post.and_then(|operation| operation.request_body.as_mut()) {
+            body.required = Some(Required::False);
+        }
+    }
+}
+
 /// The API document, pretty JSON with a newline at its end; it names `public_url` as its server where there is one.
 #[must_use]
 pub fn document(public_url: Option<&str>) -> String {
@@ -54,8 +67,14 @@ pub fn document(public_url: Option<&str>) -> String {
     document.to_pretty_json().map(|json| json + "\n").unwrap_or_default()
 }
 
-/// `GET /openapi.json`.
-#[utoipa::path(get, path = "/openapi.json", tag = "machine", responses((status = 200, description = "This document")))]
+/// The description of this API.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "machine",
+    operation_id = "openapi",
+    responses((status = 200, description = "This document"))
+)]
 pub(super) async fn answer(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], document(shared.doors.public_url.as_deref()))
 }

@@ -182,6 +182,7 @@ fn challenge(code: ProblemCode) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::{TokenReason, TokenRefusal, Unverified};
 
     #[test]
     fn a_denied_role_and_an_unknown_role_are_the_same_answer() {
@@ -191,6 +192,18 @@ mod tests {
         assert_eq!(code_of_denial(&DenialReason::SessionPolicyMalformed), ProblemCode::SessionPolicyMalformed);
         let not_combinable = code_of_denial(&DenialReason::SessionPolicyNotCombinable);
         assert_eq!(not_combinable, ProblemCode::SessionPolicyNotCombinable);
+    }
+
+    #[test]
+    fn a_401_never_says_which_check_a_token_failed() {
+        for reason in TokenReason::ALL {
+            let digest = Unverified::new("a.b.c").digest();
+            let fault = Fault::Refused(TokenRefusal { reason: *reason, digest, signed: None }.into());
+            let problem = details(&fault, Uuid::nil());
+            let unavailable = reason.is_keys_unavailable();
+            let expected = if unavailable { ProblemCode::IssuerUnavailable } else { ProblemCode::InvalidToken };
+            assert_eq!((problem.code, problem.detail), (expected, None), "{reason:?}");
+        }
     }
 
     #[test]

@@ -23,12 +23,13 @@ use crate::audit::Door;
 /// The namespace of STS answers; minio-go's error parser needs exactly this one.
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// `POST /` and `GET /`.
+/// AWS STS query.
 #[utoipa::path(
     post,
     path = "/",
     tag = "doors",
-    description = "AWS STS query: Action=AssumeRoleWithWebIdentity. The parameters stand in a form body, or all of them \
+    operation_id = "assume_role_with_web_identity",
+    description = "Action=AssumeRoleWithWebIdentity, version 2011-06-15. The parameters stand in a form body, or all of them \
                    in the query string of a POST without body or of a GET. Errors are STS error XML on every status.",
     request_body(content = StsForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -53,9 +54,9 @@ pub(super) async fn assume_role(
     Ok((StatusCode::OK, [(CONTENT_TYPE, "text/xml")], xml).into_response())
 }
 
-/// The parameters, for the API document only: `parameters.rs` reads them.
+/// The parameters of `AssumeRoleWithWebIdentity`.
 #[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes the form in the API document")]
+#[expect(dead_code, reason = "describes the form in the API document; parameters.rs reads it")]
 #[schema(rename_all = "PascalCase")]
 pub(super) struct StsForm {
     /// `AssumeRoleWithWebIdentity`.

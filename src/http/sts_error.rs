@@ -217,6 +217,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refused_token_is_told_in_one_of_three_fixed_ways_and_only_our_own_faults_invite_back() {
+        for reason in TokenReason::ALL {
+            let (code, message) = told_of_token(*reason);
+            let expected = match (reason.is_keys_unavailable(), reason.is_expired()) {
+                (true, _) => StsCode::IDPCommunicationError,
+                (false, true) => StsCode::ExpiredTokenException,
+                (false, false) => StsCode::InvalidIdentityToken,
+            };
+            assert_eq!((code, code.status().as_u16()), (expected, 400), "{reason:?}");
+            if code == StsCode::InvalidIdentityToken {
+                assert_eq!(message, "The token was refused.", "{reason:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_refusal_by_policy_says_nothing_of_which_roles_exist() {
         let told = told_of_denial(&DenialReason::NoRole);
         assert_eq!(told.0, StsCode::AccessDenied);

@@ -5,18 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right: a room imports only rooms to its left.
-const ROOMS: [&str; 10] = [
-    "clock",
-    "token",
-    "policy",
-    "lease",
-    "audit",
-    "telemetry",
-    "object_server",
-    "exchange",
-    "http",
-    "app",
-];
+const ROOMS: [&str; 10] =
+    ["clock", "token", "policy", "lease", "audit", "telemetry", "object_server", "exchange", "http", "app"];
 /// Outside the line: adapter or composition → what it may import.
 const OTHERS: [(&str, &[&str]); 6] = [
     ("issuer", &["clock", "token"]),
@@ -24,7 +14,10 @@ const OTHERS: [(&str, &[&str]); 6] = [
     ("config", &["token", "lease", "issuer", "telemetry"]),
     ("command", &["app", "clock", "config", "telemetry"]),
     ("client", &["clock"]),
-    ("demo", &["app", "audit", "client", "clock", "command", "config", "object_server", "policy", "postgres", "telemetry"]),
+    (
+        "demo",
+        &["app", "audit", "client", "clock", "command", "config", "object_server", "policy", "postgres", "telemetry"],
+    ),
 ];
 /// Beyond its left neighbours, what a room may import.
 const EXTRA: [(&str, &[&str]); 1] = [("app", &["config", "issuer", "postgres"])];

@@ -146,7 +146,11 @@ fn the_audience_that_every_keycloak_token_has_is_refused() {
 
 #[test]
 fn the_development_issuer_is_refused() {
-    refused("issuer = \"https://auth.example/application/o/stint/\"", "issuer = \"local-identity\"", "issuer[0].issuer");
+    refused(
+        "issuer = \"https://auth.example/application/o/stint/\"",
+        "issuer = \"local-identity\"",
+        "issuer[0].issuer",
+    );
 }
 
 #[test]
@@ -176,7 +180,8 @@ fn no_issuer_at_all_is_refused() {
 
 #[test]
 fn an_endpoint_with_a_path_a_user_or_another_scheme_is_refused() {
-    for endpoint in ["https://storage.example/minio", "https://a:b@storage.example", "ftp://storage.example", "storage"] {
+    for endpoint in ["https://storage.example/minio", "https://a:b@storage.example", "ftp://storage.example", "storage"]
+    {
         let line = "endpoint = \"https://storage.example:9000\"";
         refused(line, &format!("endpoint = \"{endpoint}\""), "object_server.endpoint");
     }
@@ -184,7 +189,9 @@ fn an_endpoint_with_a_path_a_user_or_another_scheme_is_refused() {
 
 #[test]
 fn a_server_kind_that_is_planned_is_told_from_one_that_is_unknown() {
-    assert!(refused("kind = \"minio\"", "kind = \"ceph\"", "object_server.kind").contains("not supported by this version"));
+    assert!(
+        refused("kind = \"minio\"", "kind = \"ceph\"", "object_server.kind").contains("not supported by this version")
+    );
     refused("kind = \"minio\"", "kind = \"MinIO\"", "object_server.kind");
 }
 
@@ -202,7 +209,8 @@ fn text_that_is_not_toml_is_refused_with_its_line() {
 
 #[test]
 fn no_message_repeats_a_value() {
-    let text = VALID.replace("url = \"postgres", "uri = \"postgres").replace("listen = \"127", "listen = \"hunter2-127");
+    let text =
+        VALID.replace("url = \"postgres", "uri = \"postgres").replace("listen = \"127", "listen = \"hunter2-127");
     let problems = refusals(&text).join("\n");
     assert!(!problems.contains("secret-in-url") && !problems.contains("hunter2"), "{problems}");
     assert!(!format!("{:?}", read(VALID).unwrap()).contains("secret-in-url"));
@@ -281,8 +289,7 @@ fn a_secret_from_the_environment_replaces_the_files_other_form() {
 #[test]
 fn the_documentation_lists_exactly_the_keys_that_exist() {
     let page = include_str!("../../docs/configuration.md");
-    let documented: Vec<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let documented: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let mut sorted = documented.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, Config::known_keys());
