@@ -2,7 +2,7 @@
 
 use crate::harness::{Boto3, Installation, Setup};
 
-const STUDIO: &str = "arn:aws:iam::000000000000:role/spacemusic-studio";
+const STUDIO: &str = "arn:aws:iam::000000000000:role/studio";
 
 async fn pointed_at(installation: &Installation, client: &str) -> Boto3 {
     let token = installation.keycloak.token(client).await;

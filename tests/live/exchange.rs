@@ -72,7 +72,7 @@ async fn a_member_of_no_group_is_refused_and_nothing_is_minted() {
 
     let answer = installation.stint.lease(&token, &json!({})).await;
     assert_eq!(answer.status, 403, "{}", answer.body);
-    let answer = installation.stint.lease(&token, &json!({"role": "spacemusic-studio"})).await;
+    let answer = installation.stint.lease(&token, &json!({"role": "studio"})).await;
     assert_eq!(answer.status, 403, "{}", answer.body);
 
     assert_eq!(installation.minio.minted(), before);

@@ -21,7 +21,7 @@ async fn without_postgresql_nothing_is_minted_and_the_caller_is_told_when_to_com
     let answer = answer.expect("the refusal comes within the audit deadline");
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{:?}", answer.headers);
-    let answer = installation.stint.assume(&token, "spacemusic-studio", None).await;
+    let answer = installation.stint.assume(&token, "studio", None).await;
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(answer.element("Code").is_some(), "the STS door answers XML on 503 too: {}", answer.body);
     assert_eq!(installation.minio.minted(), before, "nothing was minted");

@@ -20,7 +20,7 @@ async fn a_callers_own_policy_narrows_the_lease_to_it() {
     let installation = Installation::start().await;
     let token = installation.keycloak.token("studio").await;
     let only_one = policy(&["s3:PutObject", "s3:GetObject"], "arn:aws:s3:::assets/mine/*", &Value::Null);
-    let answer = installation.stint.assume(&token, "spacemusic-studio", Some(&only_one)).await;
+    let answer = installation.stint.assume(&token, "studio", Some(&only_one)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 
     let boto3 = Boto3::against(&installation.minio).holding(&answer.keys());
@@ -74,7 +74,7 @@ async fn credentials_die_at_the_instant_their_policy_names() {
     let end = (now() + Duration::from_secs(seconds)).replace_nanosecond(0).expect("zero is in range");
     let condition = json!({"DateLessThan": {"aws:CurrentTime": [end.format(&Rfc3339).expect("a time has a text")]}});
     let short = policy(&["s3:PutObject", "s3:GetObject"], "arn:aws:s3:::assets/*", &condition);
-    let answer = installation.stint.assume(&token, "spacemusic-studio", Some(&short)).await;
+    let answer = installation.stint.assume(&token, "studio", Some(&short)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 
     let boto3 = Boto3::against(&installation.minio).holding(&answer.keys());

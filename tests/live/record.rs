@@ -13,7 +13,7 @@ async fn every_issued_lease_has_its_intent_before_it() {
     let token = installation.keycloak.token("studio").await;
     let boto3 = Boto3::against(&installation.minio)
         .with_token_file(&token)
-        .with("AWS_ROLE_ARN", "arn:aws:iam::000000000000:role/spacemusic-studio")
+        .with("AWS_ROLE_ARN", "arn:aws:iam::000000000000:role/studio")
         .with("AWS_ENDPOINT_URL_STS", &installation.stint.url(""));
     assert_eq!(boto3.walk(&["put:assets/a"]), ["ok"]);
 
