@@ -15,7 +15,7 @@ use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Intent, Origi
 use crate::clock::Clock;
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
 use crate::object_server::{ObjectServer, ObjectServerError, TemporaryCredentials};
-use crate::policy::{AccessRequest, Denial, Grant, PolicySet, RequestedRole};
+use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
 
@@ -101,7 +101,7 @@ pub struct ExchangeParts {
     /// Step 3.
     pub lease_rules: LeaseRules,
     /// Steps 4 and 6.
-    pub log: AuditLog,
+    pub log: Arc<AuditLog>,
     /// Keys the fingerprints in outcome rows.
     pub fingerprints: FingerprintKey,
     /// Step 5.
@@ -152,11 +152,17 @@ impl Exchange {
         let access = AccessRequest { role: request.role, session_policy: request.session_policy };
         let grant = match self.decide(&token, &access) {
             Ok(grant) => grant,
-            Err(denial) => return Err(self.record_refusal(asked, &token, Refusal::Denied(denial)).await),
+            Err(denial) => {
+                let policy_hash = denial.policy_hash;
+                return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Denied(denial)).await);
+            }
         };
         let assume_role = match self.plan(&grant, &token, request.duration) {
             Ok(assume_role) => assume_role,
-            Err(error) => return Err(self.record_refusal(asked, &token, Refusal::Lease(error)).await),
+            Err(error) => {
+                let policy_hash = grant.policy_hash();
+                return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Lease(error)).await);
+            }
         };
         self.mint_on_record(asked, token, grant, assume_role).await
     }
@@ -225,11 +231,11 @@ impl Exchange {
             Ok(believed) => believed,
             Err(error) => {
                 let outcome = Outcome::Failed { reason: error.code() };
-                self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await?;
+                let concluded = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await;
                 if error.may_have_minted() {
                     self.revoke(&assume_role).await;
                 }
-                return Err(error.into());
+                return Err(concluded.err().map_or_else(|| error.into(), Refusal::Audit));
             }
         };
 
@@ -263,12 +269,17 @@ impl Exchange {
         self.recorded(refused, Refusal::Token(refusal)).await
     }
 
-    async fn record_refusal(&self, asked: Request, token: &VerifiedToken, refusal: Refusal) -> Refusal {
-        let policy_hash = match &refusal {
-            Refusal::Denied(denial) => Some(denial.policy_hash.to_hex()),
-            Refusal::Token(_) | Refusal::Lease(_) | Refusal::Audit(_) | Refusal::ObjectServer(_) => None,
-        };
-        let refused = Refused { request: asked, identity: Identity::from(token), reason: refusal.code(), policy_hash };
+    /// A verified identity that gets nothing is always a row.
+    async fn record_refusal(
+        &self,
+        asked: Request,
+        token: &VerifiedToken,
+        policy_hash: PolicyHash,
+        refusal: Refusal,
+    ) -> Refusal {
+        let identity = Identity::from(token);
+        let policy_hash = Some(policy_hash.to_hex());
+        let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash };
         self.recorded(refused, refusal).await
     }
 

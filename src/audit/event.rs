@@ -14,13 +14,13 @@ use crate::token::{Group, VerifiedToken};
 pub struct Event {
     /// A version 7 UUID.
     pub id: Uuid,
-    /// When it was said, by the service's clock. Order is by `seq`, never by this.
+    /// When it was said, by the service's clock, whole microseconds: what a row can hold. Order is by `seq`, never by this.
     pub occurred_at: OffsetDateTime,
     /// What happened.
     pub kind: EventKind,
     /// The decision.
     pub effect: RecordedEffect,
-    /// The stable reason code of a refusal or failure; `granted` where there is none.
+    /// The stable reason code of a refusal or failure; `granted` or `loaded` where there is none.
     pub reason: &'static str,
     /// The request that led here, if one did.
     pub request: Option<Request>,

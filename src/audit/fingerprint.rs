@@ -22,7 +22,7 @@ impl FingerprintKey {
     #[must_use]
     pub fn fingerprint(&self, access_key_id: &str) -> KeyFingerprint {
         let tag = hmac::sign(&self.0, access_key_id.as_bytes());
-        KeyFingerprint(tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        KeyFingerprint(hex::encode(tag.as_ref().iter().take(16).copied().collect::<Vec<u8>>()))
     }
 }
 

@@ -1,12 +1,21 @@
 //! The log: durable first, then the deed. The only maker of [`AuditReceipt`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{AuditStore, Event, Outcome, Request, StreamId};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use time::OffsetDateTime;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::writer::{Entry, LogStats, Progress, Writer};
+use super::{AuditStore, Event, EventKind, Identity, LeaseFacts, Outcome, RecordedEffect, Request, StreamId};
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
-use crate::policy::Grant;
+use crate::policy::{Grant, RoleName};
 use crate::token::VerifiedToken;
 
 /// Bounds of the log.
@@ -52,7 +61,7 @@ pub struct Refused {
     /// What was asked.
     pub request: Request,
     /// Who asked.
-    pub identity: super::Identity,
+    pub identity: Identity,
     /// The stable reason code.
     pub reason: &'static str,
     /// Hash of the policy set that refused, when it was policy.
@@ -87,45 +96,531 @@ impl AuditError {
 
 /// The log of one process start.
 #[derive(Debug)]
-pub struct AuditLog {}
+pub struct AuditLog {
+    queue: mpsc::Sender<Entry>,
+    progress: Arc<Progress>,
+    clock: Arc<dyn Clock>,
+    /// Draws event ids.
+    rng: Mutex<StdRng>,
+    stream: StreamId,
+    deadline: Duration,
+}
 
 impl AuditLog {
     /// Opens a stream and starts its writer on `tasks`: the writer commits what has gathered while the last commit was
-    /// under way, so that concurrent exchanges share commits.
+    /// under way, so that concurrent exchanges share commits. It ends, with everything written that was accepted, when
+    /// the log is dropped.
     #[must_use]
     pub fn open(
-        _store: Arc<dyn AuditStore>,
-        _clock: Arc<dyn Clock>,
-        _stream: StreamId,
-        _settings: LogSettings,
-        _tasks: &tokio_util::task::TaskTracker,
+        store: Arc<dyn AuditStore>,
+        clock: Arc<dyn Clock>,
+        stream: StreamId,
+        settings: LogSettings,
+        tasks: &TaskTracker,
     ) -> Self {
-        todo!()
+        let (queue, inbox) = mpsc::channel(settings.queue.max(1));
+        let writer = Writer::new(store, stream, settings.deadline, inbox);
+        let progress = writer.progress();
+        tasks.spawn(writer.run());
+        Self { queue, progress, clock, rng: Mutex::new(rand::make_rng()), stream, deadline: settings.deadline }
     }
 
     /// Commits the intent to mint.
-    pub async fn intend(&self, _intent: Intent<'_>) -> Result<AuditReceipt, AuditError> {
-        todo!()
+    pub async fn intend(&self, intent: Intent<'_>) -> Result<AuditReceipt, AuditError> {
+        let event = Event {
+            request: Some(intent.request.clone()),
+            identity: Some(Identity::from(intent.token)),
+            role: Some(intent.grant.role().to_owned()),
+            roles: intent.grant.roles().iter().map(RoleName::as_str).map(str::to_owned).collect(),
+            matched_rule: Some(intent.grant.rule().to_owned()),
+            policy_hash: Some(intent.grant.policy_hash().to_hex()),
+            lease: Some(lease_facts(intent.assume_role)),
+            ..self.event(EventKind::LeaseIntended, RecordedEffect::Allow, "granted")
+        };
+        self.commit_intent(intent.assume_role.lease_id(), event).await
     }
 
     /// Commits what became of it.
-    pub async fn conclude(&self, _receipt: AuditReceipt, _outcome: Outcome) -> Result<(), AuditError> {
-        todo!()
+    pub async fn conclude(&self, receipt: AuditReceipt, outcome: Outcome) -> Result<(), AuditError> {
+        let AuditReceipt { lease_id: _, intent } = receipt;
+        let (kind, reason, ending) = match outcome {
+            Outcome::Issued { key_fingerprint, ends_at } => {
+                (EventKind::LeaseIssued, "granted", Some((key_fingerprint, ends_at)))
+            }
+            Outcome::Failed { reason } => (EventKind::LeaseFailed, reason, None),
+        };
+        let said = self.event(kind, RecordedEffect::Allow, reason);
+        let mut event = Event { id: said.id, occurred_at: said.occurred_at, kind, reason, ..intent };
+        if let (Some(lease), Some((key_fingerprint, ends_at))) = (event.lease.as_mut(), ending) {
+            lease.key_fingerprint = Some(key_fingerprint);
+            lease.ends_at = Some(whole_microseconds(ends_at));
+        }
+        self.write(event).await
     }
 
     /// Commits a refusal.
-    pub async fn refuse(&self, _refused: Refused) -> Result<(), AuditError> {
-        todo!()
+    pub async fn refuse(&self, refused: Refused) -> Result<(), AuditError> {
+        self.write(Event {
+            request: Some(refused.request),
+            identity: Some(refused.identity),
+            policy_hash: refused.policy_hash,
+            ..self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, refused.reason)
+        })
+        .await
     }
 
     /// Commits that a policy set took effect.
-    pub async fn policy_loaded(&self, _policy_hash: String, _roles: Vec<String>) -> Result<(), AuditError> {
-        todo!()
+    pub async fn policy_loaded(&self, policy_hash: String, roles: Vec<String>) -> Result<(), AuditError> {
+        self.write(Event {
+            policy_hash: Some(policy_hash),
+            roles,
+            ..self.event(EventKind::PolicyLoaded, RecordedEffect::NotApplicable, "loaded")
+        })
+        .await
     }
 
-    /// Whether the last write succeeded, for readiness.
+    /// Whether the log can be written, as far as the last write told, for readiness. While it cannot, the writer looks at
+    /// the store again by itself.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        todo!()
+        self.progress.is_healthy() && !self.queue.is_closed()
+    }
+
+    /// The stream of this process start.
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Counters of the writer.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        self.progress.stats()
+    }
+
+    /// The only maker of a receipt: the intent is committed when it returns one.
+    async fn commit_intent(&self, lease_id: LeaseId, intent: Event) -> Result<AuditReceipt, AuditError> {
+        self.write(intent.clone()).await?;
+        Ok(AuditReceipt { lease_id, intent })
+    }
+
+    /// Hands one event to the writer and waits for its commit, both within the deadline.
+    async fn write(&self, event: Event) -> Result<(), AuditError> {
+        let (done, committed) = oneshot::channel();
+        self.queue.try_send(Entry { event, done }).map_err(|refused| match refused {
+            TrySendError::Full(_) => AuditError::Overloaded,
+            TrySendError::Closed(_) => AuditError::Unavailable,
+        })?;
+        match timeout(self.deadline, committed).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_writer_ended)) => Err(AuditError::Unavailable),
+            Err(_elapsed) => Err(AuditError::Deadline),
+        }
+    }
+
+    /// An event said now, of which nothing more is known yet.
+    fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
+        let occurred_at = whole_microseconds(self.clock.now());
+        let millis = u64::try_from(occurred_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+        let random = self.rng.lock().unwrap_or_else(PoisonError::into_inner).random();
+        Event {
+            id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid(),
+            occurred_at,
+            kind,
+            effect,
+            reason,
+            request: None,
+            identity: None,
+            role: None,
+            roles: Vec::new(),
+            matched_rule: None,
+            policy_hash: None,
+            lease: None,
+            detail: None,
+        }
+    }
+}
+
+fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
+    LeaseFacts {
+        id: assume_role.lease_id(),
+        role_session_name: assume_role.role_session_name().as_str().to_owned(),
+        session_policy_sha256: assume_role.session_policy().digest(),
+        granted_seconds: assume_role.duration().as_secs(),
+        key_fingerprint: None,
+        ends_at: None,
+    }
+}
+
+/// A row holds microseconds: what is read back must equal what was said, or no seal over it could be checked.
+fn whole_microseconds(instant: OffsetDateTime) -> OffsetDateTime {
+    let whole = instant.microsecond() * 1_000;
+    instant.replace_nanosecond(whole).unwrap_or(instant)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use futures::future::join_all;
+    use tokio::time::sleep;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::audit::{FingerprintKey, Head, SequencedEvent, StoreError};
+    use crate::clock::SystemClock;
+
+    const DEADLINE: Duration = Duration::from_secs(2);
+
+    /// A test double: keeps rows in memory and fails as its script says, one step per append, then commits at once.
+    #[derive(Debug, Default)]
+    struct ScriptedStore {
+        rows: Mutex<Vec<SequencedEvent>>,
+        script: Mutex<VecDeque<Step>>,
+        limbo: Mutex<Vec<SequencedEvent>>,
+        down: AtomicBool,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        CommitAfter(Duration),
+        Fail,
+        FailAfterCommit,
+        /// Fails now, commits when the next append comes.
+        FailAndCommitLate,
+        Hang,
+    }
+
+    impl ScriptedStore {
+        fn with(script: impl IntoIterator<Item = Step>) -> Arc<Self> {
+            Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+        }
+
+        fn keep(&self, batch: &[SequencedEvent]) -> Result<(), StoreError> {
+            let mut rows = self.rows.lock().unwrap();
+            if batch.iter().any(|new| rows.iter().any(|row| row.position == new.position)) {
+                return Err(failure());
+            }
+            rows.extend_from_slice(batch);
+            Ok(())
+        }
+
+        fn seqs(&self) -> Vec<u64> {
+            self.rows.lock().unwrap().iter().map(|row| row.position.seq).collect()
+        }
+
+        fn reasons(&self) -> Vec<&'static str> {
+            self.rows.lock().unwrap().iter().map(|row| row.event.reason).collect()
+        }
+    }
+
+    fn failure() -> StoreError {
+        StoreError::Unavailable("scripted".into())
+    }
+
+    #[async_trait]
+    impl AuditStore for ScriptedStore {
+        async fn append(&self, batch: &[SequencedEvent]) -> Result<(), StoreError> {
+            if self.down.load(Ordering::SeqCst) {
+                return Err(failure());
+            }
+            let late: Vec<_> = self.limbo.lock().unwrap().drain(..).collect();
+            self.keep(&late)?;
+            if batch.iter().any(|row| row.event.reason == "poison") {
+                return Err(StoreError::Rejected("scripted".into()));
+            }
+            let step = self.script.lock().unwrap().pop_front();
+            match step {
+                None => self.keep(batch),
+                Some(Step::CommitAfter(pause)) => {
+                    sleep(pause).await;
+                    self.keep(batch)
+                }
+                Some(Step::Fail) => Err(failure()),
+                Some(Step::FailAfterCommit) => self.keep(batch).and(Err(failure())),
+                Some(Step::FailAndCommitLate) => {
+                    self.limbo.lock().unwrap().extend_from_slice(batch);
+                    Err(failure())
+                }
+                Some(Step::Hang) => std::future::pending().await,
+            }
+        }
+
+        async fn head(&self, _stream: StreamId) -> Result<Option<Head>, StoreError> {
+            if self.down.load(Ordering::SeqCst) {
+                return Err(failure());
+            }
+            let rows = self.rows.lock().unwrap();
+            Ok(rows
+                .iter()
+                .max_by_key(|row| row.position.seq)
+                .map(|row| Head { seq: row.position.seq, event: row.event.id }))
+        }
+    }
+
+    fn open(store: &Arc<ScriptedStore>, queue: usize) -> (AuditLog, TaskTracker) {
+        let tasks = TaskTracker::new();
+        let store: Arc<dyn AuditStore> = store.clone();
+        let settings = LogSettings { deadline: DEADLINE, queue };
+        (AuditLog::open(store, Arc::new(SystemClock::start()), StreamId(Uuid::from_u128(1)), settings, &tasks), tasks)
+    }
+
+    fn log(store: &Arc<ScriptedStore>) -> AuditLog {
+        open(store, 1024).0
+    }
+
+    async fn write(log: &AuditLog, reason: &'static str) -> Result<(), AuditError> {
+        log.write(log.event(EventKind::ExchangeRefused, RecordedEffect::Deny, reason)).await
+    }
+
+    /// How long something took, on the paused clock.
+    async fn took<T>(work: impl Future<Output = T>) -> (T, Duration) {
+        #[expect(clippy::disallowed_methods, reason = "the test's paused clock")]
+        let started = tokio::time::Instant::now();
+        (work.await, started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_write_waits_for_nobody() {
+        let store = ScriptedStore::with([]);
+        let (result, took) = took(write(&log(&store), "a")).await;
+        assert_eq!((result, took), (Ok(()), Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_slower_than_the_deadline_is_refused_at_the_deadline() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::from_millis(2_100))]);
+        let (result, took) = took(write(&log(&store), "a")).await;
+        assert_eq!(result, Err(AuditError::Deadline));
+        assert!((DEADLINE..DEADLINE + Duration::from_millis(5)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_just_within_the_deadline_is_accepted() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::from_millis(1_900))]);
+        assert_eq!(write(&log(&store), "a").await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_refuses_at_the_deadline_and_does_not_hold_the_writer() {
+        let store = ScriptedStore::with([Step::Hang]);
+        let log = log(&store);
+        assert_eq!(write(&log, "a").await, Err(AuditError::Deadline));
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(write(&log, "b").await, Ok(()));
+        assert_eq!(store.seqs().first(), Some(&0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_covers_the_wait_in_the_queue() {
+        let slow = Step::CommitAfter(Duration::from_millis(1_500));
+        let store = ScriptedStore::with([slow, slow]);
+        let log = log(&store);
+        let second = async {
+            sleep(Duration::from_millis(1)).await;
+            took(write(&log, "second")).await
+        };
+        let (first, (second, took)) = tokio::join!(write(&log, "first"), second);
+        assert_eq!((first, second), (Ok(()), Err(AuditError::Deadline)));
+        assert!(took < DEADLINE + Duration::from_millis(5), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_that_gather_during_a_commit_share_the_next() {
+        let slow = Step::CommitAfter(Duration::from_millis(10));
+        let store = ScriptedStore::with([slow, slow, slow]);
+        let log = log(&store);
+        let late = async |n: u64| {
+            sleep(Duration::from_millis(n.min(1))).await;
+            write(&log, "a").await
+        };
+        let results = join_all((0..65).map(late)).await;
+        assert!(results.iter().all(Result::is_ok));
+        assert_eq!(log.stats(), LogStats { commits: 2, events: 65, failures: 0 });
+        assert_eq!(store.seqs(), (0..65).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_write_more_than_the_queue_holds_is_refused_at_once() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::from_secs(1))]);
+        let (log, _tasks) = open(&store, 2);
+        let first = write(&log, "first");
+        let rest = async {
+            sleep(Duration::from_millis(1)).await;
+            let third = async {
+                tokio::task::yield_now().await;
+                took(write(&log, "over")).await
+            };
+            tokio::join!(write(&log, "b"), write(&log, "c"), third)
+        };
+        let (first, (b, c, (over, took))) = tokio::join!(first, rest);
+        assert_eq!((first, b, c), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((over, took), (Err(AuditError::Overloaded), Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_append_that_fails_once_costs_no_caller_a_refusal() {
+        let store = ScriptedStore::with([Step::Fail]);
+        let log = log(&store);
+        assert_eq!(write(&log, "a").await, Ok(()));
+        assert_eq!(store.seqs(), [0]);
+        assert!(log.is_healthy());
+        assert_eq!(log.stats().failures, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_append_that_failed_after_it_committed_counts_as_committed() {
+        let store = ScriptedStore::with([Step::FailAfterCommit]);
+        let log = log(&store);
+        assert_eq!(write(&log, "a").await, Ok(()));
+        assert_eq!(write(&log, "b").await, Ok(()));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_append_that_commits_late_is_recognised_by_its_event_not_its_number() {
+        let store = ScriptedStore::with([Step::FailAndCommitLate]);
+        let log = log(&store);
+        assert_eq!(write(&log, "a").await, Ok(()));
+        assert_eq!(write(&log, "b").await, Ok(()));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_batch_under_our_numbers_is_not_taken_for_ours() {
+        let store = ScriptedStore::with([Step::Fail, Step::FailAndCommitLate]);
+        let log = log(&store);
+        assert_eq!(write(&log, "refused, then committed late").await, Err(AuditError::Unavailable));
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(write(&log, "b").await, Ok(()));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["refused, then committed late", "b"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_stay_gapless_after_a_failure() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::ZERO), Step::Fail, Step::Fail]);
+        let log = log(&store);
+        assert_eq!(write(&log, "a").await, Ok(()));
+        assert_eq!(write(&log, "lost").await, Err(AuditError::Unavailable));
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(write(&log, "b").await, Ok(()));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_down_refuses_promptly_and_heals_by_itself() {
+        let store = ScriptedStore::with([]);
+        let log = log(&store);
+        assert!(log.is_healthy());
+        store.down.store(true, Ordering::SeqCst);
+        let (result, first) = took(write(&log, "a")).await;
+        assert_eq!((result, log.is_healthy()), (Err(AuditError::Unavailable), false));
+        sleep(Duration::from_secs(10)).await;
+        let (result, later) = took(write(&log, "b")).await;
+        assert_eq!(result, Err(AuditError::Unavailable));
+        assert!(first.max(later) < Duration::from_millis(10), "{first:?} {later:?}");
+
+        store.down.store(false, Ordering::SeqCst);
+        sleep(Duration::from_millis(1_001)).await;
+        assert!(log.is_healthy(), "without any write");
+        assert_eq!(write(&log, "c").await, Ok(()));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0], vec!["c"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_lost_acknowledged_events_is_never_written_again() {
+        let store = ScriptedStore::with([]);
+        let log = log(&store);
+        assert_eq!(write(&log, "a").await, Ok(()));
+        store.rows.lock().unwrap().clear();
+        store.script.lock().unwrap().push_back(Step::Fail);
+        assert_eq!(write(&log, "b").await, Err(AuditError::Unavailable));
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!((write(&log, "c").await, log.is_healthy()), (Err(AuditError::Unavailable), false));
+        assert_eq!(store.seqs(), Vec::<u64>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_cannot_be_stored_refuses_only_its_own_caller() {
+        let store = ScriptedStore::with([]);
+        let log = log(&store);
+        let results = join_all(["a", "poison", "b"].map(|reason| write(&log, reason))).await;
+        assert_eq!(results, [Ok(()), Err(AuditError::Unavailable), Ok(())]);
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+        assert!(log.is_healthy());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_writes_what_was_accepted_and_ends_the_writer() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::from_millis(50))]);
+        let (log, tasks) = open(&store, 16);
+        {
+            let hung_up = join_all(["a", "b"].map(|reason| write(&log, reason)));
+            assert!(timeout(Duration::from_millis(1), hung_up).await.is_err());
+        }
+        drop(log);
+        tasks.close();
+        timeout(Duration::from_secs(1), tasks.wait()).await.unwrap();
+        assert_eq!(store.seqs(), [0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_intent_no_receipt() {
+        let store = ScriptedStore::with([Step::Fail, Step::Fail]);
+        let log = log(&store);
+        let refused = log.commit_intent(lease().id, intent(&log)).await;
+        assert_eq!(refused.unwrap_err(), AuditError::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_names_its_lease_and_its_outcome_repeats_the_intent() {
+        let store = ScriptedStore::with([]);
+        let log = log(&store);
+        let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        assert_eq!(receipt.lease_id(), lease().id);
+        let key_fingerprint = FingerprintKey::derive(b"k").fingerprint("AKIA");
+        let ends_at = OffsetDateTime::from_unix_timestamp_nanos(1_800_000_000_123_456_789).unwrap();
+        log.conclude(receipt, Outcome::Issued { key_fingerprint: key_fingerprint.clone(), ends_at }).await.unwrap();
+
+        let rows = store.rows.lock().unwrap();
+        let [intent, outcome] = rows.as_slice() else { panic!("{rows:?}") };
+        let (said, fate) = (&intent.event, &outcome.event);
+        assert_eq!((said.kind, fate.kind), (EventKind::LeaseIntended, EventKind::LeaseIssued));
+        assert_ne!(said.id, fate.id);
+        assert_eq!((fate.id.get_version_num(), &fate.role, &fate.policy_hash), (7, &said.role, &said.policy_hash));
+        let facts = fate.lease.as_ref().unwrap();
+        assert_eq!((facts.id, facts.key_fingerprint.as_ref()), (lease().id, Some(&key_fingerprint)));
+        assert_eq!(facts.ends_at.unwrap().unix_timestamp_nanos(), 1_800_000_000_123_456_000, "what a row can hold");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mint_that_failed_is_recorded_with_its_reason_and_no_key() {
+        let store = ScriptedStore::with([]);
+        let log = log(&store);
+        let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        log.conclude(receipt, Outcome::Failed { reason: "unreachable" }).await.unwrap();
+        let rows = store.rows.lock().unwrap();
+        let fate = &rows[1].event;
+        assert_eq!((fate.kind, fate.reason), (EventKind::LeaseFailed, "unreachable"));
+        assert_eq!(fate.lease.as_ref().unwrap().key_fingerprint, None);
+    }
+
+    fn intent(log: &AuditLog) -> Event {
+        let role = Some("studio".to_owned());
+        let event = log.event(EventKind::LeaseIntended, RecordedEffect::Allow, "granted");
+        Event { role, policy_hash: Some("00".repeat(32)), lease: Some(lease()), ..event }
+    }
+
+    fn lease() -> LeaseFacts {
+        LeaseFacts {
+            id: LeaseId::from_uuid(Uuid::from_u128(7)),
+            role_session_name: "s".to_owned(),
+            session_policy_sha256: "00".repeat(32),
+            granted_seconds: 900,
+            key_fingerprint: None,
+            ends_at: None,
+        }
     }
 }

@@ -15,8 +15,8 @@ pub trait AuditStore: std::fmt::Debug + Send + Sync {
     /// Appends a batch in one commit.
     async fn append(&self, batch: &[SequencedEvent]) -> Result<(), StoreError>;
 
-    /// The last `seq` of a stream, if it has any: asked after a failed append whose fate is unknown.
-    async fn head(&self, stream: StreamId) -> Result<Option<u64>, StoreError>;
+    /// The last event of a stream, if it has any: asked after a failed append whose fate is unknown.
+    async fn head(&self, stream: StreamId) -> Result<Option<Head>, StoreError>;
 }
 
 /// One process start. Sequence numbers are gapless within it.
@@ -31,6 +31,16 @@ pub struct Position {
     pub stream: StreamId,
     /// Its number in the stream, from 0, without gaps.
     pub seq: u64,
+}
+
+/// The last event of a stream. The number alone would not do: an append that was given up may commit late, under numbers
+/// that the writer has by then handed to other events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub seq: u64,
+    /// Its id.
+    pub event: Uuid,
 }
 
 /// An event with its place.
@@ -48,4 +58,8 @@ pub enum StoreError {
     /// The store cannot be reached, or refused; nothing can be said about the batch until `head` is asked.
     #[error("the log's store failed")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store is well, kept nothing of the batch, and would refuse it again: some event in it breaks a rule. The writer
+    /// then offers the events one by one, so that one caller's bad value cannot refuse everybody else.
+    #[error("the log's store refuses what it was given")]
+    Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -41,6 +41,9 @@ pub struct ServerLimits {
     /// Statements every session policy must carry: Deny on the server's account-making actions, which some servers
     /// grant to any session of a user unless they are denied (CVE-2025-62506).
     pub deny_statements: Vec<Value>,
+    /// The same for a document that itself allows `admin:` actions, which the statements above would take away whole:
+    /// the account-making actions one by one.
+    pub deny_statements_for_admins: Vec<Value>,
 }
 
 /// One fully decided request to the object server's STS. What it says is what the intent row says.
@@ -229,4 +232,46 @@ fn shortest_length(bound: Duration, jitter: f64) -> Duration {
 fn version_7(now: OffsetDateTime, rng: &mut dyn Rng) -> Uuid {
     let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &rng.random()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    proptest! {
+        #[test]
+        fn a_length_never_leaves_its_bounds(bound in 900_u64..=3600, jitter in 0.0..=1.0, seed: u64) {
+            let length = draw_length(Duration::from_secs(bound), jitter, &mut StdRng::seed_from_u64(seed));
+            prop_assert!(length >= SHORTEST && length <= LONGEST);
+            prop_assert!(length <= Duration::from_secs(bound));
+            prop_assert!(length.as_secs_f64() + 1.0 >= (1.0 - jitter) * Duration::from_secs(bound).as_secs_f64());
+        }
+
+        #[test]
+        fn an_id_carries_the_time_and_the_version(seconds in 0_i64..4_000_000_000, seed: u64) {
+            let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+            let id = version_7(now, &mut StdRng::seed_from_u64(seed));
+            prop_assert_eq!(id.get_version_num(), 7);
+            prop_assert_eq!(id.get_timestamp().unwrap().to_unix().0, u64::try_from(seconds).unwrap());
+        }
+    }
+
+    #[test]
+    fn lengths_are_spread_over_the_whole_range() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let lengths: Vec<u64> = (0..10_000).map(|_| draw_length(LONGEST, 0.2, &mut rng).as_secs()).collect();
+        let (low, high) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
+        assert!(*low < 2890 && *high > 3590, "drawn from {low} to {high}");
+        let first_half = lengths.iter().filter(|length| **length < 3240).count();
+        assert!((4700..=5300).contains(&first_half), "{first_half} of 10,000 in the lower half");
+    }
+
+    #[test]
+    fn without_jitter_a_length_is_its_bound() {
+        let bound = Duration::from_mins(42);
+        assert_eq!(draw_length(bound, 0.0, &mut StdRng::seed_from_u64(1)), bound);
+    }
 }

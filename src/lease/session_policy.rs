@@ -16,9 +16,13 @@ pub struct SessionPolicy(String);
 impl SessionPolicy {
     /// Joins `document` and the server's deny statements.
     pub(super) fn compose(document: &Document, limits: &ServerLimits) -> Result<Self, LeaseError> {
-        let mut policy = document.to_json();
+        Self::compose_json(document.to_json(), limits)
+    }
+
+    fn compose_json(mut policy: Value, limits: &ServerLimits) -> Result<Self, LeaseError> {
+        let deny = if allows_admin(&policy) { &limits.deny_statements_for_admins } else { &limits.deny_statements };
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
-            statements.extend(limits.deny_statements.iter().cloned());
+            statements.extend(deny.iter().cloned());
         }
         let text = policy.to_string();
         let size = encoded_size(&text);
@@ -50,6 +54,18 @@ impl fmt::Debug for SessionPolicy {
     }
 }
 
+/// Whether an Allow names an `admin:` action. Whatever is not recognised here loses all admin actions: too little, never
+/// too much.
+fn allows_admin(policy: &Value) -> bool {
+    let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
+    statements
+        .filter(|s| s.get("Effect").and_then(Value::as_str) == Some("Allow"))
+        .filter_map(|s| s.get("Action").and_then(Value::as_array))
+        .flatten()
+        .filter_map(Value::as_str)
+        .any(|action| action.starts_with("admin:"))
+}
+
 /// The size as MinIO and RustFS measure it: Go's encoder writes `<`, `>`, `&`, U+2028 and U+2029 as six-byte escapes
 /// (minio `cmd/sts-handlers.go`, `encoding/json`). Counting so everywhere errs on the safe side.
 fn encoded_size(text: &str) -> usize {
@@ -76,6 +92,38 @@ fn longest_resource(policy: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    fn limits() -> ServerLimits {
+        ServerLimits {
+            session_policy: 2048,
+            resource: 1100,
+            deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
+            deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]})],
+        }
+    }
+
+    fn denied(statement: &Value) -> Value {
+        let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
+        let sent = SessionPolicy::compose_json(policy, &limits()).unwrap();
+        let sent: Value = serde_json::from_str(sent.as_str()).unwrap();
+        assert_eq!(sent["Statement"].as_array().unwrap().len(), 2);
+        assert_eq!(sent["Statement"][1]["Effect"], "Deny");
+        sent["Statement"][1]["Action"].clone()
+    }
+
+    #[test]
+    fn a_document_without_admin_rights_is_denied_all_of_them() {
+        let read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/*"]});
+        assert_eq!(denied(&read), json!(["admin:*"]));
+        assert_eq!(denied(&json!({"Effect": "Deny", "Action": ["admin:ServerInfo"]})), json!(["admin:*"]));
+    }
+
+    #[test]
+    fn a_document_with_admin_rights_keeps_them_but_makes_no_accounts() {
+        let admin = json!({"Effect": "Allow", "Action": ["admin:ServerInfo"]});
+        assert_eq!(denied(&admin), json!(["admin:CreateServiceAccount"]));
+    }
 
     #[test]
     fn characters_that_go_escapes_count_six() {

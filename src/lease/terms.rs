@@ -86,3 +86,60 @@ impl Shortening {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOON: OffsetDateTime = time::macros::datetime!(2026-11-21 12:00 UTC);
+
+    fn terms(minutes: u64, draw: f64) -> LeaseTerms {
+        let end = NOON + Duration::from_mins(minutes);
+        LeaseTerms::new(NOON, end, Duration::from_mins(5), draw, None).unwrap()
+    }
+
+    #[test]
+    fn the_advertised_end_precedes_the_real_one_by_the_grace() {
+        let terms = terms(60, 0.5);
+        assert_eq!(terms.expiration, NOON + Duration::from_mins(55));
+        assert_eq!(terms.ends_at, NOON + Duration::from_hours(1));
+        assert_eq!(terms.ttl_seconds(), 55 * 60);
+    }
+
+    #[test]
+    fn a_lease_that_leaves_nothing_to_advertise_is_none() {
+        let grace = Duration::from_mins(5);
+        assert!(LeaseTerms::new(NOON, NOON + grace, grace, 0.0, None).is_none());
+        assert!(LeaseTerms::new(NOON, NOON - grace, grace, 0.0, None).is_none());
+        assert!(LeaseTerms::new(NOON, NOON + grace + Duration::from_secs(1), grace, 0.0, None).is_some());
+    }
+
+    #[test]
+    fn the_cause_that_took_the_most_is_named() {
+        let minutes = Duration::from_mins;
+        let explain = Shortening::explain;
+        assert_eq!(explain(None, minutes(60), minutes(50)), None);
+        assert_eq!(explain(Some(minutes(60)), minutes(60), minutes(60)), None);
+        assert_eq!(explain(Some(minutes(60)), minutes(60), minutes(50)), Some(Shortening::Jitter));
+        assert_eq!(explain(Some(minutes(60)), minutes(30), minutes(29)), Some(Shortening::RoleTtl));
+        assert_eq!(explain(Some(minutes(720)), minutes(60), minutes(50)), Some(Shortening::RoleTtl));
+    }
+
+    proptest! {
+        #[test]
+        fn twenty_minutes_are_left_at_refresh_where_the_lease_is_long_enough(minutes in 35_u64..=60, draw in 0.0..=1.0) {
+            let terms = terms(minutes, draw);
+            prop_assert!(terms.expiration - terms.refresh_after >= Duration::from_mins(20));
+            prop_assert!(terms.refresh_after > terms.issued_at);
+        }
+
+        #[test]
+        fn a_shorter_lease_is_refreshed_by_half_its_life(minutes in 15_u64..35, draw in 0.0..=1.0) {
+            let terms = terms(minutes, draw);
+            let (used, left) = (terms.refresh_after - terms.issued_at, terms.expiration - terms.refresh_after);
+            prop_assert!(used <= left);
+            prop_assert!(terms.refresh_after > terms.issued_at);
+        }
+    }
+}

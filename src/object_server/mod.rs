@@ -2,14 +2,23 @@
 //! sends the request that is on record, and believes only a complete answer. It never mints without a receipt.
 
 mod credentials;
+mod endpoint;
+mod kind;
 mod minio;
 mod signing;
+mod sts_call;
 mod wire;
+
+#[cfg(test)]
+#[path = "../../tests/it/harness/object_server.rs"]
+mod scripted;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 pub use credentials::{AccessKeyId, TemporaryCredentials};
+pub use endpoint::ConfigError;
+pub use kind::Kind;
 pub use minio::{MinioServer, MinioSettings};
 
 use crate::audit::AuditReceipt;
@@ -45,6 +54,9 @@ pub enum ObjectServerError {
     /// The receipt is for another lease: a fault of ours, nothing was sent.
     #[error("the receipt is for another lease")]
     ReceiptMismatch,
+    /// The request cannot be put into a signed form: a fault of ours, nothing was sent.
+    #[error("the request cannot be signed")]
+    Unsendable,
     /// No connection, or it broke before anything was sent.
     #[error("the object server cannot be reached")]
     Unreachable(#[source] reqwest::Error),
@@ -59,7 +71,7 @@ pub enum ObjectServerError {
     Refused {
         /// HTTP status.
         status: u16,
-        /// The server's error code, bounded to `A-Za-z0-9` and 64 characters.
+        /// The server's error code, 1 to 64 of `A-Za-z0-9`; `Unreadable` if it sent none such.
         code: String,
     },
     /// The answer is not what its status promises, or larger than the bound.
@@ -82,6 +94,7 @@ impl ObjectServerError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::ReceiptMismatch => "receipt_mismatch",
+            Self::Unsendable => "object_server_unsendable",
             Self::Unreachable(_) => "object_server_unreachable",
             Self::Interrupted(_) => "object_server_interrupted",
             Self::NotReady => "object_server_not_ready",
@@ -96,7 +109,9 @@ impl ObjectServerError {
     pub fn may_have_minted(&self) -> bool {
         match self {
             Self::Interrupted(_) | Self::Nonsense { .. } | Self::ExpirationUnbelievable { .. } => true,
-            Self::ReceiptMismatch | Self::Unreachable(_) | Self::NotReady | Self::Refused { .. } => false,
+            // A server that fails half-way, or a gateway that lost it, may have stored them before.
+            Self::Refused { status, .. } => *status >= 500,
+            Self::ReceiptMismatch | Self::Unsendable | Self::Unreachable(_) | Self::NotReady => false,
         }
     }
 }

@@ -36,7 +36,7 @@ pub enum Profile {
     Keycloak,
     /// `typ` `at+jwt`; `client_id` and `jti` present (RFC 9068 section 2).
     Rfc9068,
-    /// NetKingdom IAM Profile v0.2: `nbf`, `tenant`, `principal_type`, `assurance` required.
+    /// `NetKingdom` IAM Profile v0.2: `nbf`, `tenant`, `principal_type`, `assurance` required.
     IamProfile,
 }
 
@@ -69,6 +69,11 @@ impl ClaimPath {
     pub fn parse(path: &str) -> Option<Self> {
         let segments: Vec<String> = path.split('.').map(str::to_owned).collect();
         ((1..=8).contains(&segments.len()) && segments.iter().all(|s| !s.is_empty())).then_some(Self(segments))
+    }
+
+    /// The name of the outermost claim.
+    pub(super) fn first(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
     }
 
     /// Finds the value at this path among the claims.

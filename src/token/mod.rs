@@ -1,21 +1,30 @@
 //! Who is asking. This room decides whether a bearer token proves an identity, by the ordered checklist of
-//! `docs/security-model.md`; it never says what that identity may have, and it never fetches anything: keys come
+//! `docs/token-checklist.md`; it never says what that identity may have, and it never fetches anything: keys come
 //! through the [`KeySource`] port.
 //!
 //! [`Unverified`] → [`Verifier::verify`] → [`VerifiedToken`]. Nothing about an unverified token can be read outside
 //! this room, and nothing outside `verifier.rs` can make a [`VerifiedToken`].
 
+mod claims;
+mod compact;
+mod groups;
+mod header;
 mod issuer_rules;
 mod key;
+mod key_set;
+mod kind;
 mod names;
 mod refusal;
+mod strict_json;
+mod times;
 mod unverified;
 mod verifier;
 
 use async_trait::async_trait;
 
 pub use issuer_rules::{ClaimPath, IssuerRules, Profile};
-pub use key::{KeyId, KeySet, KeySetError, VerificationKey};
+pub use key::{KeyFault, KeyId, VerificationKey};
+pub use key_set::{KeySet, KeySetError};
 pub use names::{Group, IssuerName, Subject, TokenDigest};
 pub use refusal::{SignedIdentity, TokenReason, TokenRefusal};
 pub use unverified::Unverified;

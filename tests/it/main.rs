@@ -1,4 +1,13 @@
-//! The integration tests.
+//! Integration tests: the service from outside, against doubles.
 #![cfg(test)]
 
+mod architecture;
+mod config;
+mod demo_object_server;
+mod doors;
+mod harness;
+mod issuer;
+mod object_server;
 mod policies;
+mod postgres;
+mod token;

@@ -1,8 +1,4 @@
-//! Logs, traces and metrics. It never sees a secret: callers hand it codes, ids and durations.
-
-use std::time::Duration;
-
-use crate::audit::Door;
+//! The steps of an exchange, by the names that spans and histograms share.
 
 /// The steps of an exchange, as spans and histograms name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,19 +27,16 @@ impl Step {
             Self::Conclude => tracing::info_span!("audit.conclude"),
         }
     }
-}
 
-/// Counters and histograms of one service.
-#[derive(Debug, Default)]
-pub struct Metrics {}
-
-impl Metrics {
-    /// One lease issued.
-    pub fn issued(&self, _door: Door) {}
-
-    /// One exchange refused.
-    pub fn refused(&self, _door: Door, _reason: &'static str) {}
-
-    /// One step took this long.
-    pub fn step(&self, _step: Step, _took: Duration) {}
+    /// The value of the label `step`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Decide => "decide",
+            Self::Intend => "intend",
+            Self::Mint => "mint",
+            Self::Conclude => "conclude",
+        }
+    }
 }

@@ -1,0 +1,205 @@
+//! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
+//! decides nothing that a room decides.
+
+mod policies;
+mod readiness;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+pub use policies::{PolicyReport, compile_policies};
+
+use crate::audit::{AuditError, AuditLog, FingerprintKey, LogSettings, StreamId};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
+use crate::exchange::{Exchange, ExchangeParts};
+use crate::http::{Doors, TlsError, load_tls, router, serve};
+use crate::issuer::IssuerKeys;
+use crate::lease::ServerLimits;
+use crate::object_server::{ConfigError, MinioServer, MinioSettings, ObjectServer};
+use crate::postgres::{PostgresError, PostgresStore};
+use crate::telemetry::Metrics;
+use crate::token::Verifier;
+
+/// How long one call to the object server may take: shorter than any SDK's patience with an STS call.
+const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many events may wait for the log's writer.
+const LOG_QUEUE: usize = 4096;
+/// Exchanges under way at once; one more is refused at the door. Each holds some kilobytes and waits for two commits.
+const MAX_CONCURRENT_EXCHANGES: usize = 1024;
+/// How long a drain waits for exchanges under way: the object server's timeout and two commits fit in.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// A service that is ready to run: it listens, its log is open, its policies are loaded.
+#[derive(Debug)]
+pub struct App {
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    doors: Doors,
+    address: SocketAddr,
+    reloader: policies::Reloader,
+    issuers: Arc<IssuerKeys>,
+    tasks: TaskTracker,
+}
+
+/// Why the service does not start, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy directory does not compile.
+    #[error("the policy directory is not usable:\n{}", .0.join("\n"))]
+    Policies(Vec<String>),
+    /// PostgreSQL cannot be used.
+    #[error("{0}")]
+    Postgres(#[from] PostgresError),
+    /// The first event could not be written.
+    #[error("the issuance log cannot be written: {0}")]
+    Log(#[from] AuditError),
+    /// The object server's settings make no sense.
+    #[error("object_server: {0}")]
+    ObjectServer(#[from] ConfigError),
+    /// The certificate or its key cannot be used.
+    #[error("http.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The doors closed by themselves.
+    #[error("the doors closed: {0}")]
+    Serve(#[source] std::io::Error),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The system has no randomness.
+    #[error("the system's random source failed")]
+    Randomness,
+}
+
+impl App {
+    /// Builds everything from a finished configuration.
+    pub async fn build(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let address = config.http.listen;
+        let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
+
+        let object_server = object_server(&config.object_server, &clock)?;
+        let fingerprints = fingerprint_key(&config);
+        let report = compile_policies(&config, object_server.limits()).map_err(StartError::Policies)?;
+
+        let tasks = TaskTracker::new();
+        let metrics = Arc::new(Metrics::default());
+        let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
+        let stream = StreamId(Uuid::now_v7());
+        let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
+        let log = Arc::new(AuditLog::open(Arc::clone(&store) as _, Arc::clone(&clock), stream, settings, &tasks));
+
+        let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
+        let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
+        let lease_rules = config.lease;
+        let public_url = config.http.public_url.clone();
+        let trusted_proxies = config.http.trusted_proxies.clone();
+        let reloader = policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log)).await?;
+
+        let exchange = Exchange::new(ExchangeParts {
+            verifier: Verifier::new(rules, Arc::clone(&issuers) as _),
+            policies: reloader.current(),
+            lease_rules,
+            log: Arc::clone(&log),
+            fingerprints,
+            object_server: Arc::clone(&object_server),
+            rng: random()?,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+        });
+        let probes = readiness::Probes::new(store, object_server, Arc::clone(&issuers), Arc::clone(&clock));
+        let doors = Doors {
+            exchange: Arc::new(exchange),
+            readiness: Arc::new(probes),
+            metrics,
+            clock,
+            rng: random()?,
+            trusted_proxies,
+            max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
+            public_url,
+        };
+        Ok(Self { listener, tls, doors, address, reloader, issuers, tasks })
+    }
+
+    /// Where the doors are.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
+        let Self { listener, tls, doors, address, reloader, issuers, tasks } = self;
+        tracing::info!(%address, "stint listens");
+        let warm = async { issuers.warm().await };
+        let watch = reloader.run(shutdown.clone());
+        let serve = async {
+            let served = serve(listener, tls, router(doors), shutdown.clone(), DRAIN).await;
+            shutdown.cancel();
+            served
+        };
+        let (served, (), ()) = tokio::join!(serve, warm, watch);
+        tasks.close();
+        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+            tracing::error!("some exchanges were still under way after the drain; their intents stand alone in the log");
+        }
+        tracing::info!("stint stopped");
+        served.map_err(StartError::Serve)
+    }
+}
+
+/// A generator of its own, seeded by the system.
+fn random() -> Result<Mutex<StdRng>, StartError> {
+    StdRng::try_from_rng(&mut SysRng).map(Mutex::new).map_err(|_| StartError::Randomness)
+}
+
+/// The adapter for the configured kind.
+fn object_server(
+    settings: &ObjectServerSettings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn ObjectServer>, ConfigError> {
+    match settings.kind {
+        ObjectServerKind::Minio => {
+            let settings = MinioSettings {
+                endpoint: settings.endpoint.clone(),
+                region: settings.region.clone(),
+                access_key: settings.access_key.expose_secret().to_owned(),
+                secret_key: settings.secret_key.clone(),
+                timeout: OBJECT_SERVER_TIMEOUT,
+            };
+            Ok(Arc::new(MinioServer::new(settings, Arc::clone(clock))?))
+        }
+    }
+}
+
+/// What the configured kind of object server can take; connects to nothing.
+pub fn server_limits(config: &Config) -> Result<ServerLimits, Vec<String>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let server = object_server(&config.object_server, &clock).map_err(|error| vec![error.to_string()])?;
+    Ok(server.limits().clone())
+}
+
+/// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all
+/// instances in front of one object server.
+fn fingerprint_key(config: &Config) -> FingerprintKey {
+    let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
+    FingerprintKey::derive(secret.expose_secret().as_bytes())
+}

@@ -1,0 +1,77 @@
+//! Readiness: whether an exchange would succeed now. Asked by anyone, so it answers from a result at most a second old
+//! and says names and yes or no; the reasons are in the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::http::{Check, Readiness};
+use crate::issuer::IssuerKeys;
+use crate::object_server::ObjectServer;
+use crate::postgres::PostgresStore;
+
+/// How long a result is answered again: a storm of probes must not become a storm on the servers behind.
+const FRESH: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Probes {
+    store: Arc<PostgresStore>,
+    object_server: Arc<dyn ObjectServer>,
+    issuers: Arc<IssuerKeys>,
+    clock: Arc<dyn Clock>,
+    last: Mutex<Option<(Duration, Vec<Check>)>>,
+}
+
+impl Probes {
+    pub(super) fn new(
+        store: Arc<PostgresStore>,
+        object_server: Arc<dyn ObjectServer>,
+        issuers: Arc<IssuerKeys>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, object_server, issuers, clock, last: Mutex::new(None) }
+    }
+
+    async fn probe(&self) -> Vec<Check> {
+        let (log, object_server, issuers) =
+            tokio::join!(self.store.ping(), self.object_server.ready(), self.issuers.status());
+        if let Err(error) = &log {
+            tracing::warn!(%error, "not ready: the issuance log");
+        }
+        if let Err(error) = &object_server {
+            tracing::warn!(%error, "not ready: the object server");
+        }
+        let mut checks = vec![
+            Check { name: "log".to_owned(), ready: log.is_ok(), essential: true },
+            Check { name: "object_server".to_owned(), ready: object_server.is_ok(), essential: true },
+        ];
+        // One issuer of several may be down without taking the others' workloads with it.
+        let none_ready = !issuers.iter().any(|issuer| issuer.ready);
+        checks.extend(issuers.into_iter().map(|issuer| {
+            if let (false, Some(detail)) = (issuer.ready, &issuer.detail) {
+                tracing::warn!(issuer = %issuer.name, detail, "not ready: an issuer's keys");
+            }
+            Check { name: format!("issuer:{}", issuer.name), ready: issuer.ready, essential: none_ready }
+        }));
+        checks
+    }
+}
+
+#[async_trait]
+impl Readiness for Probes {
+    async fn check(&self) -> Vec<Check> {
+        let mut last = self.last.lock().await;
+        let now = self.clock.elapsed();
+        match last.as_ref() {
+            Some((at, checks)) if now.saturating_sub(*at) < FRESH => checks.clone(),
+            _ => {
+                let checks = self.probe().await;
+                *last = Some((self.clock.elapsed(), checks.clone()));
+                checks
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the subcommands do, apart from the demo: from a path and a writer to one clear line when it fails.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, StartError, compile_policies, server_limits};
+use crate::clock::SystemClock;
+use crate::config::{Config, ProcessEnvironment};
+use crate::telemetry::{self, TelemetryError};
+
+/// A command that refused or failed: exit code 1, this on stderr.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<TelemetryError> for Failure {
+    fn from(error: TelemetryError) -> Self {
+        Self(format!("telemetry: {error}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// `stint serve`
+pub fn serve(path: &Path) -> Result<(), Failure> {
+    let config = load(path)?;
+    block_on(async {
+        let telemetry = telemetry::init(&config.telemetry)?;
+        let shutdown = CancellationToken::new();
+        let app = App::build(config, Arc::new(SystemClock::start())).await?;
+        let stopped = tokio::join!(app.run(shutdown.clone()), cancel_on_signal(shutdown)).0;
+        telemetry.shutdown().await;
+        Ok(stopped?)
+    })
+}
+
+/// `stint check`
+pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let (errors, warnings, roles) = match Config::load(path, &ProcessEnvironment) {
+        Err(problems) => (problems.iter().map(|p| format!("{}: {p}", path.display())).collect(), Vec::new(), Vec::new()),
+        Ok(config) => match server_limits(&config).and_then(|limits| compile_policies(&config, &limits)) {
+            Err(problems) => {
+                (problems.iter().map(|p| format!("{}: {p}", config.policies.display())).collect(), config.warnings, Vec::new())
+            }
+            Ok(report) => {
+                let roles = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
+                (Vec::new(), config.warnings.into_iter().chain(report.warnings).collect(), roles)
+            }
+        },
+    };
+    if json {
+        let report = json!({"ok": errors.is_empty(), "errors": errors, "warnings": warnings, "roles": roles});
+        writeln!(out, "{report:#}")?;
+    } else {
+        for warning in &warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+    }
+    match errors.as_slice() {
+        [] if json => Ok(()),
+        [] => Ok(writeln!(out, "ok: {} roles ({})", roles.len(), roles.join(", "))?),
+        errors => Err(Failure(format!("{} found\n{}", count(errors.len(), "error"), errors.join("\n")))),
+    }
+}
+
+/// Loads the configuration or says everything that is wrong with it.
+fn load(path: &Path) -> Result<Config, Failure> {
+    Config::load(path, &ProcessEnvironment).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+        Failure(format!("the configuration has {}\n{}", count(lines.len(), "error"), lines.join("\n")))
+    })
+}
+
+/// Runs a command's future on the runtime, with the process-wide TLS provider in place.
+pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // Fails only if a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// Cancels on SIGINT or SIGTERM, and ends when somebody else has cancelled.
+pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    if let (Ok(mut interrupt), Ok(mut terminate)) = signals {
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("interrupted: draining"),
+            _ = terminate.recv() => tracing::info!("asked to end: draining"),
+            () = shutdown.cancelled() => {}
+        }
+    }
+    shutdown.cancel();
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,100 @@
+//! The configuration: file and environment in, finished types out. Everything is read before anything is reported, so
+//! an operator sees all faults at once; an unknown key is a fault, because a misspelt limit is no limit.
+
+mod environment;
+mod problem;
+mod section;
+mod sections;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use environment::{Environment, ProcessEnvironment};
+pub use problem::Problem;
+pub use sections::{
+    AuditSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
+};
+
+use crate::lease::LeaseRules;
+use crate::telemetry::TelemetrySettings;
+use secrecy::SecretString;
+use section::{Reader, Section};
+use tree::Tree;
+
+/// A configuration that passed every check.
+#[derive(Debug)]
+pub struct Config {
+    /// `[http]`
+    pub http: HttpSettings,
+    /// `[postgres]`: the connection URL, which holds a password.
+    pub postgres_url: SecretString,
+    /// `[[issuer]]`, at least one.
+    pub issuers: Vec<IssuerBlock>,
+    /// `[object_server]`
+    pub object_server: ObjectServerSettings,
+    /// `[lease]`
+    pub lease: LeaseRules,
+    /// `[audit]`
+    pub audit: AuditSettings,
+    /// `[policies] directory`, resolved against the configuration file's own directory.
+    pub policies: PathBuf,
+    /// `[telemetry]`
+    pub telemetry: TelemetrySettings,
+    /// Valid, but worth saying: one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file at `path`, overridden by `environment`; on failure every fault.
+    pub fn load(path: &Path, environment: &dyn Environment) -> Result<Self, Vec<Problem>> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| vec![Problem::of_file(format!("cannot read {}: {error}", path.display()))])?;
+        Self::read(&text, path.parent().unwrap_or(Path::new(".")), environment)
+    }
+
+    /// Reads configuration text; relative paths in it are resolved against `base`.
+    pub fn read(text: &str, base: &Path, environment: &dyn Environment) -> Result<Self, Vec<Problem>> {
+        let mut tree = Tree::parse(text)?;
+        let mut problems = tree.overlay(environment);
+        let mut reader = Reader::new(base, environment);
+        let config = Self::from_root(reader.root(tree));
+        problems.extend(reader.finish());
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+
+    /// Every key the configuration knows, as `section.key` (`issuer[].name`): what `docs/configuration.md` must list.
+    #[must_use]
+    pub fn known_keys() -> Vec<String> {
+        let mut reader = Reader::new(Path::new("."), &environment::Empty);
+        let _ = Self::from_root(reader.root(Tree::with_one_issuer()));
+        reader.known_keys()
+    }
+
+    fn from_root(mut root: Section<'_>) -> Option<Self> {
+        let mut warnings = Vec::new();
+        let http = sections::http(&mut root, &mut warnings);
+        let postgres_url = sections::postgres(&mut root);
+        let issuers = sections::issuers(&mut root);
+        let object_server = sections::object_server(&mut root);
+        let lease = sections::lease(&mut root, &mut warnings);
+        let audit = sections::audit(&mut root, &mut warnings);
+        let policies = sections::policies(&mut root);
+        sections::break_glass(&mut root, &mut warnings);
+        let telemetry = sections::telemetry(&mut root);
+        root.finish();
+        Some(Self {
+            http: http?,
+            postgres_url: postgres_url?,
+            issuers: issuers?,
+            object_server: object_server?,
+            lease: lease?,
+            audit: audit?,
+            policies: policies?,
+            telemetry: telemetry?,
+            warnings,
+        })
+    }
+}

@@ -1,0 +1,336 @@
+//! One function per table of `stint.toml`, one struct where a table becomes more than another room's own type.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::section::Section;
+use crate::issuer::{IssuerSettings, KeyLocation};
+use crate::lease::LeaseRules;
+use crate::telemetry::{LogFormat, TelemetrySettings};
+use crate::token::{ClaimPath, IssuerName, IssuerRules, Profile};
+
+/// `[http]`
+#[derive(Debug)]
+pub struct HttpSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The URL clients use, for documents that name it.
+    pub public_url: Option<String>,
+    /// Certificate and key, when the service itself ends TLS.
+    pub tls: Option<TlsFiles>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[http] tls`
+#[derive(Debug)]
+pub struct TlsFiles {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// One `[[issuer]]`: what the verifier demands, and where the keys are.
+#[derive(Debug)]
+pub struct IssuerBlock {
+    /// For the token room.
+    pub rules: IssuerRules,
+    /// For the issuer adapter.
+    pub settings: IssuerSettings,
+}
+
+/// `[object_server]`
+#[derive(Debug)]
+pub struct ObjectServerSettings {
+    /// The dialect.
+    pub kind: ObjectServerKind,
+    /// The S3 endpoint.
+    pub endpoint: String,
+    /// Its region.
+    pub region: String,
+    /// The parent user's access key.
+    pub access_key: SecretString,
+    /// The parent user's secret key.
+    pub secret_key: SecretString,
+}
+
+/// The dialects this version speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectServerKind {
+    /// MinIO and its forks.
+    Minio,
+}
+
+/// `[audit]`
+#[derive(Debug)]
+pub struct AuditSettings {
+    /// How long a write may take.
+    pub deadline: Duration,
+    /// What access key fingerprints are keyed with, if not the object server's secret key.
+    pub fingerprint_key: Option<SecretString>,
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+pub(super) fn http(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<HttpSettings> {
+    let mut section = root.section("http");
+    let listen = section.has("listen");
+    let parsed =
+        section.parsed("listen", "must be an address and a port, as in 127.0.0.1:8080", |text| text.parse().ok());
+    let listen = if listen { parsed } else { Some(SocketAddr::from(([127, 0, 0, 1], 8080))) };
+    let public_url = section.parsed("public_url", "must be an http:// or https:// URL without a query", http_url);
+    let trusted_proxies = section.list("trusted_proxies").unwrap_or_default();
+    let trusted_proxies: Vec<IpNet> = trusted_proxies.iter().filter_map(|text| network(&mut section, text)).collect();
+    let tls = tls(&mut section);
+    section.finish();
+    let listen = listen?;
+    if tls.is_none() && !listen.ip().is_loopback() {
+        warnings.push(format!(
+            "http.listen is {listen} without http.tls: tokens and credentials cross the network in the clear unless a \
+             proxy in front ends TLS"
+        ));
+    }
+    Some(HttpSettings { listen, public_url, tls, trusted_proxies })
+}
+
+fn tls(http: &mut Section<'_>) -> Option<TlsFiles> {
+    let mut section = http.section("tls");
+    let wanted = !section.is_empty();
+    let certificate = section.path("certificate");
+    let key = section.path("key");
+    let files = wanted.then(|| {
+        let certificate = section.required("certificate", certificate);
+        let key = section.required("key", key);
+        Some(TlsFiles { certificate: certificate?, key: key? })
+    });
+    section.finish();
+    files.flatten()
+}
+
+fn network(section: &mut Section<'_>, text: &str) -> Option<IpNet> {
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.or_else(|| section.reject("trusted_proxies", None, "must be addresses or networks, as in 10.0.0.0/8"))
+}
+
+pub(super) fn postgres(root: &mut Section<'_>) -> Option<SecretString> {
+    let mut section = root.section("postgres");
+    let url = section.secret("url");
+    let url = section.required("url", url);
+    section.finish();
+    url
+}
+
+pub(super) fn issuers(root: &mut Section<'_>) -> Option<Vec<IssuerBlock>> {
+    let given = root.has("issuer");
+    let mut names: Vec<IssuerName> = Vec::new();
+    let blocks = root.sections("issuer", |section| {
+        let block = issuer(section)?;
+        if names.contains(&block.rules.name) {
+            return section.reject("name", None, "another issuer block has this name");
+        }
+        names.push(block.rules.name.clone());
+        Some(block)
+    });
+    if !given {
+        return root.reject("issuer", None, "at least one [[issuer]] is required: without one every token is refused");
+    }
+    Some(blocks)
+}
+
+fn issuer(section: &mut Section<'_>) -> Option<IssuerBlock> {
+    let name = section.parsed("name", "must be 1 to 64 characters of A-Z a-z 0-9 . _ -", IssuerName::parse);
+    let name = section.required("name", name);
+    let issuer = section.parsed("issuer", "must be the issuer exactly as in the token's iss", |text| {
+        (!text.is_empty() && text.len() <= 1024 && text != "local-identity").then(|| text.to_owned())
+    });
+    let issuer = section.required("issuer", issuer);
+    let audiences = section.list("audiences").filter(|list| !list.is_empty() && !list.iter().any(String::is_empty));
+    let audiences = section.required("audiences", audiences);
+    let profile = section.parsed("profile", "must be authentik, keycloak, rfc9068 or iam-profile", Profile::parse);
+    let profile = section.required("profile", profile);
+    if profile == Some(Profile::Keycloak) && audiences.as_ref().is_some_and(|list| list.iter().any(|a| a == "account"))
+    {
+        section.reject::<()>(
+            "audiences",
+            None,
+            "`account` is in almost every token of a Keycloak realm: add an audience mapper and name its audience",
+        );
+    }
+    let groups_given = section.has("groups_claim");
+    let groups =
+        section.parsed("groups_claim", "must be a claim path, as in groups or realm_access.roles", ClaimPath::parse);
+    let groups_claim = if groups_given { groups } else { ClaimPath::parse("groups") };
+    let keys = key_location(section);
+    let not_before = section.parsed("not_before", "must be an RFC 3339 time, as in 2026-11-21T00:00:00Z", |text| {
+        OffsetDateTime::parse(text, &Rfc3339).ok()
+    });
+    let lifetime_given = section.has("max_token_lifetime");
+    let lifetime = section.duration("max_token_lifetime", "must be 1m to 24h, as in 2h", |duration| {
+        (MINUTE..=MINUTE * 60 * 24).contains(&duration)
+    });
+    let max_token_lifetime = if lifetime_given { lifetime } else { Some(MINUTE * 60 * 24) };
+    let clients = section.list("clients").unwrap_or_default();
+    let (name, issuer) = (name?, issuer?);
+    let settings = IssuerSettings { name: name.clone(), issuer: issuer.clone(), keys: keys? };
+    let rules = IssuerRules {
+        name,
+        issuer,
+        audiences: audiences?,
+        profile: profile?,
+        groups_claim: groups_claim?,
+        not_before,
+        max_token_lifetime: max_token_lifetime?,
+        clients,
+    };
+    Some(IssuerBlock { rules, settings })
+}
+
+fn key_location(issuer: &mut Section<'_>) -> Option<KeyLocation> {
+    let given = issuer.has("keys");
+    let mut section = issuer.section("keys");
+    let discovery = section.boolean("discovery");
+    let jwks_uri = section.parsed("jwks_uri", "must be an https:// URL (http:// on loopback only)", http_url);
+    let jwks_file = section.path("jwks_file");
+    section.finish();
+    let mut chosen = Vec::new();
+    chosen.extend((discovery == Some(true)).then_some(KeyLocation::Discovery));
+    chosen.extend(jwks_uri.map(KeyLocation::JwksUri));
+    chosen.extend(jwks_file.map(KeyLocation::JwksFile));
+    match (chosen.pop(), chosen.is_empty()) {
+        (Some(location), true) => Some(location),
+        (None, _) if !given => Some(KeyLocation::Discovery),
+        _ => {
+            issuer.reject("keys", None, "give exactly one of { discovery = true }, { jwks_uri = … }, { jwks_file = … }")
+        }
+    }
+}
+
+pub(super) fn object_server(root: &mut Section<'_>) -> Option<ObjectServerSettings> {
+    let mut section = root.section("object_server");
+    let kind = section.text("kind");
+    let kind = section.required("kind", kind);
+    let kind = match kind.as_deref() {
+        None => None,
+        Some("minio") => Some(ObjectServerKind::Minio),
+        Some("rustfs" | "seaweedfs" | "ceph" | "aws" | "garage") => {
+            section.reject("kind", None, "is not supported by this version yet: only minio is")
+        }
+        Some(_) => section.reject("kind", None, "must be minio (rustfs, seaweedfs, ceph, aws and garage are planned)"),
+    };
+    let endpoint = section.parsed("endpoint", "must be http:// or https://, host and port, nothing more", |text| {
+        http_url(text)
+            .filter(|url| url.split_once("://").is_some_and(|(_, host)| !host.trim_end_matches('/').contains('/')))
+    });
+    let endpoint = section.required("endpoint", endpoint);
+    let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
+    let access_key = section.secret("access_key");
+    let access_key = section.required("access_key", access_key);
+    let secret_key = section.secret("secret_key");
+    let secret_key = section.required("secret_key", secret_key);
+    if section.text("role_arn").is_some() && kind == Some(ObjectServerKind::Minio) {
+        section.reject::<()>("role_arn", None, "has no meaning for minio, which has no roles: remove it");
+    }
+    section.finish();
+    Some(ObjectServerSettings {
+        kind: kind?,
+        endpoint: endpoint?,
+        region,
+        access_key: access_key?,
+        secret_key: secret_key?,
+    })
+}
+
+pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<LeaseRules> {
+    let mut section = root.section("lease");
+    let given = ["ttl", "jitter", "grace"].map(|key| section.has(key));
+    let [ttl_given, jitter_given, grace_given] = given;
+    let ttl = section.duration("ttl", "must be 15m to 60m", |ttl| (MINUTE * 15..=MINUTE * 60).contains(&ttl));
+    let jitter = section.number("jitter", "must be a number from 0 to 0.75", |jitter| (0.0..=0.75).contains(&jitter));
+    // Some SDKs sign up to the very last advertised second, so there must be some grace; a lease of 15 minutes must
+    // still leave something to advertise.
+    let grace =
+        section.duration("grace", "must be 1s to 10m", |grace| (Duration::from_secs(1)..=MINUTE * 10).contains(&grace));
+    if section.boolean("reuse") == Some(true) {
+        warnings.push("lease.reuse: this version mints a lease for every exchange; nothing is handed out again".to_owned());
+    }
+    for key in ["max_outstanding_per_subject", "max_outstanding"] {
+        if section.number(key, "must be a number", |_| true).is_some() {
+            section.reject::<()>(key, None, "is not enforced by this version: remove it rather than rely on it");
+        }
+    }
+    section.finish();
+    Some(LeaseRules {
+        ttl: if ttl_given { ttl? } else { MINUTE * 60 },
+        jitter: if jitter_given { jitter? } else { 0.2 },
+        grace: if grace_given { grace? } else { MINUTE * 5 },
+    })
+}
+
+pub(super) fn audit(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<AuditSettings> {
+    let mut section = root.section("audit");
+    let given = section.has("deadline");
+    let deadline = section.duration("deadline", "must be 100ms to 10s", |deadline| {
+        (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&deadline)
+    });
+    let fingerprint_key = section.secret("fingerprint_key");
+    if section.path("signing_key_file").is_some() {
+        warnings.push("audit.signing_key_file: this version does not seal the log yet; the key is not used".to_owned());
+    }
+    section.finish();
+    let deadline = if given { deadline? } else { Duration::from_secs(2) };
+    Some(AuditSettings { deadline, fingerprint_key })
+}
+
+pub(super) fn policies(root: &mut Section<'_>) -> Option<PathBuf> {
+    let mut section = root.section("policies");
+    let given = section.has("directory");
+    let directory = section.path("directory");
+    let directory = if given { directory } else { Some(section.resolve("policies")) };
+    section.finish();
+    directory
+}
+
+pub(super) fn break_glass(root: &mut Section<'_>, warnings: &mut Vec<String>) {
+    let mut section = root.section("break_glass");
+    if section.path("journal").is_some() {
+        warnings.push("break_glass.journal: this version has no break-glass yet; nothing is written there".to_owned());
+    }
+    section.finish();
+}
+
+pub(super) fn telemetry(root: &mut Section<'_>) -> Option<TelemetrySettings> {
+    let mut section = root.section("telemetry");
+    let otlp_endpoint = section.parsed("otlp_endpoint", "must be an http:// or https:// URL", http_url);
+    let log_given = section.has("log");
+    let log = section.parsed("log", "must be a filter, as in info,stint=debug", |text| {
+        text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.to_owned())
+    });
+    let format_given = section.has("log_format");
+    let log_format = section.parsed("log_format", "must be json or text", |text| match text {
+        "json" => Some(LogFormat::Json),
+        "text" => Some(LogFormat::Text),
+        _ => None,
+    });
+    section.finish();
+    Some(TelemetrySettings {
+        otlp_endpoint,
+        log: if log_given { log? } else { "info".to_owned() },
+        format: if format_given { log_format? } else { LogFormat::Json },
+    })
+}
+
+/// An http(s) URL with a host and without user, query or fragment.
+fn http_url(text: &str) -> Option<String> {
+    let uri: ::http::Uri = text.parse().ok()?;
+    let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let host =
+        uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty());
+    (scheme && host && uri.query().is_none() && !text.contains('#')).then(|| text.to_owned())
+}

@@ -1,0 +1,165 @@
+//! The demo's place on disk: everything it writes, and the sweep of what a crashed run left behind.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::database::PrivatePostgres;
+use super::object_server::ParentKey;
+use crate::command::Failure;
+
+/// The shipped policy directory, so that the demo needs nothing but its binary.
+static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
+const PREFIX: &str = "stint-demo-";
+
+/// One run's directory.
+#[derive(Debug)]
+pub struct DemoDirectory {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl DemoDirectory {
+    /// Uses `data`, or makes a directory named after this process; either way, what an earlier run left running in it
+    /// is stopped, and temporary directories of processes that are gone are swept away.
+    pub async fn prepare(data: Option<&Path>) -> Result<Self, Failure> {
+        let temporary = std::env::temp_dir();
+        sweep(&temporary).await?;
+        let path = data.map_or_else(|| temporary.join(format!("{PREFIX}{}", std::process::id())), Path::to_owned);
+        // Others may pass through (PostgreSQL runs as another user than root), but not look around.
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&path)?;
+        let path = path.canonicalize()?;
+        let directory = Self { path, kept: data.is_some() };
+        PrivatePostgres::stop_stale(&directory.postgres()).await.map_err(|error| Failure(error.to_string()))?;
+        fs::create_dir_all(directory.objects())?;
+        fs::set_permissions(directory.objects(), fs::Permissions::from_mode(0o700))?;
+        Ok(directory)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where PostgreSQL lives.
+    #[must_use]
+    pub fn postgres(&self) -> PathBuf {
+        self.path.join("postgres")
+    }
+
+    /// Where the objects are.
+    #[must_use]
+    pub fn objects(&self) -> PathBuf {
+        self.path.join("objects")
+    }
+
+    /// Writes the shipped policies, unless a kept directory has some already: those may be the newcomer's own.
+    pub fn write_policies(&self) -> io::Result<()> {
+        let target = self.path.join("policies");
+        if target.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&target)?;
+        POLICIES.extract(&target)
+    }
+
+    /// Writes `stint.toml`: a second `stint serve --config` with another `STINT_HTTP__LISTEN` works against the same
+    /// servers.
+    pub fn write_config(
+        &self,
+        issuer: &str,
+        s3: &str,
+        parent: &ParentKey,
+        database: &SecretString,
+    ) -> io::Result<PathBuf> {
+        let path = self.path.join("stint.toml");
+        let text = format!(
+            r#"# Written by `stint demo`. Works for a second instance too:
+#   STINT_HTTP__LISTEN=127.0.0.1:8081 stint serve --config {config}
+[http]
+listen = "127.0.0.1:0"
+
+[postgres]
+url = "{database}"
+
+[[issuer]]
+name = "authentik"
+issuer = "{issuer}"
+audiences = ["stint"]
+profile = "authentik"
+groups_claim = "groups"
+keys = {{ discovery = true }}
+
+[object_server]
+kind = "minio"
+endpoint = "{s3}"
+region = "us-east-1"
+access_key = "{access_key}"
+secret_key = "{secret_key}"
+
+[lease]
+ttl = "60m"
+jitter = 0.2
+grace = "5m"
+
+[policies]
+directory = "policies"
+
+[telemetry]
+log = "warn"
+log_format = "text"
+"#,
+            config = path.display(),
+            database = database.expose_secret(),
+            access_key = parent.access_key,
+            secret_key = parent.secret_key.expose_secret(),
+        );
+        write_private(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Writes a client's token where an SDK can read it.
+    pub fn write_token(&self, client: &str, token: &SecretString) -> io::Result<PathBuf> {
+        let path = self.path.join(format!("{client}.token"));
+        write_private(&path, token.expose_secret().as_bytes())?;
+        Ok(path)
+    }
+
+    /// Removes the directory, unless it was named to be kept.
+    pub fn clean(self) -> io::Result<()> {
+        if self.kept { Ok(()) } else { fs::remove_dir_all(&self.path) }
+    }
+}
+
+/// Writes a file of mode 600 and renames it into place, so that nobody reads half of it.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    written.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))?;
+    fs::rename(&temporary, path)
+}
+
+/// A run that crashed could not clean up: its directory bears the number of a process that is gone.
+async fn sweep(temporary: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(temporary)?.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        if pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists() {
+            // Another user's leftovers are not ours to stop or to remove.
+            if PrivatePostgres::stop_stale(&entry.path().join("postgres")).await.is_ok() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Everything embedded, for newcomers: the `SpaceMusic` installation in small. A real PostgreSQL, the real service with
+//! its real adapters, and doubles only for what a newcomer does not have at hand: an issuer shaped like Authentik and
+//! an object server that speaks MinIO's dialect of STS. It never stands in for a live test.
+
+pub mod database;
+pub mod directory;
+pub mod issuer;
+pub mod object_server;
+mod walk;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::{StdRng, SysRng};
+use rand::SeedableRng;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::clock::{Clock, SystemClock};
+use crate::command::{self, Failure};
+use crate::config::{Config, ProcessEnvironment};
+use crate::telemetry;
+
+use database::{DatabaseError, PrivatePostgres};
+use directory::DemoDirectory;
+use issuer::DemoIssuer;
+use object_server::{DemoObjectServer, ParentKey};
+use walk::Walk;
+
+/// How `stint demo` was called.
+#[derive(Debug)]
+pub struct Options {
+    /// End after the walk.
+    pub once: bool,
+    /// Where to write the shell lines.
+    pub env_file: Option<PathBuf>,
+    /// What to keep between runs.
+    pub data: Option<PathBuf>,
+}
+
+/// `stint demo`
+pub fn run(options: Options, out: &mut dyn Write) -> Result<(), Failure> {
+    command::block_on(async move {
+        let shutdown = CancellationToken::new();
+        let stage = async {
+            let played = play(options, out, shutdown.clone()).await;
+            shutdown.cancel();
+            played
+        };
+        tokio::join!(stage, command::cancel_on_signal(shutdown.clone())).0
+    })
+}
+
+/// Starts everything, shows one exchange, stays, and stops everything it started, whatever happened in between.
+async fn play(options: Options, out: &mut dyn Write, shutdown: CancellationToken) -> Result<(), Failure> {
+    let directory = DemoDirectory::prepare(options.data.as_deref()).await?;
+    let place = directory.path().display();
+    writeln!(out, "stint demo: starting PostgreSQL, an issuer, an object server and stint in {place}")?;
+    let played = with_database(&options, &directory, out, &shutdown).await;
+    directory.clean()?;
+    writeln!(out, "stint demo: everything it started has ended")?;
+    played
+}
+
+async fn with_database(
+    options: &Options,
+    directory: &DemoDirectory,
+    out: &mut dyn Write,
+    shutdown: &CancellationToken,
+) -> Result<(), Failure> {
+    let failure = |error: DatabaseError| Failure(error.to_string());
+    let database = PrivatePostgres::start(&directory.postgres()).await.map_err(failure)?;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let played = tokio::select! {
+        played = perform(options, directory, &database, out, &tasks, &stop, shutdown) => played,
+        () = shutdown.cancelled() => Ok(()),
+    };
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    database.stop().await.map_err(failure)?;
+    played
+}
+
+/// The servers' addresses.
+#[derive(Debug, Clone)]
+struct Places {
+    stint: String,
+    s3: String,
+    token: String,
+    config: PathBuf,
+}
+
+async fn perform(
+    options: &Options,
+    directory: &DemoDirectory,
+    database: &PrivatePostgres,
+    out: &mut dyn Write,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<(), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))?;
+    let access_key = "stint-parent".to_owned();
+    let parent = ParentKey { access_key, secret_key: SecretString::from(Alphanumeric.sample_string(&mut rng, 40)) };
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let s3 = format!("http://{}", listener.local_addr()?);
+    DemoObjectServer::start(listener, &directory.objects(), parent.clone(), Arc::clone(&clock), tasks, stop.clone())
+        .map_err(|error| Failure(error.to_string()))?;
+    let issuer = DemoIssuer::start(Arc::clone(&clock), tasks, stop.clone()).await?;
+
+    directory.write_policies()?;
+    let config_path = directory.write_config(&issuer.issuer(), &s3, &parent, database.url())?;
+    let problems = |problems: Vec<crate::config::Problem>| Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    let config = Config::load(&config_path, &NoEnvironment).map_err(problems)?;
+    let telemetry = telemetry::init(&config.telemetry)?;
+    let app = App::build(config, clock).await?;
+    let places = Places { stint: format!("http://{}", app.address()), s3, token: issuer.token_url(), config: config_path };
+    tasks.spawn(ended(app, stop.clone()));
+
+    let walk = Walk::new(&places, database.url()).await?;
+    walk.ready().await?;
+    walk.show(out).await?;
+    let tokens = directory.write_token("studio", &walk.token("studio").await?)?;
+    paste_lines(out, &places, &tokens)?;
+    if let Some(file) = &options.env_file {
+        write_env_file(file, &places, database.url())?;
+    }
+    if !options.once {
+        writeln!(out, "\nEverything is up. Ctrl-C ends it.")?;
+        out.flush()?;
+        keep_token_fresh(directory, &walk, shutdown).await;
+    }
+    telemetry.shutdown().await;
+    Ok(())
+}
+
+async fn ended(app: App, stop: CancellationToken) {
+    if let Err(error) = app.run(stop).await {
+        tracing::error!(%error, "the service ended");
+    }
+}
+
+/// The token file that was printed stays usable while the demo is up, as a projected Kubernetes token would.
+async fn keep_token_fresh(directory: &DemoDirectory, walk: &Walk, shutdown: &CancellationToken) {
+    let half_life = issuer::TOKEN_LIFETIME / 2;
+    while tokio::time::timeout(half_life, shutdown.cancelled()).await.is_err() {
+        match walk.token("studio").await {
+            Ok(token) => drop(directory.write_token("studio", &token)),
+            Err(error) => tracing::warn!(error = error.0, "the token file could not be renewed"),
+        }
+    }
+}
+
+fn paste_lines(out: &mut dyn Write, places: &Places, token_file: &Path) -> Result<(), Failure> {
+    writeln!(
+        out,
+        "\nWith an unmodified AWS SDK or the aws CLI, as `studio` (paste):\n\
+         \n  export AWS_ENDPOINT_URL_STS={}\
+         \n  export AWS_ENDPOINT_URL_S3={}\
+         \n  export AWS_ROLE_ARN=arn:aws:iam::000000000000:role/studio\
+         \n  export AWS_WEB_IDENTITY_TOKEN_FILE={}\
+         \n  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true\
+         \n  echo hello | aws s3 cp - s3://textures/hello.txt\
+         \n  aws s3 ls s3://textures/\n\
+         \nA token of another client (admin, studio, viewer, livekit-egress, studio-rclone, backup-agent, nobody):\n\
+         \n  curl -s -d grant_type=client_credentials -d client_id=viewer -d client_secret=demo {}",
+        places.stint,
+        places.s3,
+        token_file.display(),
+        places.token,
+    )?;
+    Ok(())
+}
+
+/// Written whole and then renamed into place: whoever waits for the file never reads half of it.
+fn write_env_file(file: &Path, places: &Places, database: &SecretString) -> Result<(), Failure> {
+    let lines = format!(
+        "export STINT_URL='{}'\nexport STINT_S3_URL='{}'\nexport STINT_TOKEN_URL='{}'\nexport STINT_DATABASE_URL='{}'\n\
+         export STINT_CONFIG='{}'\n",
+        places.stint,
+        places.s3,
+        places.token,
+        database.expose_secret(),
+        places.config.display(),
+    );
+    directory::write_private(file, lines.as_bytes())?;
+    Ok(())
+}
+
+/// The demo's configuration is its own file: a stray `STINT_…` variable must not bend it.
+struct NoEnvironment;
+
+impl crate::config::Environment for NoEnvironment {
+    fn variables(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    fn read_file(&self, path: &Path) -> std::io::Result<String> {
+        ProcessEnvironment.read_file(path)
+    }
+}

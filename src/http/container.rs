@@ -1,0 +1,105 @@
+//! The container-credentials door: what `AWS_CONTAINER_CREDENTIALS_FULL_URI` points at. The widest path: SDKs that
+//! accept no STS endpoint accept this one.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::answer::Answer;
+use super::arrival::Arrival;
+use super::fault::Fault;
+use super::problem::ProblemDetails;
+use super::{Shared, authorization};
+use crate::audit::Door;
+use crate::exchange::ExchangeRequest;
+use crate::policy::RequestedRole;
+
+/// The answer, in the exact case that SDKs read. It names the token `Token`: with `SessionToken` some would sign
+/// without one.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ContainerCredentials<'a> {
+    /// The access key id.
+    access_key_id: &'a str,
+    /// The secret access key.
+    secret_access_key: &'a str,
+    /// The session token.
+    token: &'a str,
+    /// The advertised end, RFC 3339.
+    #[schema(format = DateTime)]
+    expiration: String,
+    /// The role granted.
+    role_arn: String,
+}
+
+impl<'a> From<&Answer<'a>> for ContainerCredentials<'a> {
+    fn from(answer: &Answer<'a>) -> Self {
+        Self {
+            access_key_id: answer.access_key_id,
+            secret_access_key: answer.secret_access_key,
+            token: answer.session_token,
+            expiration: answer.expiration(),
+            role_arn: answer.role_arn(),
+        }
+    }
+}
+
+/// Container credentials.
+#[utoipa::path(
+    get,
+    path = "/v1/roles/{role}/credentials",
+    tag = "doors",
+    operation_id = "container_credentials",
+    description = "Container credentials as AWS SDKs fetch them. Authorization holds the token, bare or as Bearer.",
+    params(("role" = String, Path, description = "A role's name, or `any`")),
+    responses(
+        (status = 200, description = "Issued", body = ContainerCredentials),
+        (status = "4XX", description = "Refused; also with `Code`, `Message` and `message`", body = ProblemDetails),
+        (status = "5XX", description = "Come back; also with `Code`, `Message` and `message`", body = ProblemDetails),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn credentials(
+    State(shared): State<Arc<Shared>>,
+    Extension(arrival): Extension<Arrival>,
+    role: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
+    let request = ExchangeRequest {
+        token: authorization::bare_or_bearer(&headers)?,
+        role: role.map_or(RequestedRole::Unusable, |Path(role)| RequestedRole::parse(&role)),
+        duration: None,
+        session_policy: None,
+        session_name: None,
+        origin: arrival.at(Door::Container),
+    };
+    let lease = shared.exchange(request).await?;
+    let json = serde_json::to_vec(&ContainerCredentials::from(&Answer::from(&lease))).unwrap_or_default();
+    Ok((StatusCode::OK, [(CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::answer::tests::answer;
+
+    #[test]
+    fn the_answer_has_the_exact_case_that_sdks_read() {
+        let json = serde_json::to_string_pretty(&ContainerCredentials::from(&answer())).unwrap();
+        insta::assert_snapshot!(json, @r#"
+        {
+          "AccessKeyId": "AKIAPLANTED",
+          "SecretAccessKey": "planted/secret+key=",
+          "Token": "planted.session.token",
+          "Expiration": "2026-11-21T23:00:00Z",
+          "RoleArn": "arn:aws:iam::000000000000:role/studio"
+        }
+        "#);
+    }
+}

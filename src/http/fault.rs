@@ -1,0 +1,136 @@
+//! Why a door answers no credentials: a refusal of the exchange, or something that never became an exchange. Handlers
+//! return it as it is; `layers.rs` renders it once, in the form of the door that was knocked on.
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+
+use crate::exchange::Refusal;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The exchange refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The request cannot be read.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// No `Authorization` header.
+    #[error("no token was sent")]
+    MissingToken,
+    /// Several `Authorization` headers, another scheme, or more than one space.
+    #[error("the Authorization header is malformed")]
+    MalformedAuthorization,
+    /// No such path.
+    #[error("no such path")]
+    NotFound,
+    /// The path exists, the method does not.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The body exceeds the limit.
+    #[error("the body is too large")]
+    BodyTooLarge,
+    /// The body is of a kind this door does not read.
+    #[error("unsupported media type")]
+    UnsupportedMediaType,
+    /// As many exchanges as allowed are running.
+    #[error("too many exchanges at once")]
+    Overloaded,
+    /// No answer in time; what was begun is finished and recorded, and its credentials are dropped.
+    #[error("the exchange did not finish in time")]
+    TimedOut,
+    /// A bug: a handler panicked.
+    #[error("a handler panicked")]
+    Panicked,
+}
+
+/// Why a request cannot be read. The texts are fixed: nothing a caller sent is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Invalid {
+    /// The body broke off.
+    #[error("the body could not be read")]
+    Body,
+    /// A parameter is not UTF-8 once decoded.
+    #[error("parameters must be UTF-8")]
+    NotUtf8,
+    /// More parameters than any client sends.
+    #[error("too many parameters")]
+    TooManyParameters,
+    /// One parameter twice: proxies and servers disagree on which one counts, so neither does.
+    #[error("a parameter was sent more than once")]
+    DuplicateParameter,
+    /// Not a parameter of the action: ignoring a misspelt `Policy` would widen the lease.
+    #[error("an unknown parameter was sent")]
+    UnknownParameter,
+    /// No `Action`.
+    #[error("Action is missing")]
+    MissingAction,
+    /// Another action, or another version of it.
+    #[error("only AssumeRoleWithWebIdentity of version 2011-06-15 is offered")]
+    UnknownAction,
+    /// No `WebIdentityToken`.
+    #[error("WebIdentityToken is missing")]
+    MissingWebIdentityToken,
+    /// `PolicyArns`: they would narrow the lease, and there are no managed policies here to narrow it by.
+    #[error("PolicyArns are not offered; send Policy")]
+    PolicyArns,
+    /// `ProviderId`: only OAuth 2.0 access tokens of AWS's own providers need it.
+    #[error("ProviderId is not offered")]
+    ProviderId,
+    /// `DurationSeconds` is not a number of seconds.
+    #[error("the duration must be a whole number of seconds, at most 2147483647")]
+    Duration,
+    /// The session name is not one.
+    #[error("the session name must be 2 to 64 characters of A-Z, a-z, 0-9 and _+=,.@-")]
+    SessionName,
+    /// The body is not the JSON that is expected.
+    #[error(
+        "not a lease request at line {line}, column {column}: a JSON object with some of role, duration_seconds, \
+         session_policy, session_name, fresh, each at most once"
+    )]
+    Json {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 0, in bytes.
+        column: usize,
+    },
+    /// `session_policy` is neither a string nor an object.
+    #[error("session_policy must be a JSON object, or a string that holds one")]
+    SessionPolicyKind,
+}
+
+impl Fault {
+    /// The stable reason code for counters.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Invalid(_) => "invalid_request",
+            Self::MissingToken => "missing_token",
+            Self::MalformedAuthorization => "malformed_authorization",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Overloaded => "overloaded",
+            Self::TimedOut => "timed_out",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+/// A fault on its way to the layer that renders it.
+#[derive(Debug, Clone)]
+pub(super) struct Unrendered(pub(super) Arc<Fault>);
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(Unrendered(Arc::new(self)));
+        response
+    }
+}

@@ -1,0 +1,122 @@
+//! The doors. This room turns wire forms into an [`ExchangeRequest`] and an [`IssuedLease`] or a refusal into the exact
+//! answer that unmodified clients understand. It never decides anything: it knows no policy, no key and no SQL.
+//!
+//! A refusal has two faces, and they meet here: the cause is in the log, the answer is one of a fixed set
+//! (`problem.rs`, `sts_error.rs`).
+
+mod answer;
+mod arrival;
+mod authorization;
+mod body;
+mod connections;
+mod container;
+mod fault;
+mod health;
+mod layers;
+mod leases;
+mod metrics;
+mod observation;
+mod openapi;
+mod parameters;
+mod problem;
+mod problem_code;
+mod serve;
+mod sts;
+mod sts_error;
+mod tls;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use ipnet::IpNet;
+use rand::rngs::StdRng;
+use tokio::sync::Semaphore;
+
+pub use health::{Check, Readiness};
+pub use openapi::document;
+pub use parameters::read as read_sts_parameters;
+pub use serve::serve;
+pub use tls::{TlsError, load as load_tls};
+
+use crate::clock::Clock;
+use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
+use crate::telemetry::Metrics;
+use fault::Fault;
+
+/// What the doors lead to.
+///
+/// An implementor MUST have the outcome on record before it answers a lease.
+#[async_trait]
+pub trait Exchanges: std::fmt::Debug + Send + Sync {
+    /// Runs one exchange.
+    async fn exchange(&self, request: ExchangeRequest) -> Result<IssuedLease, Refusal>;
+}
+
+#[async_trait]
+impl Exchanges for Exchange {
+    async fn exchange(&self, request: ExchangeRequest) -> Result<IssuedLease, Refusal> {
+        Self::exchange(self, request).await
+    }
+}
+
+/// Everything the doors need.
+#[derive(Debug)]
+pub struct Doors {
+    /// The use case.
+    pub exchange: Arc<dyn Exchanges>,
+    /// Asked by `/health/ready`.
+    pub readiness: Arc<dyn Readiness>,
+    /// Shown by `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For latencies and request ids.
+    pub clock: Arc<dyn Clock>,
+    /// Draws request ids.
+    pub rng: Mutex<StdRng>,
+    /// Networks whose `X-Forwarded-For` is believed; empty: nobody's.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Exchanges that may run at once; one more is turned away at once with 503, so that none waits without bound.
+    pub max_concurrent_exchanges: usize,
+    /// The URL that clients use, named in the API document.
+    pub public_url: Option<String>,
+}
+
+/// The state behind every handler.
+#[derive(Debug)]
+struct Shared {
+    doors: Doors,
+    slots: Semaphore,
+}
+
+impl Shared {
+    /// Runs one exchange, if there is room for one more.
+    async fn exchange(&self, request: ExchangeRequest) -> Result<IssuedLease, Fault> {
+        let _slot = self.slots.try_acquire().map_err(|_| Fault::Overloaded)?;
+        Ok(self.doors.exchange.exchange(request).await?)
+    }
+}
+
+/// Every route.
+pub fn router(doors: Doors) -> Router {
+    let slots = Semaphore::new(doors.max_concurrent_exchanges);
+    let shared = Arc::new(Shared { doors, slots });
+    // Without its own handler HEAD would run the GET handler: a lease minted for an answer that has no body.
+    let no_head = || async { Fault::MethodNotAllowed };
+    Router::new()
+        .route("/", post(sts::assume_role).get(sts::assume_role).head(no_head))
+        .route("/v1/leases", post(leases::create))
+        .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::text))
+        .route("/openapi.json", get(openapi::answer))
+        .fallback(|| async { Fault::NotFound })
+        .method_not_allowed_fallback(|| async { Fault::MethodNotAllowed })
+        .layer(from_fn_with_state(Arc::clone(&shared), layers::edge))
+        .with_state(shared)
+}
+
+#[cfg(test)]
+mod tests;

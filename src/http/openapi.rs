@@ -1,0 +1,96 @@
+//! `/openapi.json`: the doors described, derived from the wire types. `docs/openapi.json` is the same text.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{RefOr, Required};
+
+use super::{Shared, container, health, leases, metrics, problem, problem_code, sts};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "stint", description = "OIDC tokens in, short-lived S3 credentials out, every one of them on record"),
+    paths(
+        sts::assume_role,
+        leases::create,
+        container::credentials,
+        health::live,
+        health::ready,
+        metrics::text,
+        answer
+    ),
+    components(schemas(
+        sts::StsForm,
+        leases::LeaseRequest,
+        leases::Lease,
+        leases::Credentials,
+        container::ContainerCredentials,
+        health::ReadinessAnswer,
+        health::Check,
+        problem::ProblemDetails,
+        problem_code::ProblemCode
+    )),
+    modifiers(&Token, &OptionalBody)
+)]
+struct Document;
+
+struct Token;
+
+impl utoipa::Modify for Token {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        document.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// A body may be missing, which is not the same as `null`.
+struct OptionalBody;
+
+impl utoipa::Modify for OptionalBody {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let post = document.paths.paths.get_mut("/v1/leases").and_then(|path| path.post.as_mut());
+        if let Some(RefOr::T(body)) = post.and_then(|operation| operation.request_body.as_mut()) {
+            body.required = Some(Required::False);
+        }
+    }
+}
+
+/// The API document, pretty JSON with a newline at its end; it names `public_url` as its server where there is one.
+#[must_use]
+pub fn document(public_url: Option<&str>) -> String {
+    let mut document = Document::openapi();
+    document.servers = public_url.map(|url| vec![utoipa::openapi::Server::new(url)]);
+    document.to_pretty_json().map(|json| json + "\n").unwrap_or_default()
+}
+
+/// The description of this API.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "machine",
+    operation_id = "openapi",
+    responses((status = 200, description = "This document"))
+)]
+pub(super) async fn answer(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], document(shared.doors.public_url.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_document_is_the_served_one() {
+        let published = include_str!("../../docs/openapi.json");
+        let served = document(None);
+        if published != served {
+            let fresh = std::env::temp_dir().join(format!("stint-openapi-{}.json", std::process::id()));
+            std::fs::write(&fresh, &served).unwrap();
+            panic!("docs/openapi.json is stale: cp {} docs/openapi.json", fresh.display());
+        }
+    }
+}

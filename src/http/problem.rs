@@ -1,0 +1,230 @@
+//! Every fault as problem details (RFC 9457). Outsiders learn *that* they were refused: every text is fixed, and a 401
+//! says nothing of the cause. The one exception is the choice of roles, all of them granted to the caller.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::fault::Fault;
+use super::problem_code::ProblemCode;
+use crate::audit::AuditError;
+use crate::exchange::Refusal;
+use crate::lease::LeaseError;
+use crate::object_server::ObjectServerError;
+use crate::policy::{DenialReason, RoleName};
+
+/// When to come back after a 503: long enough for a log or an object server to recover, short enough that an SDK's two
+/// retries fit its patience.
+pub(super) const RETRY_SECONDS: u16 = 2;
+
+/// Problem details.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct ProblemDetails {
+    /// `urn:stint:problem:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// A fixed sentence.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What to change, where that may be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// The stable code.
+    code: ProblemCode,
+    /// Finds the cause in the log.
+    request_id: Uuid,
+    /// With `roles_do_not_fit`: the roles to choose from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<String>,
+}
+
+/// The same, with the members that SDKs show for a refused container-credentials request.
+#[derive(Debug, Serialize)]
+struct ContainerProblem {
+    #[serde(flatten)]
+    problem: ProblemDetails,
+    message: String,
+    #[serde(rename = "Code")]
+    sdk_code: &'static str,
+    #[serde(rename = "Message")]
+    sdk_message: String,
+}
+
+/// The stable code of a fault.
+pub(super) fn code(fault: &Fault) -> ProblemCode {
+    match fault {
+        Fault::Refused(refusal) => code_of_refusal(refusal),
+        Fault::Invalid(_) => ProblemCode::InvalidRequest,
+        Fault::MissingToken => ProblemCode::MissingToken,
+        Fault::MalformedAuthorization => ProblemCode::InvalidToken,
+        Fault::NotFound => ProblemCode::NotFound,
+        Fault::MethodNotAllowed => ProblemCode::MethodNotAllowed,
+        Fault::BodyTimeout => ProblemCode::RequestTimeout,
+        Fault::BodyTooLarge => ProblemCode::BodyTooLarge,
+        Fault::UnsupportedMediaType => ProblemCode::UnsupportedMediaType,
+        Fault::Overloaded => ProblemCode::Overloaded,
+        Fault::TimedOut => ProblemCode::TimedOut,
+        Fault::Panicked => ProblemCode::Internal,
+    }
+}
+
+fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
+    match refusal {
+        Refusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
+        Refusal::Token(_) => ProblemCode::InvalidToken,
+        Refusal::Denied(denial) => code_of_denial(&denial.reason),
+        Refusal::Lease(error) => match error {
+            LeaseError::TooShort => ProblemCode::DurationTooShort,
+            LeaseError::PolicyTooLarge { .. } | LeaseError::ResourceTooLarge { .. } => {
+                ProblemCode::SessionPolicyTooLarge
+            }
+            LeaseError::RolesDoNotFit { .. } => ProblemCode::RolesDoNotFit,
+        },
+        Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable) => {
+            ProblemCode::LogUnavailable
+        }
+        Refusal::ObjectServer(error) => match error {
+            ObjectServerError::ReceiptMismatch | ObjectServerError::Unsendable => ProblemCode::Internal,
+            ObjectServerError::Unreachable(_)
+            | ObjectServerError::Interrupted(_)
+            | ObjectServerError::NotReady
+            | ObjectServerError::Refused { .. }
+            | ObjectServerError::Nonsense { .. }
+            | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
+        },
+    }
+}
+
+fn code_of_denial(reason: &DenialReason) -> ProblemCode {
+    match reason {
+        DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
+        DenialReason::SessionPolicyMalformed => ProblemCode::SessionPolicyMalformed,
+        DenialReason::SessionPolicyNotCombinable => ProblemCode::SessionPolicyNotCombinable,
+    }
+}
+
+/// The sentence that names the roles to choose from.
+pub(super) fn choices(roles: &[RoleName]) -> String {
+    let names: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
+    format!("Several roles match and do not fit together; name one of: {}.", names.join(", "))
+}
+
+fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
+    let code = code(fault);
+    let (detail, offered) = match fault {
+        Fault::Invalid(invalid) => (Some(invalid.to_string()), Vec::new()),
+        Fault::Refused(Refusal::Lease(LeaseError::RolesDoNotFit { choices: roles })) => {
+            (Some(choices(roles)), roles.iter().map(ToString::to_string).collect())
+        }
+        Fault::Refused(_)
+        | Fault::MissingToken
+        | Fault::MalformedAuthorization
+        | Fault::NotFound
+        | Fault::MethodNotAllowed
+        | Fault::BodyTimeout
+        | Fault::BodyTooLarge
+        | Fault::UnsupportedMediaType
+        | Fault::Overloaded
+        | Fault::TimedOut
+        | Fault::Panicked => (None, Vec::new()),
+    };
+    ProblemDetails {
+        kind: format!("urn:stint:problem:{}", code.as_str()),
+        title: code.title(),
+        status: code.status().as_u16(),
+        detail,
+        code,
+        request_id,
+        choices: offered,
+    }
+}
+
+/// The whole answer as `application/problem+json`.
+pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
+    let problem = details(fault, request_id);
+    answer(problem.code, "application/problem+json", &problem)
+}
+
+/// The whole answer for SDKs: sent as `application/json`, or the SDK for Go prints the raw body instead of the code.
+pub(super) fn render_for_sdk(fault: &Fault, request_id: Uuid) -> Response {
+    let problem = details(fault, request_id);
+    let (code, message) = (problem.code, problem.detail.clone().unwrap_or_else(|| problem.title.to_owned()));
+    let problem = ContainerProblem { problem, message: message.clone(), sdk_code: code.as_str(), sdk_message: message };
+    answer(code, "application/json", &problem)
+}
+
+fn answer(code: ProblemCode, content_type: &'static str, problem: &impl Serialize) -> Response {
+    let json = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = (code.status(), [(CONTENT_TYPE, content_type)], json).into_response();
+    let headers = response.headers_mut();
+    if let Some(challenge) = challenge(code) {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    }
+    response
+}
+
+/// RFC 6750 section 3: no error code where no token was sent.
+fn challenge(code: ProblemCode) -> Option<&'static str> {
+    let challenges = [
+        (ProblemCode::MissingToken, "Bearer"),
+        (ProblemCode::InvalidToken, "Bearer error=\"invalid_token\""),
+        (ProblemCode::AccessDenied, "Bearer error=\"insufficient_scope\""),
+    ];
+    challenges.into_iter().find(|(challenged, _)| *challenged == code).map(|(_, challenge)| challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{TokenReason, TokenRefusal, Unverified};
+
+    #[test]
+    fn a_denied_role_and_an_unknown_role_are_the_same_answer() {
+        for reason in [DenialReason::NoRole, DenialReason::RoleNotGranted, DenialReason::ClaimUnusable] {
+            assert_eq!(code_of_denial(&reason), ProblemCode::AccessDenied);
+        }
+        assert_eq!(code_of_denial(&DenialReason::SessionPolicyMalformed), ProblemCode::SessionPolicyMalformed);
+        let not_combinable = code_of_denial(&DenialReason::SessionPolicyNotCombinable);
+        assert_eq!(not_combinable, ProblemCode::SessionPolicyNotCombinable);
+    }
+
+    #[test]
+    fn a_401_never_says_which_check_a_token_failed() {
+        for reason in TokenReason::ALL {
+            let digest = Unverified::new("a.b.c").digest();
+            let fault = Fault::Refused(TokenRefusal { reason: *reason, digest, signed: None }.into());
+            let problem = details(&fault, Uuid::nil());
+            let unavailable = reason.is_keys_unavailable();
+            let expected = if unavailable { ProblemCode::IssuerUnavailable } else { ProblemCode::InvalidToken };
+            assert_eq!((problem.code, problem.detail), (expected, None), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_403_names_the_missing_scope_and_only_503_and_504_invite_back() {
+        for code in ProblemCode::ALL {
+            let response = answer(code, "application/json", &());
+            let status = code.status().as_u16();
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503 || status == 504, "{code:?}");
+            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), status == 401 || status == 403, "{code:?}");
+        }
+        assert_eq!(challenge(ProblemCode::AccessDenied), Some("Bearer error=\"insufficient_scope\""));
+    }
+
+    #[test]
+    fn what_is_wrong_with_leases_has_a_code_of_its_own() {
+        let code = |error| code_of_refusal(&Refusal::Lease(error));
+        assert_eq!(code(LeaseError::TooShort), ProblemCode::DurationTooShort);
+        let too_large = LeaseError::PolicyTooLarge { size: 3000, limit: 2048 };
+        assert_eq!(code(too_large), ProblemCode::SessionPolicyTooLarge);
+        let too_large = LeaseError::ResourceTooLarge { size: 2000, limit: 1500 };
+        assert_eq!(code(too_large), ProblemCode::SessionPolicyTooLarge);
+        assert_eq!(code(LeaseError::RolesDoNotFit { choices: Vec::new() }), ProblemCode::RolesDoNotFit);
+    }
+}

@@ -1,0 +1,146 @@
+//! The stable codes of problem details, each with its status and its one sentence. Programs branch on the code; it never
+//! changes its meaning.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+
+/// The stable codes; `docs/api.md` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ProblemCode {
+    /// The request cannot be read.
+    InvalidRequest,
+    /// No token was sent.
+    MissingToken,
+    /// The token was refused.
+    InvalidToken,
+    /// The token is good, and grants nothing of what was asked.
+    AccessDenied,
+    /// The session policy is not an IAM policy document.
+    SessionPolicyMalformed,
+    /// The session policy cannot be combined exactly with the role's.
+    SessionPolicyNotCombinable,
+    /// The session policy exceeds the object server's limit.
+    SessionPolicyTooLarge,
+    /// Several roles match and do not fit together: name one.
+    RolesDoNotFit,
+    /// A lease lasts at least 900 seconds.
+    DurationTooShort,
+    /// No such path.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    RequestTimeout,
+    /// The body exceeds 64 KiB.
+    BodyTooLarge,
+    /// The body is of another kind than this door reads.
+    UnsupportedMediaType,
+    /// The identity provider's keys cannot be had at the moment.
+    IssuerUnavailable,
+    /// The log cannot record it, so nothing is issued.
+    LogUnavailable,
+    /// The object server issued nothing.
+    ObjectServerUnavailable,
+    /// As many exchanges as allowed are running.
+    Overloaded,
+    /// No answer in time.
+    TimedOut,
+    /// A fault of ours.
+    Internal,
+}
+
+impl ProblemCode {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 20] = [
+        Self::InvalidRequest,
+        Self::MissingToken,
+        Self::InvalidToken,
+        Self::AccessDenied,
+        Self::SessionPolicyMalformed,
+        Self::SessionPolicyNotCombinable,
+        Self::SessionPolicyTooLarge,
+        Self::RolesDoNotFit,
+        Self::DurationTooShort,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IssuerUnavailable,
+        Self::LogUnavailable,
+        Self::ObjectServerUnavailable,
+        Self::Overloaded,
+        Self::TimedOut,
+        Self::Internal,
+    ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        self.entry().0
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        self.entry().1
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        self.entry().2
+    }
+
+    fn entry(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::InvalidRequest => ("invalid_request", StatusCode::BAD_REQUEST, "The request cannot be read"),
+            Self::MissingToken => ("missing_token", StatusCode::UNAUTHORIZED, "No token was sent"),
+            Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED, "The token was refused"),
+            Self::AccessDenied => ("access_denied", StatusCode::FORBIDDEN, "The role is not granted"),
+            Self::SessionPolicyMalformed => (
+                "session_policy_malformed",
+                StatusCode::BAD_REQUEST,
+                "The session policy is not an IAM policy document",
+            ),
+            Self::SessionPolicyNotCombinable => (
+                "session_policy_not_combinable",
+                StatusCode::BAD_REQUEST,
+                "The session policy cannot be combined exactly with the role's",
+            ),
+            Self::SessionPolicyTooLarge => (
+                "session_policy_too_large",
+                StatusCode::BAD_REQUEST,
+                "The session policy exceeds the object server's limit",
+            ),
+            Self::RolesDoNotFit => (
+                "roles_do_not_fit",
+                StatusCode::BAD_REQUEST,
+                "Several roles match and do not fit into one session policy",
+            ),
+            Self::DurationTooShort => {
+                ("duration_too_short", StatusCode::BAD_REQUEST, "A lease lasts at least 900 seconds")
+            }
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
+            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            Self::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),
+            Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body exceeds 64 KiB"),
+            Self::UnsupportedMediaType => {
+                ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send application/json")
+            }
+            Self::IssuerUnavailable => (
+                "issuer_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The identity provider's keys cannot be had at the moment",
+            ),
+            Self::LogUnavailable => (
+                "log_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The exchange cannot be recorded at the moment, so nothing was issued",
+            ),
+            Self::ObjectServerUnavailable => (
+                "object_server_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The object server issues no credentials at the moment",
+            ),
+            Self::Overloaded => ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Too many exchanges at once"),
+            Self::TimedOut => ("timed_out", StatusCode::GATEWAY_TIMEOUT, "The exchange did not finish in time"),
+            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "An internal fault"),
+        }
+    }
+}

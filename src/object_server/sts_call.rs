@@ -1,0 +1,193 @@
+//! One call to an object server: signed, sent at most once, bounded in time and size. Every dialect goes through here;
+//! what differs between them is the fields they send and the answers they give names to.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
+use reqwest::{Client, Method, Response, StatusCode};
+use secrecy::SecretString;
+use time::UtcOffset;
+use zeroize::Zeroizing;
+
+use super::endpoint::Endpoint;
+use super::signing::{Scope, Signer};
+use super::{ConfigError, ObjectServerError, TemporaryCredentials, wire};
+use crate::clock::Clock;
+
+/// More than ten times the largest answer seen (a MinIO token with a full session policy).
+const ANSWER_LIMIT: usize = 64 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// MinIO closes an idle connection after 30 s; a request written into one that is just being closed counts as interrupted.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+/// What stands for a refusal whose code cannot be read.
+const UNREADABLE: &str = "Unreadable";
+
+/// Who calls whom, and how long it may take.
+pub(super) struct CallSettings {
+    pub(super) endpoint: String,
+    pub(super) region: String,
+    pub(super) access_key: String,
+    pub(super) secret_key: SecretString,
+    pub(super) timeout: Duration,
+}
+
+/// Makes calls as the parent identity.
+pub(super) struct StsCaller {
+    http: Client,
+    endpoint: Endpoint,
+    signer: Signer,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for StsCaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StsCaller")
+            .field("endpoint", &self.endpoint)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A whole answer within the bounds; wiped when dropped, for it may hold credentials.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+impl StsCaller {
+    /// Checks the settings; connects to nothing.
+    pub(super) fn new(settings: CallSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        if settings.timeout.is_zero() {
+            return Err(ConfigError::Timeout);
+        }
+        let http = Client::builder()
+            // A redirect would carry a signed request, or its credentials, to somewhere nobody configured.
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy named in the environment would read the minted credentials.
+            .no_proxy()
+            // Only this file decides what may be sent twice.
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build()
+            .map_err(|_| ConfigError::Client)?;
+        let signer = Signer {
+            access_key: word("access key", settings.access_key)?,
+            secret_key: settings.secret_key,
+            region: word("region", settings.region)?,
+        };
+        let endpoint = Endpoint::parse(&settings.endpoint)?;
+        Ok(Self { http, endpoint, signer, timeout: settings.timeout, clock })
+    }
+
+    /// Asks the STS for credentials: a form to `/` with an empty query, the one form that every server understands.
+    pub(super) async fn mint(&self, fields: &[(&str, &str)]) -> Result<TemporaryCredentials, ObjectServerError> {
+        let answer = self.post(Scope::Sts, "/", Some(wire::form(fields))).await?;
+        if answer.status != StatusCode::OK {
+            return Err(refusal(answer.status, wire::error_code(&answer.body)));
+        }
+        let mut credentials = wire::credentials(&answer.body).map_err(|what| ObjectServerError::Nonsense { what })?;
+        if credentials.expiration <= self.clock.now() {
+            return Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration });
+        }
+        // SeaweedFS answers in its local offset; rows and answers are UTC.
+        credentials.expiration = credentials.expiration.to_offset(UtcOffset::UTC);
+        Ok(credentials)
+    }
+
+    /// A signed POST: `form`, or an empty body.
+    pub(super) async fn post(
+        &self,
+        scope: Scope,
+        path_and_query: &str,
+        form: Option<String>,
+    ) -> Result<Answer, ObjectServerError> {
+        let url = self.endpoint.at(path_and_query);
+        let content_type = if form.is_some() { &[FORM][..] } else { &[] };
+        let body = form.unwrap_or_default();
+        let headers = self
+            .signer
+            .sign(scope, "POST", &url, content_type, body.as_bytes(), self.clock.now())
+            .map_err(|_| ObjectServerError::Unsendable)?;
+        self.within(self.send(Method::POST, &url, headers, body)).await
+    }
+
+    /// An unsigned GET.
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, ObjectServerError> {
+        self.within(self.send(Method::GET, &self.endpoint.at(path), HeaderMap::new(), String::new())).await
+    }
+
+    /// One bound over everything: connecting, both attempts and a body that comes drop by drop.
+    async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, ObjectServerError>>,
+    ) -> Result<T, ObjectServerError> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(ObjectServerError::Interrupted(None)))
+    }
+
+    /// Sends once more only if there was no connection: then no byte arrived, and nothing can have been minted.
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: String,
+    ) -> Result<Answer, ObjectServerError> {
+        let attempt = || self.http.request(method.clone(), url).headers(headers.clone()).body(body.clone()).send();
+        let response = match attempt().await {
+            Err(error) if error.is_connect() => attempt().await,
+            response => response,
+        };
+        read(response.map_err(broken)?).await
+    }
+}
+
+/// Collects an answer whose declared and real sizes are both bounded.
+async fn read(mut response: Response) -> Result<Answer, ObjectServerError> {
+    const TOO_LARGE: ObjectServerError = ObjectServerError::Nonsense { what: "larger than 64 KiB" };
+    let status = response.status();
+    let declared = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > ANSWER_LIMIT)) {
+        return Err(TOO_LARGE);
+    }
+    // Never grown, so that no copy of a secret is left behind by a reallocation.
+    let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_LIMIT));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > ANSWER_LIMIT {
+            return Err(TOO_LARGE);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, body })
+}
+
+/// Names what any answer but success means. `code` is the server's own, if it could be read.
+pub(super) fn refusal(status: StatusCode, code: Option<String>) -> ObjectServerError {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => ObjectServerError::NotReady,
+        status if status.is_client_error() || status.is_server_error() => {
+            ObjectServerError::Refused { status: status.as_u16(), code: code.unwrap_or_else(|| UNREADABLE.to_owned()) }
+        }
+        status if status.is_redirection() => ObjectServerError::Nonsense { what: "a redirect" },
+        _ => ObjectServerError::Nonsense { what: "an unexpected status" },
+    }
+}
+
+fn broken(error: reqwest::Error) -> ObjectServerError {
+    let error = error.without_url();
+    if error.is_connect() || error.is_builder() {
+        ObjectServerError::Unreachable(error)
+    } else {
+        ObjectServerError::Interrupted(Some(error))
+    }
+}
+
+fn word(what: &'static str, text: String) -> Result<String, ConfigError> {
+    let clean = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    clean.then_some(text).ok_or(ConfigError::Word { what })
+}

@@ -1,0 +1,32 @@
+//! What can go wrong at the database. No variant repeats the URL: it holds the password.
+
+use std::time::Duration;
+
+/// The database cannot be used. Every message is fit for an operator's terminal and log.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The URL is not one. The parser's words are withheld: they may quote it.
+    #[error("the database URL is malformed: expected postgres://user:password@host:port/database")]
+    Url,
+    /// No connection, or it was refused.
+    #[error("the database cannot be reached")]
+    Connect(#[source] sqlx::Error),
+    /// No answer.
+    #[error("the database did not answer within {} ms", within.as_millis())]
+    Timeout {
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// Too old a server.
+    #[error("PostgreSQL 14 or newer is needed, the server reports {found}")]
+    TooOld {
+        /// `server_version_num` as the server says it.
+        found: i32,
+    },
+    /// The schema could not be brought up to date: nothing of the migration that failed is kept.
+    #[error("the database schema cannot be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A query failed.
+    #[error("the database refused a query")]
+    Query(#[from] sqlx::Error),
+}

@@ -1,0 +1,170 @@
+//! Counters and histograms of one service, in a registry of its own. Every label value is a constant of this program:
+//! nothing a caller sends can make a new series.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Step;
+use crate::audit::Door;
+
+/// From a decision in memory to the longest deadline, seconds.
+const STEP_BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+/// Of a whole request, seconds; SDKs for JavaScript give up after one.
+const REQUEST_BUCKETS: [f64; 11] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExchangeLabels {
+    door: &'static str,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    status: u16,
+}
+
+/// Counters and histograms of one service.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    exchanges: Family<ExchangeLabels, Counter>,
+    steps: Histograms<StepLabels>,
+    requests: Histograms<RequestLabels>,
+    in_flight: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let exchanges = Family::default();
+        let steps: Histograms<StepLabels> = Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS));
+        let requests: Histograms<RequestLabels> = Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS));
+        let in_flight = Gauge::default();
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let mut registry = Registry::default();
+        registry.register("stint_exchanges", "Exchanges by door, outcome and reason", exchanges.clone());
+        registry.register_with_unit(
+            "stint_step_duration",
+            "How long the steps of exchanges took",
+            Unit::Seconds,
+            steps.clone(),
+        );
+        registry.register_with_unit(
+            "stint_http_request_duration",
+            "How long requests took, by matched route and status",
+            Unit::Seconds,
+            requests.clone(),
+        );
+        registry.register("stint_http_requests_in_flight", "Requests being answered", in_flight.clone());
+        registry.register("stint_build", "What is running", build);
+        Self { registry, exchanges, steps, requests, in_flight }
+    }
+}
+
+impl Metrics {
+    /// One lease issued.
+    pub fn issued(&self, door: Door) {
+        self.count(door, "issued", "granted");
+    }
+
+    /// One exchange refused.
+    pub fn refused(&self, door: Door, reason: &'static str) {
+        self.count(door, "refused", reason);
+    }
+
+    fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {
+        self.exchanges.get_or_create(&ExchangeLabels { door: door.as_str(), outcome, reason }).inc();
+    }
+
+    /// One step took this long.
+    pub fn step(&self, step: Step, took: Duration) {
+        self.steps.get_or_create(&StepLabels { step: step.as_str() }).observe(took.as_secs_f64());
+    }
+
+    /// One request arrived; it is in flight until the guard is dropped, also when its caller hangs up.
+    #[must_use]
+    pub fn request_started(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// One request was answered. `route` is the matched route, never a path.
+    pub fn request_finished(&self, route: &'static str, status: u16, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { route, status }).observe(took.as_secs_f64());
+    }
+
+    /// All of it as `OpenMetrics` text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// A request being answered.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_are_counted_by_door_outcome_and_reason() {
+        let metrics = Metrics::default();
+        metrics.issued(Door::Sts);
+        metrics.issued(Door::Sts);
+        metrics.refused(Door::Leases, "no_role");
+        let text = metrics.encode();
+        for line in [
+            r#"stint_exchanges_total{door="sts",outcome="issued",reason="granted"} 2"#,
+            r#"stint_exchanges_total{door="leases",outcome="refused",reason="no_role"} 1"#,
+            concat!(r#"stint_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn steps_are_timed_in_seconds() {
+        let metrics = Metrics::default();
+        metrics.step(Step::Mint, Duration::from_millis(20));
+        let text = metrics.encode();
+        assert!(text.contains(r#"stint_step_duration_seconds_bucket{le="0.025",step="mint"} 1"#), "{text}");
+        assert!(text.contains(r#"stint_step_duration_seconds_bucket{le="0.01",step="mint"} 0"#), "{text}");
+    }
+
+    #[test]
+    fn a_request_is_in_flight_until_its_guard_is_dropped() {
+        let metrics = Metrics::default();
+        let guard = metrics.request_started();
+        assert!(metrics.encode().contains("stint_http_requests_in_flight 1\n"));
+        drop(guard);
+        assert!(metrics.encode().contains("stint_http_requests_in_flight 0\n"));
+    }
+}

@@ -1,0 +1,197 @@
+//! The doors end to end: every hostile token at each of them, and what outsiders may learn.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::harness::hostile::{Fate, hostile};
+use crate::harness::object_server::{Reply, ScriptedObjectServer};
+use crate::harness::service::{Seen, Service, Setup, now, sts_form};
+use crate::harness::tokens::Forge;
+
+const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
+
+async fn minting() -> ScriptedObjectServer {
+    ScriptedObjectServer::start(vec![Reply::credentials_for(HOUR - std::time::Duration::from_secs(120))]).await
+}
+
+/// The scripted server always answers with 58 minutes, so no jitter: a longer end than asked is not believed.
+async fn service(object_server: &ScriptedObjectServer) -> Service {
+    Service::start(Setup { more: "[lease]\njitter = 0.0\n", ..Setup::with(object_server.endpoint()) }).await
+}
+
+async fn at_each_door(service: &Service, token: &str) -> [(&'static str, Seen); 3] {
+    [
+        ("sts", service.sts(token, &[]).await),
+        ("leases", service.lease(token, &json!({})).await),
+        ("container", service.container(token, "team").await),
+    ]
+}
+
+/// Hostile tokens that an HTTP header or form cannot carry as they are: no client can send them there.
+fn sendable(token: &str) -> bool {
+    reqwest::header::HeaderValue::from_str(token).is_ok() && token.len() < 32 * 1024
+}
+
+#[tokio::test]
+async fn every_hostile_token_is_refused_at_every_door_and_its_near_twin_is_served() {
+    let object_server = minting().await;
+    let service = service(&object_server).await;
+    let mut sent = 0;
+    for case in hostile(Forge::shared(), now()) {
+        if !sendable(&case.token) {
+            continue;
+        }
+        sent += 1;
+        for (door, seen) in at_each_door(&service, &case.token).await {
+            let name = format!("{} {} at {door}: {} {}", case.row, case.name, seen.status, seen.body);
+            match (case.fate, door) {
+                (Fate::Refused("token_expired"), "sts") => {
+                    assert_eq!(seen.element("Code"), Some("ExpiredTokenException"), "{name}");
+                }
+                (Fate::Refused(_), "sts") => assert_eq!(seen.status, StatusCode::BAD_REQUEST, "{name}"),
+                (Fate::Refused(_), _) => assert_eq!(seen.status, StatusCode::UNAUTHORIZED, "{name}"),
+                (Fate::Powerless, _) => assert_eq!(seen.status, StatusCode::FORBIDDEN, "{name}"),
+            }
+            assert!(!seen.body.contains("ecret"), "{name}");
+        }
+    }
+    assert!(sent > 100, "only {sent} hostile tokens were sent");
+    assert!(object_server.received().is_empty(), "nothing was minted for any of them");
+
+    let mut twins: Vec<String> = hostile(Forge::shared(), now()).into_iter().filter_map(|case| case.twin).collect();
+    twins.sort();
+    twins.dedup();
+    for twin in twins {
+        for (door, seen) in at_each_door(&service, &twin).await {
+            assert!(seen.status.is_success(), "a twin at {door}: {} {}", seen.status, seen.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn outsiders_learn_that_they_were_refused_and_nothing_more() {
+    let object_server = minting().await;
+    let service = service(&object_server).await;
+    let forge = Forge::shared();
+    let draft = forge.authentik.draft(now());
+    let refused = [
+        draft.clone().claim("aud", "other").sign(&forge.authentik.key),
+        draft.clone().claim("iss", "https://unknown.example/").sign(&forge.authentik.key),
+        draft.sign(&forge.stranger),
+        "junk".to_owned(),
+    ];
+    let mut answers = Vec::new();
+    for token in &refused {
+        for (door, seen) in at_each_door(&service, token).await {
+            // Ids differ by design; everything else must be the same.
+            let id = seen.headers["x-request-id"].to_str().unwrap();
+            answers.push((door, seen.status, seen.body.replace(id, "ID")));
+        }
+    }
+    let first: Vec<_> = answers.iter().take(3).cloned().collect();
+    for answer in answers.chunks(3) {
+        assert_eq!(answer, first.as_slice());
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_role_and_one_that_is_not_granted_look_alike() {
+    let object_server = minting().await;
+    let policies = &[
+        ("roles/other.toml", "documents = [\"recordings\"]\n[[allow]]\ngroups = [\"somebody-else\"]\n"),
+    ];
+    let more = "[lease]\njitter = 0.0\n";
+    let service = Service::start(Setup { policies, more, ..Setup::with(object_server.endpoint()) }).await;
+    let token = Forge::shared().authentik.token(now());
+    let body = |seen: &Seen| seen.body.replace(seen.headers["x-request-id"].to_str().unwrap(), "ID");
+    let exists = service.lease(&token, &json!({"role": "other"})).await;
+    let absent = service.lease(&token, &json!({"role": "no-such-role"})).await;
+    assert_eq!((exists.status, body(&exists)), (absent.status, body(&absent)));
+    assert_eq!(exists.status, StatusCode::FORBIDDEN);
+    let reasons: Vec<String> = service.rows().await.into_iter().map(|row| row.reason).collect();
+    assert_eq!(reasons, ["role_not_granted", "role_not_granted"]);
+    assert_eq!(service.lease(&token, &json!({"role": "team"})).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn all_three_transports_of_the_sts_door_are_served() {
+    let object_server = minting().await;
+    let service = service(&object_server).await;
+    let token = Forge::shared().authentik.token(now());
+    let query = sts_form(&token, &[]);
+    let form = service.sts(&format!("{token}\n"), &[("RoleArn", "arn:aws:iam::000000000000:role/team")]).await;
+    let post = service.send(service.http.post(service.url(&format!("/?{query}")))).await;
+    let get = service.get(&format!("/?{query}")).await;
+    for seen in [form, post, get] {
+        assert_eq!(seen.status, StatusCode::OK, "{}", seen.body);
+        assert!(seen.body.starts_with("<AssumeRoleWithWebIdentityResponse xmlns="), "{}", seen.body);
+        assert_eq!(seen.element("AccessKeyId"), Some("GGCTIHYG44N04A0X14LN"));
+        assert_eq!(seen.headers["cache-control"], "no-store");
+        assert_eq!(seen.headers["content-type"], "text/xml");
+    }
+}
+
+#[tokio::test]
+async fn the_answers_have_exactly_the_promised_members() {
+    let object_server = minting().await;
+    let service = service(&object_server).await;
+    let token = Forge::shared().keycloak.token(now());
+    let lease = service.lease(&token, &json!({"duration_seconds": 3600, "session_name": "worker-1"})).await;
+    assert_eq!(lease.status, StatusCode::CREATED);
+    assert_eq!(lease.headers["cache-control"], "no-store");
+    let answer = lease.json();
+    let mut members: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    members.sort();
+    let expected =
+        ["credentials", "issued_at", "lease_id", "refresh_after", "role", "shortened_by", "ttl_seconds"];
+    assert_eq!(members, expected, "the object server gave two minutes less than asked");
+    assert_eq!(answer["shortened_by"], "object_server");
+
+    let container = service.container(&format!("Bearer {token}"), "team").await;
+    assert_eq!(container.status, StatusCode::OK);
+    let answer = container.json();
+    let mut members: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    members.sort();
+    assert_eq!(members, ["AccessKeyId", "Expiration", "RoleArn", "SecretAccessKey", "Token"]);
+    assert!(answer["Expiration"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn ten_thousand_junk_tokens_leave_no_row_and_mint_nothing() {
+    let object_server = minting().await;
+    let service = service(&object_server).await;
+    let forge = Forge::shared();
+    let draft = forge.authentik.draft(now());
+    for batch in 0..100 {
+        let sent = (0..100).map(|n| {
+            let token = draft.clone().header("kid", format!("junk-{batch}-{n}")).sign(&forge.stranger);
+            let service = &service;
+            async move { service.lease(&token, &json!({})).await.status }
+        });
+        let statuses = futures::future::join_all(sent).await;
+        assert!(statuses.iter().all(|status| *status == StatusCode::UNAUTHORIZED), "{statuses:?}");
+    }
+    assert!(service.rows().await.is_empty());
+    assert!(object_server.received().is_empty());
+    let metrics = service.get("/metrics").await.body;
+    let counted = metrics.lines().find(|line| line.contains("key_unknown") && line.ends_with(" 10000"));
+    assert!(counted.is_some(), "{metrics}");
+}
+
+#[tokio::test]
+async fn readiness_says_names_and_yes_or_no() {
+    let object_server = ScriptedObjectServer::start(vec![Reply::http(200, "text/plain", "")]).await;
+    let service = service(&object_server).await;
+    let ready = service.get("/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "{}", ready.body);
+    let answer = ready.json();
+    assert_eq!(answer["ready"], true);
+    assert!(answer["checks"].as_array().unwrap().iter().any(|check| check["name"] == "issuer:keycloak"));
+    assert_eq!(service.get("/health/live").await.status, StatusCode::OK);
+
+    let starting = ScriptedObjectServer::start(vec![Reply::http(503, "text/plain", "")]).await;
+    let service = self::service(&starting).await;
+    let ready = service.get("/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.get("/health/live").await.status, StatusCode::OK);
+}

@@ -1,0 +1,68 @@
+//! One private PostgreSQL per test process, started on first use, and a new empty database for every test. The server is
+//! interrupted by the kernel when the process ends; its directory is cleared by the next one that starts.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use stint::demo::database::{Durability, PrivatePostgres, PrivateSettings};
+
+const PREFIX: &str = "stint-tests-";
+
+/// Made for tests: a crash of the machine may lose it.
+pub(crate) const THROWAWAY: PrivateSettings = PrivateSettings { durability: Durability::None, port: None };
+
+/// The URL of a new, empty database, owned by the user of the URL.
+pub(crate) async fn fresh_database() -> SecretString {
+    let cluster = cluster().expose_secret();
+    let name = format!("t{}", uuid::Uuid::now_v7().simple());
+    let mut connection = PgConnection::connect(cluster).await.expect("the private PostgreSQL takes connections");
+    let create = AssertSqlSafe(format!("create database {name}"));
+    connection.execute(create).await.expect("a new database");
+    connection.close().await.expect("closed");
+    let server = cluster.strip_suffix("/postgres").expect("the URL ends with its database");
+    SecretString::from(format!("{server}/{name}"))
+}
+
+/// A directory for a server of a test's own.
+pub(crate) fn server_directory() -> tempfile::TempDir {
+    let directory = tempfile::Builder::new().prefix("stint-server-").tempdir().expect("a temporary directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).expect("our own directory");
+    directory
+}
+
+fn cluster() -> &'static SecretString {
+    static URL: OnceLock<SecretString> = OnceLock::new();
+    URL.get_or_init(|| {
+        let (started, url) = mpsc::channel();
+        // A thread of its own, which stays: the server must outlive the test, and the runtime, that asked first.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                sweep().await;
+                let directory = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+                let server = PrivatePostgres::start_with(&directory, THROWAWAY).await;
+                started.send(server.as_ref().map(|server| server.url().clone()).map_err(ToString::to_string)).ok();
+                std::future::pending::<()>().await;
+                drop(server);
+            });
+        });
+        url.recv().expect("the thread answers").unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+/// Clears what earlier test processes left behind.
+async fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            PrivatePostgres::stop_stale(&entry.path()).await.ok();
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+}

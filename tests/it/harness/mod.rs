@@ -1,0 +1,11 @@
+//! What tests need around the service.
+
+pub(crate) mod clock;
+pub(crate) mod database;
+pub(crate) mod hostile;
+pub(crate) mod manual_clock;
+pub(crate) mod object_server;
+pub(crate) mod scripted_server;
+pub(crate) mod service;
+pub(crate) mod signed;
+pub(crate) mod tokens;

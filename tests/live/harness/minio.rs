@@ -1,0 +1,126 @@
+//! A MinIO at the pinned release, with the SpaceMusic buckets and the parent user whose rights every lease narrows.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::environment::{named_by, repository};
+use super::{Answer, Keys, free_port, server::Server, until};
+
+/// The one long-lived identity: a built-in user, never root.
+pub(crate) const PARENT: &str = "stint-parent";
+const ROOT: &str = "root";
+/// The last is nobody's: no policy names it.
+const BUCKETS: [&str; 6] = ["recordings", "textures", "assets", "exports", "backups", "foreign"];
+
+/// A server on one directory.
+pub(crate) struct Minio {
+    server: Option<Server>,
+    directory: TempDir,
+    client: PathBuf,
+    port: u16,
+    root_secret: String,
+    parent_secret: String,
+}
+
+impl Minio {
+    /// Starts a server and prepares it as docs/operations.md says.
+    pub(crate) async fn start() -> Self {
+        let mut minio = Self {
+            server: None,
+            directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory"),
+            client: named_by("STINT_LIVE_MC"),
+            port: free_port(),
+            root_secret: Uuid::now_v7().simple().to_string(),
+            parent_secret: Uuid::now_v7().simple().to_string(),
+        };
+        minio.start_again().await;
+        minio.provision();
+        minio
+    }
+
+    /// Starts the server on the data that is there.
+    pub(crate) async fn start_again(&mut self) {
+        let mut command = Command::new(named_by("STINT_LIVE_MINIO"));
+        command
+            .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
+            .arg(self.directory.path().join("data"))
+            .env("MINIO_ROOT_USER", ROOT)
+            .env("MINIO_ROOT_PASSWORD", &self.root_secret)
+            .env("MINIO_BROWSER", "off")
+            .env("MINIO_UPDATE", "off")
+            .env("MINIO_CI_CD", "1");
+        self.server = Some(Server::start("minio", self.directory.path(), "KILL", &command));
+        // `live` and `ready` say 200 before IAM is loaded; `cluster` does not.
+        let health = format!("{}/minio/health/cluster", self.endpoint());
+        until("MinIO has loaded its users", Duration::from_mins(1), async || {
+            Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// Stops the server as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.server = None;
+    }
+
+    fn provision(&self) {
+        for bucket in BUCKETS {
+            self.must(&["mb", &format!("server/{bucket}")]);
+        }
+        let policy = repository().join("docs/deploy/parent-policy.json");
+        let policy = policy.to_str().expect("the repository's path is text");
+        self.must(&["admin", "user", "add", "server", PARENT, &self.parent_secret]);
+        self.must(&["admin", "policy", "create", "server", PARENT, policy]);
+        self.must(&["admin", "policy", "attach", "server", PARENT, "--user", PARENT]);
+    }
+
+    fn must(&self, arguments: &[&str]) {
+        let output = self.as_root(arguments);
+        assert!(output.status.success(), "mc {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Runs the admin client as root; the server is the alias `server`.
+    pub(crate) fn as_root(&self, arguments: &[&str]) -> Output {
+        self.run(&format!("{ROOT}:{}", self.root_secret), arguments)
+    }
+
+    /// Runs the admin client as the parent user.
+    pub(crate) fn as_parent(&self, arguments: &[&str]) -> Output {
+        self.run(&format!("{PARENT}:{}", self.parent_secret), arguments)
+    }
+
+    /// Runs the admin client with leased credentials.
+    pub(crate) fn as_holder(&self, keys: &Keys, arguments: &[&str]) -> Output {
+        self.run(&format!("{}:{}:{}", keys.access_key, keys.secret_key, keys.session_token), arguments)
+    }
+
+    fn run(&self, login: &str, arguments: &[&str]) -> Output {
+        Command::new(&self.client)
+            .args(["--quiet", "--config-dir"])
+            .arg(self.directory.path().join("mc"))
+            .args(arguments)
+            .env("MC_HOST_server", format!("http://{login}@127.0.0.1:{}", self.port))
+            .output()
+            .expect("mc runs")
+    }
+
+    /// How many temporary credentials it has ever minted and still keeps: it writes one object for each.
+    pub(crate) fn minted(&self) -> usize {
+        let kept = self.directory.path().join("data/.minio.sys/config/iam/sts");
+        std::fs::read_dir(kept).map(Iterator::count).unwrap_or_default()
+    }
+
+    /// The S3 endpoint.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The parent user's secret.
+    pub(crate) fn parent_secret(&self) -> &str {
+        &self.parent_secret
+    }
+}

@@ -1,0 +1,22 @@
+//! What the live tests stand on: each test has an installation of its own (PostgreSQL, MinIO, `stint`), so that counts of
+//! what was minted or recorded are exact, and all share one Keycloak, which takes a quarter of a minute to start.
+
+mod answer;
+mod database;
+mod environment;
+mod installation;
+mod keycloak;
+mod minio;
+mod patience;
+mod python;
+mod server;
+mod stint;
+
+pub(crate) use answer::{Answer, Keys};
+pub(crate) use database::Database;
+pub(crate) use installation::{Installation, Setup};
+pub(crate) use keycloak::Keycloak;
+pub(crate) use minio::{Minio, PARENT};
+pub(crate) use patience::{free_port, now, until};
+pub(crate) use python::Boto3;
+pub(crate) use stint::Stint;

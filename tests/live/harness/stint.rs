@@ -1,0 +1,133 @@
+//! The real binary, as an operator starts it: `stint serve --config`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::environment::repository;
+use super::{Answer, Database, Minio, PARENT, free_port, server::Server, until};
+
+/// A running service.
+pub(crate) struct Stint {
+    server: Server,
+    _directory: TempDir,
+    port: u16,
+}
+
+impl Stint {
+    /// Writes a configuration, starts the service and waits until it listens. It need not be ready.
+    pub(crate) async fn start(issuer: &str, database: &Database, minio: &Minio, lease: &str) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
+        let port = free_port();
+        let policies = directory.path().join("policies");
+        copy_policies(&repository().join("policies"), &policies);
+        let configuration = directory.path().join("stint.toml");
+        let text = format!(
+            r#"
+[http]
+listen = "127.0.0.1:{port}"
+
+[postgres]
+url = "{postgres}"
+
+[[issuer]]
+name = "keycloak"
+issuer = "{issuer}"
+audiences = ["stint"]
+profile = "keycloak"
+groups_claim = "groups"
+keys = {{ discovery = true }}
+
+[object_server]
+kind = "minio"
+endpoint = "{endpoint}"
+region = "us-east-1"
+access_key = "{PARENT}"
+secret_key = "{secret}"
+
+[lease]
+{lease}
+
+[policies]
+directory = "{policies}"
+
+[telemetry]
+log = "info,stint=debug"
+log_format = "json"
+"#,
+            postgres = database.url(),
+            endpoint = minio.endpoint(),
+            secret = minio.parent_secret(),
+            policies = policies.display(),
+        );
+        fs::write(&configuration, text).expect("the configuration is written");
+
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_stint"));
+        serve.arg("serve").arg("--config").arg(&configuration);
+        let server = Server::start("stint", directory.path(), "KILL", &serve);
+        let stint = Self { server, _directory: directory, port };
+        until("stint listens", Duration::from_secs(30), async || {
+            Answer::to_get(&stint.url("/health/live")).await.is_some_and(|answer| answer.status == 200)
+        })
+        .await;
+        stint
+    }
+
+    /// Waits until every part is ready.
+    pub(crate) async fn until_ready(&self) {
+        until("stint is ready", Duration::from_secs(30), async || self.readiness().await.status == 200).await;
+    }
+
+    /// What `/health/ready` says.
+    pub(crate) async fn readiness(&self) -> Answer {
+        Answer::to_get(&self.url("/health/ready")).await.expect("stint answers")
+    }
+
+    /// The service's address with `path`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// `POST /v1/leases`.
+    pub(crate) async fn lease(&self, token: &str, body: &Value) -> Answer {
+        Answer::to_json(&self.url("/v1/leases"), token, body).await.expect("stint answers")
+    }
+
+    /// `AssumeRoleWithWebIdentity` for `role`, narrowed by `policy` if there is one.
+    pub(crate) async fn assume(&self, token: &str, role: &str, policy: Option<&str>) -> Answer {
+        let arn = format!("arn:aws:iam::000000000000:role/{role}");
+        let mut form = vec![
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", &arn),
+            ("RoleSessionName", "live"),
+            ("WebIdentityToken", token),
+        ];
+        form.extend(policy.map(|policy| ("Policy", policy)));
+        Answer::to_form(&self.url("/"), &form).await.expect("stint answers")
+    }
+
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.server.output()
+    }
+}
+
+/// The shipped directory as it is, but for the issuer its roles name: ours is Keycloak.
+fn copy_policies(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the directory is made");
+    for entry in fs::read_dir(from).expect("the shipped policies can be listed") {
+        let entry = entry.expect("the shipped policies can be listed");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_policies(&entry.path(), &target);
+        } else {
+            let text = fs::read_to_string(entry.path()).expect("a policy file is text");
+            fs::write(target, text.replace("\"authentik\"", "\"keycloak\"")).expect("a policy file is written");
+        }
+    }
+}

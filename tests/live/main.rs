@@ -1,0 +1,14 @@
+//! Real servers: Keycloak, PostgreSQL, MinIO and boto3, with the real `stint` binary between them. `tests/run live` installs
+//! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
+#![cfg(test)]
+
+mod boto3;
+mod doors;
+mod exchange;
+mod faults;
+mod harness;
+mod minio;
+mod narrowing;
+mod parent;
+mod record;
+mod servers;

@@ -1,0 +1,349 @@
+//! MinIO alone, at the pinned release: every fact that the adapter and docs/object-servers.md rest on, asked of the
+//! server itself. `STINT_LIVE_MINIO` and `STINT_LIVE_MC` name the server and its admin client.
+
+#[path = "../it/harness/signed.rs"]
+mod signed;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use stint::clock::SystemClock;
+use stint::lease::LeaseId;
+use stint::object_server::{MinioServer, MinioSettings, ObjectServer, ObjectServerError};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use signed::{Answer, Key, unsigned};
+
+const ROOT: &str = "root:rootsecret";
+const MINTER: &str = "minter:mintersecret";
+const FORM: &str = "Action=AssumeRole&Version=2011-06-15&DurationSeconds=900&RoleSessionName=alice-7";
+const EVERYTHING: &str = r#"{"Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::*"]}"#;
+const READ_A: &str = r#"{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::recordings/a/*"]}"#;
+const NO_ADMIN: &str = r#"{"Effect":"Deny","Action":["admin:*"]}"#;
+/// A server of one test; killed when dropped.
+struct Minio {
+    server: Child,
+    directory: TempDir,
+    address: String,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the runner names the binaries in the environment")]
+fn binary(variable: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} must name the binary")))
+}
+
+fn policy(statements: &[&str]) -> String {
+    format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, statements.join(","))
+}
+
+fn lease(id: u128) -> LeaseId {
+    LeaseId::from_uuid(Uuid::from_u128(id))
+}
+
+impl Minio {
+    /// A server with the buckets `recordings` and `backups`, and the parent `minter` under these statements.
+    async fn start(parent: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let server = Command::new(binary("STINT_LIVE_MINIO"))
+            .args(["server", "--quiet", "--address", &address])
+            .arg(directory.path().join("data"))
+            .env("MINIO_ROOT_USER", "root")
+            .env("MINIO_ROOT_PASSWORD", "rootsecret")
+            .env("MINIO_BROWSER", "off")
+            .env("MINIO_UPDATE", "off")
+            .env("MINIO_CI_CD", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let minio = Self { server, directory, address };
+        minio.becomes_ready().await;
+        let file = minio.directory.path().join("parent.json");
+        std::fs::write(&file, policy(parent)).unwrap();
+        minio.must(&["mb", "server/recordings", "server/backups"]);
+        minio.must(&["admin", "user", "add", "server", "minter", "mintersecret"]);
+        minio.must(&["admin", "policy", "create", "server", "stint-parent", file.to_str().unwrap()]);
+        minio.must(&["admin", "policy", "attach", "server", "stint-parent", "--user", "minter"]);
+        for object in ["/recordings/a/1", "/recordings/b/1"] {
+            assert_eq!(Key::parent().s3("PUT", &minio.at(object), "x").await.status, 200);
+        }
+        minio
+    }
+
+    /// As the service does: the adapter's own probe, until it says yes.
+    async fn becomes_ready(&self) {
+        let adapter = self.adapter();
+        let ready = async {
+            loop {
+                match adapter.ready().await {
+                    Ok(()) => break,
+                    Err(ObjectServerError::Unreachable(_) | ObjectServerError::NotReady) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), ready).await.expect("MinIO did not become ready in a minute");
+    }
+
+    fn adapter(&self) -> MinioServer {
+        let settings = MinioSettings {
+            endpoint: self.at(""),
+            region: "us-east-1".to_owned(),
+            access_key: "minter".to_owned(),
+            secret_key: SecretString::from("mintersecret"),
+            timeout: Duration::from_secs(10),
+        };
+        MinioServer::new(settings, Arc::new(SystemClock::start())).unwrap()
+    }
+
+    /// What the adapter denies a role that holds admin rights.
+    fn no_accounts(&self) -> String {
+        let statements = self.adapter().limits().deny_statements_for_admins.clone();
+        statements.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn mc(&self, login: &str, arguments: &[&str]) -> Output {
+        Command::new(binary("STINT_LIVE_MC"))
+            .args(["--quiet", "--config-dir"])
+            .arg(self.directory.path().join("mc"))
+            .args(arguments)
+            .env("MC_HOST_server", format!("http://{login}@{}", self.address))
+            .output()
+            .unwrap()
+    }
+
+    fn must(&self, arguments: &[&str]) {
+        let output = self.mc(ROOT, arguments);
+        assert!(output.status.success(), "mc {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Whether this key can make a permanent key of the parent.
+    fn can_make_account(&self, key: &Key) -> bool {
+        let login = format!("{}:{}:{}", key.access, key.secret, key.token.as_deref().unwrap_or_default());
+        let output = self.mc(&login, &["admin", "user", "svcacct", "add", "server", "minter"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || errors.contains("Access Denied"), "{errors}");
+        output.status.success()
+    }
+
+    async fn assume_role(&self, policy: &str, extra: &str) -> Answer {
+        let policy = form_urlencoded::Serializer::new(String::new()).append_pair("Policy", policy).finish();
+        Key::parent().sts(&self.at(""), &format!("{FORM}&{policy}{extra}")).await
+    }
+
+    async fn session(&self, statements: &[&str]) -> Key {
+        Key::minted(&self.assume_role(&policy(statements), "").await)
+    }
+}
+
+impl Drop for Minio {
+    fn drop(&mut self) {
+        self.server.kill().ok();
+        self.server.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_session_policy_narrows_the_parent_and_never_widens_it() {
+    let minio =
+        Minio::start(&[r#"{"Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::recordings/*"]}"#, NO_ADMIN])
+            .await;
+    let narrow = minio.session(&[READ_A, NO_ADMIN]).await;
+    assert_eq!(narrow.s3("GET", &minio.at("/recordings/a/1"), "").await.status, 200);
+    assert_eq!(narrow.s3("GET", &minio.at("/recordings/b/1"), "").await.refusal(), (403, "AccessDenied"));
+    assert_eq!(narrow.s3("PUT", &minio.at("/recordings/a/1"), "y").await.refusal(), (403, "AccessDenied"));
+    let wide = minio.session(&[EVERYTHING, NO_ADMIN]).await;
+    assert_eq!(wide.s3("PUT", &minio.at("/recordings/b/2"), "y").await.status, 200);
+    assert_eq!(wide.s3("PUT", &minio.at("/backups/x"), "y").await.refusal(), (403, "AccessDenied"));
+}
+
+#[tokio::test]
+async fn a_session_key_is_worth_nothing_without_its_token() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let (session, other) = (minio.session(&[READ_A]).await, minio.session(&[READ_A]).await);
+    let object = minio.at("/recordings/a/1");
+    for token in [None, other.token.as_deref()] {
+        let refused = session.with_token(token).s3("GET", &object, "").await;
+        assert_eq!(refused.refusal(), (403, "InvalidTokenId"));
+    }
+    assert_eq!(unsigned("GET", &session.presign(&object), &[], "").await.body, "x");
+    assert_eq!(unsigned("GET", &session.with_token(None).presign(&object), &[], "").await.status, 403);
+}
+
+/// CVE-2025-62506: for itself only explicit Denies count, so that a narrow session makes a permanent key of its parent.
+/// If the first assertion fails, the server is newer than the pinned release: good news, and no reason to drop the Deny.
+#[tokio::test]
+async fn only_an_explicit_deny_keeps_a_session_from_making_a_permanent_key() {
+    let open = Minio::start(&[EVERYTHING]).await;
+    assert!(open.can_make_account(&open.session(&[READ_A]).await), "the pinned release is known to allow it");
+    for deny in [NO_ADMIN, &open.no_accounts()] {
+        assert!(!open.can_make_account(&open.session(&[READ_A, deny]).await), "{deny}");
+    }
+    let closed = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    assert!(!closed.can_make_account(&closed.session(&[READ_A]).await), "the parent's own Deny");
+    assert!(!closed.mc(MINTER, &["admin", "user", "svcacct", "add", "server", "minter"]).status.success());
+    assert!(closed.mc(ROOT, &["admin", "user", "svcacct", "add", "server", "minter"]).status.success());
+}
+
+#[tokio::test]
+async fn a_parent_that_is_denied_all_admin_actions_revokes_one_lease_alone() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let session = async |id| {
+        let answer = minio.assume_role(&policy(&[READ_A, NO_ADMIN]), &format!("&TokenRevokeType={}", lease(id))).await;
+        Key::minted(&answer)
+    };
+    let (doomed, spared) = (session(7).await, session(8).await);
+    let object = minio.at("/recordings/a/1");
+    assert_eq!(doomed.s3("GET", &object, "").await.status, 200);
+    minio.adapter().revoke(lease(7)).await.unwrap();
+    assert_eq!(doomed.s3("GET", &object, "").await.refusal(), (403, "InvalidAccessKeyId"));
+    assert_eq!(spared.s3("GET", &object, "").await.status, 200);
+    // A lease that is gone, or never was, is revoked without complaint.
+    minio.adapter().revoke(lease(7)).await.unwrap();
+    minio.adapter().revoke(lease(9)).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_revokes_for_another_user_but_every_session_can_end_its_siblings() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let (session, sibling) = (minio.session(&[READ_A, NO_ADMIN]).await, minio.session(&[READ_A, NO_ADMIN]).await);
+    let revoke = |user| minio.at(&format!("/minio/admin/v3/revoke-tokens/builtin?fullRevoke=true&user={user}"));
+    assert_eq!(Key::parent().s3("POST", &revoke("root"), "").await.status, 403);
+    assert_eq!(session.s3("POST", &revoke("root"), "").await.status, 403);
+    // No policy stops this: it is why workloads must not reach the admin path.
+    assert_eq!(session.s3("POST", &revoke("minter"), "").await.status, 204);
+    assert_eq!(sibling.s3("GET", &minio.at("/recordings/a/1"), "").await.refusal(), (403, "InvalidAccessKeyId"));
+}
+
+#[tokio::test]
+async fn only_a_built_in_user_mints_and_says_so_in_one_form() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let session = minio.session(&[READ_A, NO_ADMIN]).await;
+    assert_eq!(session.sts(&minio.at(""), FORM).await.refusal(), (403, "AccessDenied"));
+    let forger = Key { secret: "wrong".to_owned(), ..Key::parent() };
+    assert_eq!(forger.sts(&minio.at(""), FORM).await.refusal(), (403, "AccessDenied"));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    // Scope `s3` and a query beside the body each miss AssumeRole.
+    assert_ne!(Key::parent().send("s3", "POST", &minio.at("/"), &form, FORM).await.status, 200);
+    let with_query = minio.at("/?Action=AssumeRole&Version=2011-06-15");
+    assert_ne!(Key::parent().send("sts", "POST", &with_query, &form, FORM).await.status, 200);
+    assert_eq!(Key::parent().sts(&minio.at(""), "Action=AssumeRole").await.refusal(), (400, "MissingParameter"));
+}
+
+#[tokio::test]
+async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let of_length = async |seconds: &str| {
+        let form = FORM.replace("DurationSeconds=900", &format!("DurationSeconds={seconds}"));
+        Key::parent().sts(&minio.at(""), &form).await
+    };
+    assert_eq!(of_length("899").await.refusal(), (400, "InvalidParameterValue"));
+    assert_eq!(of_length("3600").await.status, 200);
+    assert_eq!(of_length("31536001").await.refusal(), (400, "InvalidParameterValue"));
+
+    let of_size = async |size: usize, letter: &str| {
+        let long = |length| policy(&[&READ_A.replace("recordings/a", &letter.repeat(length))]);
+        let rest = long(0).len();
+        minio.assume_role(&long((size - rest) / if letter == "&" { 6 } else { 1 }), "").await.status
+    };
+    let limit = minio.adapter().limits().session_policy;
+    assert_eq!((of_size(limit, "x").await, of_size(limit + 1, "x").await), (200, 400));
+    assert_eq!((of_size(limit, "&").await, of_size(limit + 6, "&").await), (200, 400), "& counts six");
+    for fault in [
+        r#"{"Effect":"Allow","Action":["sts:*"],"Resource":["*"]}"#,
+        r#"{"Effect":"Allow","Action":["s3:Nonsense"],"Resource":["arn:aws:s3:::b/*"]}"#,
+        r#"{"Effect":"Allow","Action":["s3:GetObject","admin:ServerInfo"],"Resource":["arn:aws:s3:::b/*"]}"#,
+        r#"{"Effect":"Allow","NotAction":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}"#,
+    ] {
+        assert_eq!(minio.assume_role(&policy(&[fault]), "").await.refusal(), (400, "InvalidParameterValue"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn what_happens_to_the_parent_happens_to_its_sessions() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let session = minio.session(&[READ_A, NO_ADMIN]).await;
+    let read = async || session.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
+    assert_eq!(read().await, 200);
+    minio.must(&["admin", "user", "disable", "server", "minter"]);
+    assert_eq!(read().await, 403);
+    assert_eq!(Key::parent().sts(&minio.at(""), FORM).await.refusal(), (403, "AccessDenied"));
+    minio.must(&["admin", "user", "enable", "server", "minter"]);
+    assert_eq!(read().await, 200, "an enabled parent revives its sessions");
+    minio.must(&["admin", "user", "add", "server", "minter", "anothersecret"]);
+    assert_eq!(read().await, 200, "a new secret of the parent ends no session");
+    minio.must(&["admin", "user", "remove", "server", "minter"]);
+    assert_eq!(read().await, 403);
+}
+
+/// MinIO takes 8 KiB of headers in all; the token carries the session policy twice encoded.
+#[tokio::test]
+async fn the_largest_session_policy_still_makes_usable_keys() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let filler = |length: usize| {
+        let resource = |n: usize| format!("arn:aws:s3:::recordings/{n}{}", "x".repeat(length / 2));
+        format!(r#"{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["{}","{}"]}}"#, resource(1), resource(2))
+    };
+    let limit = minio.adapter().limits().session_policy;
+    let rest = policy(&[READ_A, &filler(0), NO_ADMIN]).len();
+    let session = minio.session(&[READ_A, &filler(limit - rest), NO_ADMIN]).await;
+    assert!(session.token.as_ref().unwrap().len() > 3500);
+    assert_eq!(session.s3("GET", &minio.at("/recordings/a/1"), "").await.status, 200);
+    assert_eq!(unsigned("GET", &session.presign(&minio.at("/recordings/a/1")), &[], "").await.status, 200);
+}
+
+/// `admin:InspectData` downloads raw files of the backend, the users' secrets among them. `admin:*` grants it, and no policy
+/// may name it: only a parent that names its admin actions one by one keeps it from an admin's session.
+#[tokio::test]
+async fn a_parent_that_names_its_admin_actions_keeps_the_backend_from_admin_sessions() {
+    let inspect = "/minio/admin/v3/inspect-data?volume=.minio.sys&file=config/iam/users/minter/identity.json";
+    let every_admin = r#"{"Effect":"Allow","Action":["admin:*"]}"#;
+    let open = Minio::start(&[EVERYTHING, every_admin]).await;
+    let named = open.assume_role(&policy(&[r#"{"Effect":"Deny","Action":["admin:InspectData"]}"#]), "").await;
+    assert_eq!(named.refusal(), (400, "InvalidParameterValue"));
+    let admin = open.session(&[every_admin, &open.no_accounts()]).await;
+    assert_eq!(admin.s3("GET", &open.at(inspect), "").await.status, 200, "the pinned release is known to allow it");
+
+    let info = r#"{"Effect":"Allow","Action":["admin:ServerInfo"]}"#;
+    let closed = Minio::start(&[EVERYTHING, info]).await;
+    let admin = closed.session(&[every_admin, &closed.no_accounts()]).await;
+    assert_eq!(admin.s3("GET", &closed.at("/minio/admin/v3/info"), "").await.status, 200);
+    assert_eq!(admin.s3("GET", &closed.at(inspect), "").await.status, 403);
+}
+
+/// `"Action":"*"` counts as a statement of the STS, whose Resource is not looked at.
+#[tokio::test]
+async fn a_star_as_action_forgets_its_resource() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let star = r#"{"Effect":"Allow","Action":["*"],"Resource":["arn:aws:s3:::recordings/a/*"]}"#;
+    let session = minio.session(&[star]).await;
+    assert_eq!(session.s3("PUT", &minio.at("/backups/x"), "y").await.status, 200);
+}
+
+/// Bucket requests match as `bucket/`.
+#[tokio::test]
+async fn s3_star_on_the_objects_of_a_bucket_grants_the_bucket_too() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let objects = r#"{"Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::recordings/*"]}"#;
+    let session = minio.session(&[objects]).await;
+    let everyone = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["*"]},
+        "Action":["s3:GetObject"],"Resource":["arn:aws:s3:::recordings/*"]}]}"#;
+    assert_eq!(session.s3("PUT", &minio.at("/recordings?policy="), everyone).await.status, 204);
+    assert_eq!(unsigned("GET", &minio.at("/recordings/b/1"), &[], "").await.status, 200);
+    let listed = objects.replace("s3:*", "s3:GetObject\",\"s3:PutObject");
+    let session = minio.session(&[&listed]).await;
+    assert_eq!(session.s3("PUT", &minio.at("/recordings?policy="), everyone).await.refusal(), (403, "AccessDenied"));
+}

@@ -1,0 +1,44 @@
+"""Does S3 calls in one unmodified boto3 session and prints, as a JSON list, what came of each.
+
+Credentials come from wherever boto3 finds them: nothing here passes any.
+"""
+
+import json
+import sys
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+session = boto3.Session()
+s3 = session.client("s3")
+
+
+def do(step):
+    operation, _, where = step.partition(":")
+    bucket, _, key = where.partition("/")
+    if operation == "key":
+        return session.get_credentials().get_frozen_credentials().access_key
+    if operation == "put":
+        s3.put_object(Bucket=bucket, Key=key, Body=step.encode())
+    elif operation == "get":
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        assert body == f"put:{where}".encode(), body
+    elif operation == "list":
+        s3.list_objects_v2(Bucket=bucket)
+    elif operation == "delete":
+        s3.delete_object(Bucket=bucket, Key=key)
+    else:
+        raise SystemExit(f"no such operation: {operation}")
+    return "ok"
+
+
+def outcome(step):
+    try:
+        return do(step)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    except BotoCoreError as error:
+        return type(error).__name__
+
+
+print(json.dumps([outcome(step) for step in sys.argv[1:]]))
