@@ -58,7 +58,7 @@ impl Database {
     pub(crate) async fn start_again(&mut self) {
         let mut postgres = self.command("postgres");
         postgres.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
-        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"] {
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="] {
             postgres.args(["-c", setting]);
         }
         // QUIT is PostgreSQL's immediate shutdown.
