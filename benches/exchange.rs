@@ -13,7 +13,6 @@
     clippy::as_conversions,
     clippy::cast_precision_loss,
     clippy::indexing_slicing,
-    missing_docs,
     reason = "a benchmark is a program for one person at a terminal: it may print, time itself and give up"
 )]
 

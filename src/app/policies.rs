@@ -106,7 +106,10 @@ impl Reloader {
 
     fn watch(&self, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
         // A full channel already means "changed".
-        let mut watcher = notify::recommended_watcher(move |_| drop(changed.try_send(()))).ok()?;
+        let mut watcher = notify::recommended_watcher(move |_| {
+            let _ = changed.try_send(());
+        })
+        .ok()?;
         match watcher.watch(&self.directory.path, RecursiveMode::Recursive) {
             Ok(()) => Some(watcher),
             Err(error) => {

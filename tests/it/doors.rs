@@ -23,7 +23,7 @@ async fn at_each_door(service: &Service, token: &str) -> [(&'static str, Seen); 
     [
         ("sts", service.sts(token, &[]).await),
         ("leases", service.lease(token, &json!({})).await),
-        ("container", service.container(token, "team").await),
+        ("container", service.container(&format!("Bearer {token}"), "team").await),
     ]
 }
 
@@ -147,7 +147,7 @@ async fn the_answers_have_exactly_the_promised_members() {
     assert_eq!(members, expected, "the object server gave two minutes less than asked");
     assert_eq!(answer["shortened_by"], "object_server");
 
-    let container = service.container(&format!("Bearer {token}"), "team").await;
+    let container = service.container(&token, "team").await;
     assert_eq!(container.status, StatusCode::OK);
     let answer = container.json();
     let mut members: Vec<&String> = answer.as_object().unwrap().keys().collect();
