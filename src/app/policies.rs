@@ -135,7 +135,9 @@ impl Reloader {
         }
         match record(&self.log, &report).await {
             Ok(()) => self.current.store(Arc::new(report.policies)),
-            Err(error) => tracing::error!(%error, "the new policies cannot be recorded: those loaded before stay in force"),
+            Err(error) => {
+                tracing::error!(%error, "the new policies cannot be recorded: those loaded before stay in force")
+            }
         }
     }
 }

@@ -152,7 +152,12 @@ impl Walk {
         expect(status == expected, &format!("writing {path} should have ended with {expected}"))
     }
 
-    async fn put(&self, credentials: &LeaseCredentials, path: &str, body: &'static [u8]) -> Result<StatusCode, Failure> {
+    async fn put(
+        &self,
+        credentials: &LeaseCredentials,
+        path: &str,
+        body: &'static [u8],
+    ) -> Result<StatusCode, Failure> {
         let url = format!("{}/{path}", self.places.s3);
         let identity = Credentials::new(
             &credentials.access_key_id,
@@ -187,7 +192,14 @@ fn line(row: &AuditRow) -> String {
     let lease = row.lease_id.map(|id| format!(" lease {id}")).unwrap_or_default();
     let subject = row.subject.as_deref().map(|subject| format!(" sub {}…", subject.get(..8).unwrap_or(subject)));
     let role = row.role.as_deref().map(|role| format!(" role {role}")).unwrap_or_default();
-    format!("{:>3} {:17} {:6} {}{role}{lease}{}", row.seq, row.kind, row.effect, row.reason, subject.unwrap_or_default())
+    format!(
+        "{:>3} {:17} {:6} {}{role}{lease}{}",
+        row.seq,
+        row.kind,
+        row.effect,
+        row.reason,
+        subject.unwrap_or_default()
+    )
 }
 
 fn claims(token: &SecretString) -> Result<Value, Failure> {

@@ -99,9 +99,7 @@ async fn an_expired_token_with_a_good_signature_is_recorded_and_a_forged_one_is_
 #[tokio::test]
 async fn a_session_policy_narrows_what_is_sent_and_one_that_cannot_is_refused() {
     let (object_server, service) = scripted(vec![Reply::credentials_for(REAL_LIFE)]).await;
-    let policy = |action: &str, resource: &str| {
-        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [action], "Resource": [resource]}]})
-    };
+    let policy = |action: &str, resource: &str| json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [action], "Resource": [resource]}]});
     let narrow = policy("s3:GetObject", "arn:aws:s3:::recordings/mine/*");
     let seen = service.lease(&token(), &json!({"session_policy": narrow})).await;
     assert_eq!(seen.status, StatusCode::CREATED, "{}", seen.body);
