@@ -104,7 +104,7 @@ impl App {
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
         let stream = StreamId(Uuid::now_v7());
         let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let log = Arc::new(AuditLog::open(Arc::clone(&store) as _, Arc::clone(&clock), stream, settings, &tasks));
+        let log = Arc::new(AuditLog::open(store.clone(), Arc::clone(&clock), stream, settings, &tasks));
 
         let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
@@ -115,7 +115,7 @@ impl App {
             policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log)).await?;
 
         let exchange = Exchange::new(ExchangeParts {
-            verifier: Verifier::new(rules, Arc::clone(&issuers) as _),
+            verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
             lease_rules,
             log: Arc::clone(&log),

@@ -35,7 +35,8 @@ pub(super) struct Walk {
 /// The part of `POST /v1/leases`' answer that a workload uses.
 #[derive(Deserialize)]
 struct Lease {
-    lease_id: Uuid,
+    #[serde(rename = "lease_id")]
+    id: Uuid,
     role: String,
     credentials: LeaseCredentials,
     refresh_after: String,
@@ -101,7 +102,7 @@ impl Walk {
         writeln!(out, "\n2. stint exchanges it: POST {}/v1/leases {{\"role\":\"any\"}}", self.places.stint)?;
         let lease = self.lease(&token).await?;
         writeln!(out, "     role           {}", lease.role)?;
-        writeln!(out, "     lease          {}", lease.lease_id)?;
+        writeln!(out, "     lease          {}", lease.id)?;
         writeln!(out, "     access key     {}… (secret and session token not shown)", prefix(&lease.credentials))?;
         let because = lease.shortened_by.map(|cause| format!(", shortened by {cause}")).unwrap_or_default();
         writeln!(out, "     ends           {} ({} s{because})", lease.credentials.expiration, lease.ttl_seconds)?;

@@ -1,5 +1,7 @@
 //! The doors end to end: every hostile token at each of them, and what outsiders may learn.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
 use serde_json::json;
@@ -9,10 +11,10 @@ use crate::harness::object_server::{Reply, ScriptedObjectServer};
 use crate::harness::service::{Seen, Service, Setup, now, sts_form};
 use crate::harness::tokens::Forge;
 
-const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
+const REAL_LIFE: Duration = Duration::from_mins(58);
 
 async fn minting() -> ScriptedObjectServer {
-    ScriptedObjectServer::start(vec![Reply::credentials_for(HOUR - std::time::Duration::from_secs(120))]).await
+    ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE)]).await
 }
 
 /// The scripted server always answers with 58 minutes, so no jitter: a longer end than asked is not believed.
@@ -112,7 +114,7 @@ async fn an_unknown_role_and_one_that_is_not_granted_look_alike() {
     let object_server = minting().await;
     let policies = &[("roles/other.toml", "documents = [\"recordings\"]\n[[allow]]\ngroups = [\"somebody-else\"]\n")];
     let more = "[lease]\njitter = 0.0\n";
-    let service = Service::start(Setup { policies, more, ..Setup::with(object_server.endpoint()) }).await;
+    let service = Service::start(Setup { more, policies, ..Setup::with(object_server.endpoint()) }).await;
     let token = Forge::shared().authentik.token(now());
     let body = |seen: &Seen| seen.body.replace(seen.headers["x-request-id"].to_str().unwrap(), "ID");
     let exists = service.lease(&token, &json!({"role": "other"})).await;
@@ -201,7 +203,7 @@ async fn readiness_says_names_and_yes_or_no() {
             }
         }
     };
-    let ready = tokio::time::timeout(HOUR / 240, ready).await.expect("ready within seconds");
+    let ready = tokio::time::timeout(Duration::from_secs(15), ready).await.expect("ready within seconds");
     let answer = ready.json();
     assert_eq!(answer["ready"], true);
     assert!(answer["checks"].as_array().unwrap().iter().any(|check| check["name"] == "issuer:keycloak"));

@@ -186,7 +186,7 @@ fn block(provider: &Provider, directory: &TempDir) -> String {
     )
 }
 
-/// The form of AssumeRoleWithWebIdentity.
+/// The form of `AssumeRoleWithWebIdentity`.
 pub(crate) fn sts_form(token: &str, more: &[(&str, &str)]) -> String {
     let fixed = [("Action", "AssumeRoleWithWebIdentity"), ("Version", "2011-06-15"), ("WebIdentityToken", token)];
     let named = |name: &str| more.iter().any(|(more, _)| *more == name);
