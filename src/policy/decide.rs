@@ -336,7 +336,7 @@ clients = ["tool"]
         assert_eq!(grant.role(), "any");
         assert_eq!(grant.roles().iter().map(RoleName::as_str).collect::<Vec<_>>(), ["studio", "viewers"]);
         assert_eq!(grant.rule(), "roles/studio.toml#allow[0], documents/viewers.json");
-        assert_eq!(grant.ttl_or(Duration::from_mins(60)), Duration::from_mins(30));
+        assert_eq!(grant.ttl_or(Duration::from_hours(1)), Duration::from_mins(30));
         assert_eq!(
             grant.ttl_or(Duration::from_mins(20)),
             Duration::from_mins(20),
