@@ -1,5 +1,5 @@
-//! The load benchmark: exchanges through the real `stint` binary beside the object server's own AssumeRole, in one run,
-//! on one machine, so that only ratios mean anything. Run by `tests/run bench`, or `cargo bench --bench exchange`.
+//! The load benchmark: exchanges through the real `stint` binary beside the object server's own `AssumeRole`, in one
+//! run, on one machine, so that only ratios mean anything. Run by `tests/run bench`, or `cargo bench --bench exchange`.
 //!
 //! `STINT_BENCH_MINIO` names a MinIO binary and `STINT_BENCH_MC` its admin client; without them only the embedded object
 //! server is measured, and that is said. `STINT_BENCH_SECONDS` sets the length of one measurement.
@@ -8,12 +8,10 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::disallowed_methods,
     clippy::as_conversions,
     clippy::cast_precision_loss,
     clippy::indexing_slicing,
-    missing_docs,
     reason = "a benchmark is a program for one person at a terminal: it may print, time itself and give up"
 )]
 
@@ -253,8 +251,8 @@ async fn load<R: Request>(clients: usize, length: Duration, request: Arc<R>) -> 
     }
     let took = started.elapsed();
     times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    Figures { count: times.len(), rate: times.len() as f64 / took.as_secs_f64(), p50: at(0.50), p99: at(0.99) }
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    Figures { count: times.len(), rate: times.len() as f64 / took.as_secs_f64(), p50: at(50), p99: at(99) }
 }
 
 /// How many transactions wrote the log.
@@ -406,7 +404,7 @@ impl Drop for Minio {
 async fn wait_for(url: &str) {
     let begun = Instant::now();
     while !reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{url} is not ready");
+        assert!(begun.elapsed() < Duration::from_mins(1), "{url} is not ready");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

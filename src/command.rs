@@ -51,11 +51,15 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
 /// `stint check`
 pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let (errors, warnings, roles) = match Config::load(path, &ProcessEnvironment) {
-        Err(problems) => (problems.iter().map(|p| format!("{}: {p}", path.display())).collect(), Vec::new(), Vec::new()),
+        Err(problems) => {
+            (problems.iter().map(|p| format!("{}: {p}", path.display())).collect(), Vec::new(), Vec::new())
+        }
         Ok(config) => match server_limits(&config).and_then(|limits| compile_policies(&config, &limits)) {
-            Err(problems) => {
-                (problems.iter().map(|p| format!("{}: {p}", config.policies.display())).collect(), config.warnings, Vec::new())
-            }
+            Err(problems) => (
+                problems.iter().map(|p| format!("{}: {p}", config.policies.display())).collect(),
+                config.warnings,
+                Vec::new(),
+            ),
             Ok(report) => {
                 let roles = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
                 (Vec::new(), config.warnings.into_iter().chain(report.warnings).collect(), roles)

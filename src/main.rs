@@ -24,7 +24,7 @@ enum Command {
     ///
     /// Listens where [http] says, runs the database's migrations, and serves until SIGINT or SIGTERM; then it drains.
     /// SIGHUP, or a change of a file, loads the policy directory again; a faulty directory never replaces a good one.
-    /// Every key can be overridden by the environment: STINT_HTTP__LISTEN=0.0.0.0:8080 sets http.listen.
+    /// Every key can be overridden by the environment: `STINT_HTTP__LISTEN=0.0.0.0:8080` sets http.listen.
     Serve {
         /// The configuration file.
         #[arg(long, default_value = "stint.toml", value_name = "FILE")]
@@ -40,8 +40,8 @@ enum Command {
         /// Walk the exchange, then end.
         #[arg(long)]
         once: bool,
-        /// Write STINT_URL, STINT_S3_URL, STINT_TOKEN_URL, STINT_DATABASE_URL and STINT_CONFIG to this file as shell
-        /// lines, once everything is ready.
+        /// Write `STINT_URL`, `STINT_S3_URL`, `STINT_TOKEN_URL`, `STINT_DATABASE_URL` and `STINT_CONFIG` to this file
+        /// as shell lines, once everything is ready.
         #[arg(long, value_name = "FILE")]
         env_file: Option<PathBuf>,
         /// Keep objects, policies and the log here between runs [default: a temporary directory, removed at the end].

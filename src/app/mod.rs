@@ -104,17 +104,18 @@ impl App {
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
         let stream = StreamId(Uuid::now_v7());
         let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let log = Arc::new(AuditLog::open(Arc::clone(&store) as _, Arc::clone(&clock), stream, settings, &tasks));
+        let log = Arc::new(AuditLog::open(store.clone(), Arc::clone(&clock), stream, settings, &tasks));
 
         let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
-        let reloader = policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log)).await?;
+        let reloader =
+            policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log)).await?;
 
         let exchange = Exchange::new(ExchangeParts {
-            verifier: Verifier::new(rules, Arc::clone(&issuers) as _),
+            verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
             lease_rules,
             log: Arc::clone(&log),
@@ -125,7 +126,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
         });
-        let probes = readiness::Probes::new(store, object_server, Arc::clone(&issuers), Arc::clone(&clock));
+        let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
             readiness: Arc::new(probes),
@@ -159,7 +160,9 @@ impl App {
         let (served, (), ()) = tokio::join!(serve, warm, watch);
         tasks.close();
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
-            tracing::error!("some exchanges were still under way after the drain; their intents stand alone in the log");
+            tracing::error!(
+                "some exchanges were still under way after the drain; their intents stand alone in the log"
+            );
         }
         tracing::info!("stint stopped");
         served.map_err(StartError::Serve)

@@ -89,8 +89,9 @@ impl Reloader {
 
     /// Reloads on SIGHUP and on change until `shutdown`.
     pub(super) async fn run(self, shutdown: CancellationToken) {
-        let (changed, mut changes) = mpsc::channel(1);
-        let _watcher = self.watch(changed.clone());
+        let (touch, mut touched) = mpsc::channel(1);
+        // The loop keeps a sender of its own: without a watcher the channel must stay open, and silent.
+        let _watcher = self.watch(touch.clone());
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             return tracing::error!("SIGHUP cannot be watched: policies are loaded at start only");
         };
@@ -98,15 +99,18 @@ impl Reloader {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = hangup.recv() => {}
-                _ = changes.recv() => while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {},
+                _ = touched.recv() => while tokio::time::timeout(QUIET, touched.recv()).await.is_ok() {},
             }
             self.reload().await;
         }
     }
 
-    fn watch(&self, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+    fn watch(&self, touch: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
         // A full channel already means "changed".
-        let mut watcher = notify::recommended_watcher(move |_| drop(changed.try_send(()))).ok()?;
+        let mut watcher = notify::recommended_watcher(move |_| {
+            let _ = touch.try_send(());
+        })
+        .ok()?;
         match watcher.watch(&self.directory.path, RecursiveMode::Recursive) {
             Ok(()) => Some(watcher),
             Err(error) => {
@@ -132,7 +136,9 @@ impl Reloader {
         }
         match record(&self.log, &report).await {
             Ok(()) => self.current.store(Arc::new(report.policies)),
-            Err(error) => tracing::error!(%error, "the new policies cannot be recorded: those loaded before stay in force"),
+            Err(error) => {
+                tracing::error!(%error, "the new policies cannot be recorded: those loaded before stay in force");
+            }
         }
     }
 }

@@ -7,18 +7,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::http::{Check, Readiness};
 use crate::issuer::IssuerKeys;
 use crate::object_server::ObjectServer;
 use crate::postgres::PostgresStore;
 
-/// How long a result is answered again: a storm of probes must not become a storm on the servers behind.
+/// How long a yes is answered again: a storm of probes must not become a storm on the servers behind.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long a no is: short, so that a service that has just become ready is used.
+const FRESH_REFUSAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Probes {
     store: Arc<PostgresStore>,
+    log: Arc<AuditLog>,
     object_server: Arc<dyn ObjectServer>,
     issuers: Arc<IssuerKeys>,
     clock: Arc<dyn Clock>,
@@ -28,11 +32,12 @@ pub(super) struct Probes {
 impl Probes {
     pub(super) fn new(
         store: Arc<PostgresStore>,
+        log: Arc<AuditLog>,
         object_server: Arc<dyn ObjectServer>,
         issuers: Arc<IssuerKeys>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, object_server, issuers, clock, last: Mutex::new(None) }
+        Self { store, log, object_server, issuers, clock, last: Mutex::new(None) }
     }
 
     async fn probe(&self) -> Vec<Check> {
@@ -45,7 +50,8 @@ impl Probes {
             tracing::warn!(%error, "not ready: the object server");
         }
         let mut checks = vec![
-            Check { name: "log".to_owned(), ready: log.is_ok(), essential: true },
+            // A database that answers may still refuse writes (a standby, a full disk): the last write counts too.
+            Check { name: "log".to_owned(), ready: log.is_ok() && self.log.is_healthy(), essential: true },
             Check { name: "object_server".to_owned(), ready: object_server.is_ok(), essential: true },
         ];
         // One issuer of several may be down without taking the others' workloads with it.
@@ -65,8 +71,9 @@ impl Readiness for Probes {
     async fn check(&self) -> Vec<Check> {
         let mut last = self.last.lock().await;
         let now = self.clock.elapsed();
+        let fresh = |checks: &[Check]| if checks.iter().all(|check| check.ready) { FRESH } else { FRESH_REFUSAL };
         match last.as_ref() {
-            Some((at, checks)) if now.saturating_sub(*at) < FRESH => checks.clone(),
+            Some((at, checks)) if now.saturating_sub(*at) < fresh(checks) => checks.clone(),
             _ => {
                 let checks = self.probe().await;
                 *last = Some((self.clock.elapsed(), checks.clone()));

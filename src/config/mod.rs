@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use environment::{Environment, ProcessEnvironment};
 pub use problem::Problem;
-pub use sections::{
-    AuditSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
-};
+pub use sections::{AuditSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles};
 
 use crate::lease::LeaseRules;
 use crate::telemetry::TelemetrySettings;

@@ -258,7 +258,8 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
     let grace =
         section.duration("grace", "must be 1s to 10m", |grace| (Duration::from_secs(1)..=MINUTE * 10).contains(&grace));
     if section.boolean("reuse") == Some(true) {
-        warnings.push("lease.reuse: this version mints a lease for every exchange; nothing is handed out again".to_owned());
+        warnings
+            .push("lease.reuse: this version mints a lease for every exchange; nothing is handed out again".to_owned());
     }
     for key in ["max_outstanding_per_subject", "max_outstanding"] {
         if section.number(key, "must be a number", |_| true).is_some() {

@@ -150,7 +150,8 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 async fn sweep(temporary: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temporary)?.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok())
+        let Some(pid) =
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse::<u32>().ok())
         else {
             continue;
         };

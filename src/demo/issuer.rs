@@ -119,7 +119,8 @@ async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, body: 
         return refused(StatusCode::BAD_REQUEST, "unsupported_grant_type");
     }
     let given = basic(&headers).or_else(|| Some((field("client_id")?, field("client_secret")?)));
-    let client = given.filter(|(_, secret)| secret == SECRET).and_then(|(id, _)| CLIENTS.iter().find(|(c, _)| *c == id));
+    let client =
+        given.filter(|(_, secret)| secret == SECRET).and_then(|(id, _)| CLIENTS.iter().find(|(c, _)| *c == id));
     let Some((client, groups)) = client else {
         return refused(StatusCode::UNAUTHORIZED, "invalid_client");
     };

@@ -12,9 +12,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rand::SeedableRng;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::{StdRng, SysRng};
-use rand::SeedableRng;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -106,7 +106,8 @@ async fn perform(
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))?;
+    let mut rng =
+        StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))?;
     let access_key = "stint-parent".to_owned();
     let parent = ParentKey { access_key, secret_key: SecretString::from(Alphanumeric.sample_string(&mut rng, 40)) };
 
@@ -118,11 +119,14 @@ async fn perform(
 
     directory.write_policies()?;
     let config_path = directory.write_config(&issuer.issuer(), &s3, &parent, database.url())?;
-    let problems = |problems: Vec<crate::config::Problem>| Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    let problems = |problems: Vec<crate::config::Problem>| {
+        Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
     let config = Config::load(&config_path, &NoEnvironment).map_err(problems)?;
     let telemetry = telemetry::init(&config.telemetry)?;
     let app = App::build(config, clock).await?;
-    let places = Places { stint: format!("http://{}", app.address()), s3, token: issuer.token_url(), config: config_path };
+    let places =
+        Places { stint: format!("http://{}", app.address()), s3, token: issuer.token_url(), config: config_path };
     tasks.spawn(ended(app, stop.clone()));
 
     let walk = Walk::new(&places, database.url()).await?;

@@ -35,7 +35,8 @@ pub(super) struct Walk {
 /// The part of `POST /v1/leases`' answer that a workload uses.
 #[derive(Deserialize)]
 struct Lease {
-    lease_id: Uuid,
+    #[serde(rename = "lease_id")]
+    id: Uuid,
     role: String,
     credentials: LeaseCredentials,
     refresh_after: String,
@@ -101,7 +102,7 @@ impl Walk {
         writeln!(out, "\n2. stint exchanges it: POST {}/v1/leases {{\"role\":\"any\"}}", self.places.stint)?;
         let lease = self.lease(&token).await?;
         writeln!(out, "     role           {}", lease.role)?;
-        writeln!(out, "     lease          {}", lease.lease_id)?;
+        writeln!(out, "     lease          {}", lease.id)?;
         writeln!(out, "     access key     {}… (secret and session token not shown)", prefix(&lease.credentials))?;
         let because = lease.shortened_by.map(|cause| format!(", shortened by {cause}")).unwrap_or_default();
         writeln!(out, "     ends           {} ({} s{because})", lease.credentials.expiration, lease.ttl_seconds)?;
@@ -152,7 +153,12 @@ impl Walk {
         expect(status == expected, &format!("writing {path} should have ended with {expected}"))
     }
 
-    async fn put(&self, credentials: &LeaseCredentials, path: &str, body: &'static [u8]) -> Result<StatusCode, Failure> {
+    async fn put(
+        &self,
+        credentials: &LeaseCredentials,
+        path: &str,
+        body: &'static [u8],
+    ) -> Result<StatusCode, Failure> {
         let url = format!("{}/{path}", self.places.s3);
         let identity = Credentials::new(
             &credentials.access_key_id,
@@ -187,7 +193,14 @@ fn line(row: &AuditRow) -> String {
     let lease = row.lease_id.map(|id| format!(" lease {id}")).unwrap_or_default();
     let subject = row.subject.as_deref().map(|subject| format!(" sub {}…", subject.get(..8).unwrap_or(subject)));
     let role = row.role.as_deref().map(|role| format!(" role {role}")).unwrap_or_default();
-    format!("{:>3} {:17} {:6} {}{role}{lease}{}", row.seq, row.kind, row.effect, row.reason, subject.unwrap_or_default())
+    format!(
+        "{:>3} {:17} {:6} {}{role}{lease}{}",
+        row.seq,
+        row.kind,
+        row.effect,
+        row.reason,
+        subject.unwrap_or_default()
+    )
 }
 
 fn claims(token: &SecretString) -> Result<Value, Failure> {

@@ -174,7 +174,7 @@ pub fn plan(
         [_] => error,
         choices => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
     })?;
-    let ceiling = grant.ttl().unwrap_or(rules.ttl).clamp(SHORTEST, LONGEST);
+    let ceiling = grant.ttl_or(rules.ttl).clamp(SHORTEST, LONGEST);
     let bound = requested.map_or(ceiling, |requested| requested.min(ceiling));
     let duration = draw_length(bound, rules.jitter, rng);
     let lease_id = LeaseId::from_uuid(version_7(now, rng));

@@ -16,11 +16,9 @@ pub struct SessionPolicy(String);
 impl SessionPolicy {
     /// Joins `document` and the server's deny statements.
     pub(super) fn compose(document: &Document, limits: &ServerLimits) -> Result<Self, LeaseError> {
-        Self::compose_json(document.to_json(), limits)
-    }
-
-    fn compose_json(mut policy: Value, limits: &ServerLimits) -> Result<Self, LeaseError> {
-        let deny = if allows_admin(&policy) { &limits.deny_statements_for_admins } else { &limits.deny_statements };
+        let admin = document.allows_admin();
+        let deny = if admin { &limits.deny_statements_for_admins } else { &limits.deny_statements };
+        let mut policy = document.to_json();
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
             statements.extend(deny.iter().cloned());
         }
@@ -52,18 +50,6 @@ impl fmt::Debug for SessionPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SessionPolicy({})", self.0)
     }
-}
-
-/// Whether an Allow names an `admin:` action. Whatever is not recognised here loses all admin actions: too little, never
-/// too much.
-fn allows_admin(policy: &Value) -> bool {
-    let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
-    statements
-        .filter(|s| s.get("Effect").and_then(Value::as_str) == Some("Allow"))
-        .filter_map(|s| s.get("Action").and_then(Value::as_array))
-        .flatten()
-        .filter_map(Value::as_str)
-        .any(|action| action.starts_with("admin:"))
 }
 
 /// The size as MinIO and RustFS measure it: Go's encoder writes `<`, `>`, `&`, U+2028 and U+2029 as six-byte escapes
@@ -105,7 +91,8 @@ mod tests {
 
     fn denied(statement: &Value) -> Value {
         let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
-        let sent = SessionPolicy::compose_json(policy, &limits()).unwrap();
+        let document = Document::parse(policy.to_string().as_bytes()).unwrap();
+        let sent = SessionPolicy::compose(&document, &limits()).unwrap();
         let sent: Value = serde_json::from_str(sent.as_str()).unwrap();
         assert_eq!(sent["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(sent["Statement"][1]["Effect"], "Deny");

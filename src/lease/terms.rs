@@ -39,7 +39,7 @@ impl LeaseTerms {
         let whole = ends_at.replace_nanosecond(0).ok()?;
         let expiration = whole - grace;
         let life = Duration::try_from(expiration - issued_at).ok().filter(|life| !life.is_zero())?;
-        let latest = if life >= LONG_ENOUGH { life - LEFT_AT_REFRESH } else { life / 2 };
+        let latest = if life >= LONG_ENOUGH { life.saturating_sub(LEFT_AT_REFRESH) } else { life / 2 };
         let wait = latest.mul_f64(1.0 - SPREAD * draw.clamp(0.0, 1.0));
         let refresh_after = issued_at + Duration::from_secs(wait.as_secs());
         Some(Self { issued_at, ends_at, expiration, refresh_after, shortened_by })

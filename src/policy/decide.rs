@@ -82,16 +82,14 @@ impl Grant {
         &self.document
     }
 
-    /// The shortest `ttl` that a granted role sets, if any does.
+    /// The shortest length of the granted roles, where one that sets none counts as `default`.
     #[must_use]
-    pub fn ttl(&self) -> Option<Duration> {
-        self.ttl
-    }
-
-    /// True if every granted role sets a `ttl`. Where one does not, the configured length bounds the lease as well.
-    #[must_use]
-    pub fn every_role_sets_ttl(&self) -> bool {
-        self.ttl_everywhere
+    pub fn ttl_or(&self, default: Duration) -> Duration {
+        match self.ttl {
+            Some(ttl) if self.ttl_everywhere => ttl,
+            Some(ttl) => ttl.min(default),
+            None => default,
+        }
     }
 
     /// The policy text this was decided under.
@@ -278,7 +276,7 @@ clients = ["tool"]
         let grant = editor().asks("studio", None).unwrap();
         assert_eq!(grant.role(), "studio");
         assert_eq!(grant.rule(), "roles/studio.toml#allow[0]");
-        assert_eq!(grant.ttl(), Some(Duration::from_mins(30)));
+        assert_eq!(grant.ttl_or(Duration::from_mins(20)), Duration::from_mins(30), "the role's own ttl counts");
         assert_eq!(grant.document().to_json()["Statement"].as_array().unwrap().len(), 2);
     }
 
@@ -318,7 +316,7 @@ clients = ["tool"]
     fn a_document_is_a_role_for_the_group_of_its_name() {
         let viewer = Caller { groups: vec!["viewers"], issuer: "keycloak", ..editor() };
         let grant = viewer.asks("arn:minio:iam:::role/viewers", None).unwrap();
-        assert_eq!((grant.role(), grant.rule(), grant.ttl()), ("viewers", "documents/viewers.json", None));
+        assert_eq!((grant.role(), grant.rule(), grant.ttl), ("viewers", "documents/viewers.json", None));
         let home = Caller { groups: vec!["home of"], ..editor() };
         let grant = home.asks("home-of", None).unwrap();
         assert_eq!(grant.document().to_json()["Statement"][0]["Resource"][0], "arn:aws:s3:::home/alice/*");
@@ -338,8 +336,12 @@ clients = ["tool"]
         assert_eq!(grant.role(), "any");
         assert_eq!(grant.roles().iter().map(RoleName::as_str).collect::<Vec<_>>(), ["studio", "viewers"]);
         assert_eq!(grant.rule(), "roles/studio.toml#allow[0], documents/viewers.json");
-        assert_eq!(grant.ttl(), Some(Duration::from_mins(30)));
-        assert!(!grant.every_role_sets_ttl());
+        assert_eq!(grant.ttl_or(Duration::from_mins(60)), Duration::from_mins(30));
+        assert_eq!(
+            grant.ttl_or(Duration::from_mins(20)),
+            Duration::from_mins(20),
+            "the other role has no ttl of its own"
+        );
         assert_eq!(grant.document().to_json()["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(editor().asks("any", None).unwrap().role(), "studio");
     }

@@ -36,14 +36,14 @@ struct Source {
 }
 
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut pending = vec![root.clone()];
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut pending = vec![top.clone()];
     let mut sources = Vec::new();
     while let Some(path) = pending.pop() {
         if path.is_dir() {
             pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let relative = path.strip_prefix(&root).unwrap();
+            let relative = path.strip_prefix(&top).unwrap();
             let first = relative.iter().next().unwrap().to_str().unwrap();
             let room = first.trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();

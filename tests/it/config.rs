@@ -53,8 +53,8 @@ fn read(text: &str) -> Result<Config, Vec<Problem>> {
     Config::read(text, Path::new("/etc/stint"), &Given::default())
 }
 
-fn read_with(text: &str, given: Given) -> Result<Config, Vec<Problem>> {
-    Config::read(text, Path::new("/etc/stint"), &given)
+fn read_with(text: &str, given: &Given) -> Result<Config, Vec<Problem>> {
+    Config::read(text, Path::new("/etc/stint"), given)
 }
 
 fn refusals(text: &str) -> Vec<String> {
@@ -229,7 +229,7 @@ fn the_environment_overrides_every_kind_of_key() {
         ("STINT_URL", "not configuration: one underscore"),
         ("PATH", "/bin"),
     ]);
-    let config = read_with(VALID, Given { variables, ..Given::default() }).unwrap();
+    let config = read_with(VALID, &Given { variables, ..Given::default() }).unwrap();
     assert_eq!(config.http.listen.port(), 9999);
     assert_eq!(config.http.trusted_proxies.len(), 2);
     assert_eq!(config.issuers[0].rules.audiences, ["one", "two"]);
@@ -249,13 +249,13 @@ fn a_configuration_can_come_from_the_environment_alone() {
         ("STINT_OBJECT_SERVER__ACCESS_KEY", "a"),
         ("STINT_OBJECT_SERVER__SECRET_KEY", "b"),
     ]);
-    assert!(read_with("", Given { variables, ..Given::default() }).is_ok());
+    assert!(read_with("", &Given { variables, ..Given::default() }).is_ok());
 }
 
 #[test]
 fn an_unknown_variable_is_refused_by_name() {
     let variables = BTreeMap::from([("STINT_LEASE__TTTL", "60m"), ("STINT_ISSUER__7__NAME", "x")]);
-    let problems = read_with(VALID, Given { variables, ..Given::default() }).unwrap_err();
+    let problems = read_with(VALID, &Given { variables, ..Given::default() }).unwrap_err();
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert!(problems.iter().any(|p| p.starts_with("STINT_LEASE__TTTL: lease.tttl: unknown key")), "{problems:?}");
     assert!(problems.iter().any(|p| p.starts_with("STINT_ISSUER__7__NAME")), "{problems:?}");
@@ -266,7 +266,7 @@ fn a_secret_may_be_in_a_file_and_must_not_be_in_both_places() {
     let files = BTreeMap::from([("/run/secret", "from-file\n"), ("/run/empty", "\n")]);
     let with = |line: &str| {
         let text = VALID.replace("secret_key = \"parent-secret\"", line);
-        read_with(&text, Given { files: files.clone(), ..Given::default() })
+        read_with(&text, &Given { files: files.clone(), ..Given::default() })
     };
     assert!(with("secret_key_file = \"/run/secret\"").is_ok());
     for line in [
@@ -283,7 +283,7 @@ fn a_secret_may_be_in_a_file_and_must_not_be_in_both_places() {
 fn a_secret_from_the_environment_replaces_the_files_other_form() {
     let text = VALID.replace("secret_key = \"parent-secret\"", "secret_key_file = \"/run/absent\"");
     let variables = BTreeMap::from([("STINT_OBJECT_SERVER__SECRET_KEY", "x")]);
-    assert!(read_with(&text, Given { variables, ..Given::default() }).is_ok());
+    assert!(read_with(&text, &Given { variables, ..Given::default() }).is_ok());
 }
 
 #[test]

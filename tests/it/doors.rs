@@ -1,17 +1,20 @@
 //! The doors end to end: every hostile token at each of them, and what outsiders may learn.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
 use serde_json::json;
 
-use crate::harness::hostile::{Fate, hostile};
+use crate::harness::hostile::{Fate, HostileCase, hostile};
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
 use crate::harness::service::{Seen, Service, Setup, now, sts_form};
 use crate::harness::tokens::Forge;
 
-const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
+const REAL_LIFE: Duration = Duration::from_mins(58);
 
 async fn minting() -> ScriptedObjectServer {
-    ScriptedObjectServer::start(vec![Reply::credentials_for(HOUR - std::time::Duration::from_secs(120))]).await
+    ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE)]).await
 }
 
 /// The scripted server always answers with 58 minutes, so no jitter: a longer end than asked is not believed.
@@ -19,17 +22,32 @@ async fn service(object_server: &ScriptedObjectServer) -> Service {
     Service::start(Setup { more: "[lease]\njitter = 0.0\n", ..Setup::with(object_server.endpoint()) }).await
 }
 
-async fn at_each_door(service: &Service, token: &str) -> [(&'static str, Seen); 3] {
-    [
-        ("sts", service.sts(token, &[]).await),
-        ("leases", service.lease(token, &json!({})).await),
-        ("container", service.container(token, "team").await),
-    ]
+/// Sends a token through every door that can carry it: a header holds no line breaks and has its bound, a form does not
+/// mind the one and bounds the other.
+async fn at_each_door(service: &Service, token: &str) -> Vec<(&'static str, Seen)> {
+    let mut seen = Vec::new();
+    if token.len() < 48 * 1024 {
+        seen.push(("sts", service.sts(token, &[]).await));
+    }
+    if token.len() < 32 * 1024 && HeaderValue::from_str(token).is_ok() {
+        seen.push(("leases", service.lease(token, &json!({})).await));
+        seen.push(("container", service.container(&format!("Bearer {token}"), "team").await));
+    }
+    seen
 }
 
-/// Hostile tokens that an HTTP header or form cannot carry as they are: no client can send them there.
-fn sendable(token: &str) -> bool {
-    reqwest::header::HeaderValue::from_str(token).is_ok() && token.len() < 32 * 1024
+/// The table for doors whose clock moves on while it is sent: what is refused by the second is taken from a table a little
+/// to the refused side, and its twin from one a little to the accepted side.
+fn hostile_for_doors() -> Vec<HostileCase> {
+    const DRIFT: i64 = 25;
+    let at = |drift: i64| hostile(Forge::shared(), now() + drift);
+    let cases = at(0).into_iter().zip(at(-DRIFT)).zip(at(DRIFT));
+    let steady = |((case, early), late): ((HostileCase, HostileCase), HostileCase)| match case.fate {
+        Fate::Refused("token_expired") => HostileCase { twin: late.twin, ..early },
+        Fate::Refused("issued_in_future" | "token_not_yet_valid") => HostileCase { twin: early.twin, ..late },
+        Fate::Refused(_) | Fate::Powerless => case,
+    };
+    cases.map(steady).collect()
 }
 
 #[tokio::test]
@@ -37,12 +55,9 @@ async fn every_hostile_token_is_refused_at_every_door_and_its_near_twin_is_serve
     let object_server = minting().await;
     let service = service(&object_server).await;
     let mut sent = 0;
-    for case in hostile(Forge::shared(), now()) {
-        if !sendable(&case.token) {
-            continue;
-        }
-        sent += 1;
+    for case in hostile_for_doors() {
         for (door, seen) in at_each_door(&service, &case.token).await {
+            sent += 1;
             let name = format!("{} {} at {door}: {} {}", case.row, case.name, seen.status, seen.body);
             match (case.fate, door) {
                 (Fate::Refused("token_expired"), "sts") => {
@@ -55,10 +70,10 @@ async fn every_hostile_token_is_refused_at_every_door_and_its_near_twin_is_serve
             assert!(!seen.body.contains("ecret"), "{name}");
         }
     }
-    assert!(sent > 100, "only {sent} hostile tokens were sent");
+    assert!(sent > 500, "only {sent} hostile requests were sent");
     assert!(object_server.received().is_empty(), "nothing was minted for any of them");
 
-    let mut twins: Vec<String> = hostile(Forge::shared(), now()).into_iter().filter_map(|case| case.twin).collect();
+    let mut twins: Vec<String> = hostile_for_doors().into_iter().filter_map(|case| case.twin).collect();
     twins.sort();
     twins.dedup();
     for twin in twins {
@@ -97,11 +112,9 @@ async fn outsiders_learn_that_they_were_refused_and_nothing_more() {
 #[tokio::test]
 async fn an_unknown_role_and_one_that_is_not_granted_look_alike() {
     let object_server = minting().await;
-    let policies = &[
-        ("roles/other.toml", "documents = [\"recordings\"]\n[[allow]]\ngroups = [\"somebody-else\"]\n"),
-    ];
+    let policies = &[("roles/other.toml", "documents = [\"recordings\"]\n[[allow]]\ngroups = [\"somebody-else\"]\n")];
     let more = "[lease]\njitter = 0.0\n";
-    let service = Service::start(Setup { policies, more, ..Setup::with(object_server.endpoint()) }).await;
+    let service = Service::start(Setup { more, policies, ..Setup::with(object_server.endpoint()) }).await;
     let token = Forge::shared().authentik.token(now());
     let body = |seen: &Seen| seen.body.replace(seen.headers["x-request-id"].to_str().unwrap(), "ID");
     let exists = service.lease(&token, &json!({"role": "other"})).await;
@@ -142,12 +155,11 @@ async fn the_answers_have_exactly_the_promised_members() {
     let answer = lease.json();
     let mut members: Vec<&String> = answer.as_object().unwrap().keys().collect();
     members.sort();
-    let expected =
-        ["credentials", "issued_at", "lease_id", "refresh_after", "role", "shortened_by", "ttl_seconds"];
+    let expected = ["credentials", "issued_at", "lease_id", "refresh_after", "role", "shortened_by", "ttl_seconds"];
     assert_eq!(members, expected, "the object server gave two minutes less than asked");
     assert_eq!(answer["shortened_by"], "object_server");
 
-    let container = service.container(&format!("Bearer {token}"), "team").await;
+    let container = service.container(&token, "team").await;
     assert_eq!(container.status, StatusCode::OK);
     let answer = container.json();
     let mut members: Vec<&String> = answer.as_object().unwrap().keys().collect();
@@ -182,8 +194,16 @@ async fn ten_thousand_junk_tokens_leave_no_row_and_mint_nothing() {
 async fn readiness_says_names_and_yes_or_no() {
     let object_server = ScriptedObjectServer::start(vec![Reply::http(200, "text/plain", "")]).await;
     let service = service(&object_server).await;
-    let ready = service.get("/health/ready").await;
-    assert_eq!(ready.status, StatusCode::OK, "{}", ready.body);
+    // Keys are fetched while the doors are open already, so the first answer may be a no.
+    let ready = async {
+        loop {
+            let seen = service.get("/health/ready").await;
+            if seen.status == StatusCode::OK {
+                return seen;
+            }
+        }
+    };
+    let ready = tokio::time::timeout(Duration::from_secs(15), ready).await.expect("ready within seconds");
     let answer = ready.json();
     assert_eq!(answer["ready"], true);
     assert!(answer["checks"].as_array().unwrap().iter().any(|check| check["name"] == "issuer:keycloak"));

@@ -5,6 +5,7 @@ mod architecture;
 mod config;
 mod demo_object_server;
 mod doors;
+mod exchange;
 mod harness;
 mod issuer;
 mod object_server;

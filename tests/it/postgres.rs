@@ -1,5 +1,6 @@
 //! The log in a real PostgreSQL: what goes in comes back, nothing goes out, and a server that dies refuses and heals.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -355,7 +356,10 @@ async fn a_server_that_dies_refuses_within_the_deadline_and_heals_after_its_rest
     let log = open(store(&url).await, &tasks);
     log.refuse(refused()).await.unwrap();
 
+    let sessions: Vec<i32> =
+        sqlx::query_scalar("select pid from pg_stat_activity").fetch_all(&mut plain(&url).await).await.unwrap();
     server.kill().await.unwrap();
+    gone(&sessions).await;
     let started = SystemClock::start();
     assert_eq!(log.refuse(refused()).await, Err(AuditError::Unavailable));
     assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
@@ -427,6 +431,15 @@ fn open(store: PostgresStore, tasks: &TaskTracker) -> AuditLog {
 fn refused() -> Refused {
     let identity = whole_event().identity.unwrap();
     Refused { request: request(), identity, reason: "no_role", policy_hash: None }
+}
+
+/// Waits for the sessions of a killed server: one that has not noticed yet would still commit, and rightly say so.
+async fn gone(sessions: &[i32]) {
+    let started = SystemClock::start();
+    while sessions.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+        assert!(started.elapsed() < Duration::from_secs(10), "sessions outlive their server");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Writes until the log takes it; the writer looks at the store at least once a second.

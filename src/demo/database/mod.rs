@@ -165,7 +165,8 @@ impl PrivatePostgres {
         stopped
     }
 
-    /// Ends it as a power cut would: SIGKILL, nothing flushed, nobody told.
+    /// Ends it as a power cut would: SIGKILL, nothing flushed, nobody told. A session may live on for an instant, and
+    /// finish what it has begun.
     pub async fn kill(mut self) -> Result<(), DatabaseError> {
         self.server.kill().await.map_err(io("killing postgres"))
     }

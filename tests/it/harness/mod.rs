@@ -5,6 +5,7 @@ pub(crate) mod database;
 pub(crate) mod hostile;
 pub(crate) mod manual_clock;
 pub(crate) mod object_server;
+pub(crate) mod parts;
 pub(crate) mod scripted_server;
 pub(crate) mod service;
 pub(crate) mod signed;

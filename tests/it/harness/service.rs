@@ -24,7 +24,8 @@ use super::tokens::{Forge, Provider};
 const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::recordings"]},
     {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":["arn:aws:s3:::recordings/*"]}]}"#;
-const ROLE: &str = "description = \"Team A\"\ndocuments = [\"recordings\"]\n[[allow]]\ngroups = [\"team-a\", \"/team/a\"]\n";
+const ROLE: &str =
+    "description = \"Team A\"\ndocuments = [\"recordings\"]\n[[allow]]\ngroups = [\"team-a\", \"/team/a\"]\n";
 
 /// How a service is set up.
 pub(crate) struct Setup {
@@ -49,7 +50,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) database: SecretString,
     pub(crate) http: reqwest::Client,
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
     tasks: TaskTracker,
     stop: CancellationToken,
     _ends: DropGuard,
@@ -66,10 +67,6 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-
-    pub(crate) fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The text of an XML element.
@@ -124,7 +121,7 @@ impl Service {
         tasks.spawn(async move { app.run(running).await.unwrap() });
         tasks.close();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { address, database, http, directory, tasks, _ends: stop.clone().drop_guard(), stop }
+        Self { address, database, http, _directory: directory, tasks, _ends: stop.clone().drop_guard(), stop }
     }
 
     /// Drains and ends.
@@ -189,7 +186,7 @@ fn block(provider: &Provider, directory: &TempDir) -> String {
     )
 }
 
-/// The form of AssumeRoleWithWebIdentity.
+/// The form of `AssumeRoleWithWebIdentity`.
 pub(crate) fn sts_form(token: &str, more: &[(&str, &str)]) -> String {
     let fixed = [("Action", "AssumeRoleWithWebIdentity"), ("Version", "2011-06-15"), ("WebIdentityToken", token)];
     let named = |name: &str| more.iter().any(|(more, _)| *more == name);

@@ -1,0 +1,185 @@
+//! The exchange itself, put together around a log store double: for faults that a real database cannot be made to show
+//! at one exact step. The object server adapter, the verifier and the policies are the real ones.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use secrecy::SecretString;
+use stint::audit::{
+    AuditLog, AuditStore, Door, FingerprintKey, Head, LogSettings, Origin, SequencedEvent, StoreError, StreamId,
+};
+use stint::clock::{Clock, SystemClock};
+use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
+use stint::lease::LeaseRules;
+use stint::object_server::{MinioServer, MinioSettings};
+use stint::policy::{PolicyFiles, PolicySet, RequestedRole};
+use stint::telemetry::Metrics;
+use stint::token::{
+    ClaimPath, IssuerName, IssuerRules, KeyError, KeyId, KeySet, KeySource, Profile, Unverified, VerificationKey,
+    Verifier,
+};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::tokens::Forge;
+
+/// What a double does when it meets an event of one kind.
+enum Mishap {
+    Fail,
+    Hang,
+    Pause { reached: Arc<Notify>, go: Arc<Notify> },
+}
+
+/// A log store double: keeps events in memory, and goes wrong at one kind of event.
+#[derive(Default)]
+pub(crate) struct StoreDouble {
+    kept: Mutex<Vec<SequencedEvent>>,
+    mishap: Option<(&'static str, Mishap)>,
+}
+
+impl fmt::Debug for StoreDouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreDouble")
+    }
+}
+
+impl StoreDouble {
+    pub(crate) fn failing_on(kind: &'static str) -> Self {
+        Self { mishap: Some((kind, Mishap::Fail)), ..Self::default() }
+    }
+
+    pub(crate) fn hanging() -> Self {
+        Self { mishap: Some(("lease.intended", Mishap::Hang)), ..Self::default() }
+    }
+
+    /// Says when it has reached the event, and goes on when told.
+    pub(crate) fn pausing_on(kind: &'static str, reached: Arc<Notify>, go: Arc<Notify>) -> Self {
+        Self { mishap: Some((kind, Mishap::Pause { reached, go })), ..Self::default() }
+    }
+
+    /// The kinds of all kept events.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.kept.lock().unwrap().iter().map(|event| event.event.kind.as_str()).collect()
+    }
+}
+
+#[async_trait]
+impl AuditStore for StoreDouble {
+    async fn append(&self, batch: &[SequencedEvent]) -> Result<(), StoreError> {
+        let meets = |kind: &str| batch.iter().any(|event| event.event.kind.as_str() == kind);
+        match &self.mishap {
+            Some((kind, mishap)) if meets(kind) => match mishap {
+                Mishap::Fail => return Err(StoreError::Unavailable("the double fails here".into())),
+                Mishap::Hang => std::future::pending().await,
+                Mishap::Pause { reached, go } => {
+                    reached.notify_one();
+                    go.notified().await;
+                }
+            },
+            Some(_) | None => {}
+        }
+        self.kept.lock().unwrap().extend_from_slice(batch);
+        Ok(())
+    }
+
+    async fn head(&self, _stream: StreamId) -> Result<Option<Head>, StoreError> {
+        let kept = self.kept.lock().unwrap();
+        Ok(kept.last().map(|last| Head { seq: last.position.seq, event: last.event.id }))
+    }
+}
+
+#[derive(Debug)]
+struct OneKeySet(KeySet);
+
+#[async_trait]
+impl KeySource for OneKeySet {
+    async fn key(&self, _issuer: &IssuerName, kid: Option<&KeyId>) -> Result<VerificationKey, KeyError> {
+        self.0.find(kid)
+    }
+}
+
+/// An exchange with its tracker.
+pub(crate) struct Parts {
+    exchange: Arc<Exchange>,
+    tasks: TaskTracker,
+}
+
+impl Parts {
+    pub(crate) fn with(store: Arc<StoreDouble>, endpoint: &str) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let tasks = TaskTracker::new();
+        let settings = LogSettings { deadline: Duration::from_secs(2), queue: 64 };
+        let stream = StreamId(Uuid::now_v7());
+        let log = AuditLog::open(store, Arc::clone(&clock), stream, settings, &TaskTracker::new());
+        let provider = &Forge::shared().authentik;
+        let rules = IssuerRules {
+            name: IssuerName::parse(provider.name).unwrap(),
+            issuer: provider.issuer.clone(),
+            audiences: vec![provider.audience.to_owned()],
+            profile: Profile::Authentik,
+            groups_claim: ClaimPath::parse("groups").unwrap(),
+            not_before: None,
+            max_token_lifetime: Duration::from_hours(1),
+            clients: Vec::new(),
+        };
+        let keys = KeySet::parse(provider.jwks().as_bytes()).unwrap();
+        let server = MinioSettings {
+            endpoint: endpoint.to_owned(),
+            region: "us-east-1".to_owned(),
+            access_key: "parent".to_owned(),
+            secret_key: SecretString::from("parent-secret"),
+            timeout: Duration::from_secs(2),
+        };
+        let exchange = Exchange::new(ExchangeParts {
+            verifier: Verifier::new(vec![rules.clone()], Arc::new(OneKeySet(keys))),
+            policies: Arc::new(ArcSwap::from_pointee(policies(&rules.name))),
+            lease_rules: LeaseRules { ttl: Duration::from_hours(1), jitter: 0.0, grace: Duration::from_mins(5) },
+            log: Arc::new(log),
+            fingerprints: FingerprintKey::derive(b"test"),
+            object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+            rng: Mutex::new(StdRng::seed_from_u64(1)),
+            clock,
+            metrics: Arc::new(Metrics::default()),
+            tasks: tasks.clone(),
+        });
+        Self { exchange: Arc::new(exchange), tasks }
+    }
+
+    pub(crate) async fn exchange(&self, token: &str) -> Result<IssuedLease, Refusal> {
+        self.exchange_of(token).await
+    }
+
+    /// The exchange as a future of its own, to be dropped half-way.
+    pub(crate) fn exchange_of(&self, token: &str) -> impl Future<Output = Result<IssuedLease, Refusal>> + use<> {
+        let request = ExchangeRequest {
+            token: Unverified::new(token),
+            role: RequestedRole::Any,
+            duration: None,
+            session_policy: None,
+            session_name: None,
+            origin: Origin { door: Door::Leases, address: None, request_id: Uuid::now_v7() },
+        };
+        let exchange = Arc::clone(&self.exchange);
+        async move { exchange.exchange(request).await }
+    }
+
+    /// Waits until everything under way has ended.
+    pub(crate) async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn policies(issuer: &IssuerName) -> PolicySet {
+    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject"],
+        "Resource":["arn:aws:s3:::recordings/*"]}]}"#;
+    let files = [("documents/team-a.json".to_owned(), document.as_bytes().to_vec())].into_iter().collect();
+    PolicySet::compile(&PolicyFiles(files), std::slice::from_ref(issuer)).unwrap()
+}
