@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod commands;
 mod config;
 mod demo_object_server;
 mod doors;
