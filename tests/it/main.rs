@@ -4,6 +4,7 @@
 mod architecture;
 mod commands;
 mod config;
+mod demo;
 mod demo_object_server;
 mod doors;
 mod exchange;

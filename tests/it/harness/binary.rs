@@ -81,6 +81,11 @@ impl Running {
         kill(name, &self.pid().to_string());
     }
 
+    /// Sends a signal to the whole process group that the child leads, as a terminal does.
+    pub(crate) fn signal_group(&self, name: &str) {
+        kill(name, &format!("-{}", self.pid()));
+    }
+
     /// Waits for its end and for the end of both streams; the exit code, or none after a signal.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let mut status: Option<ExitStatus> = None;
