@@ -99,24 +99,26 @@ fn is_whole(request: &[u8]) -> bool {
     request.len() >= head.len() + 4 + length.unwrap_or(0)
 }
 
-/// Forwards connections until it is cut.
-async fn forwarder(to: String) -> (SocketAddr, DropGuard) {
+/// Forwards connections until it is cut; with the tasks that end then.
+async fn forwarder(to: String) -> (SocketAddr, DropGuard, TaskTracker) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
     let guard = cut.clone().drop_guard();
-    tasks.clone().spawn(cut.clone().run_until_cancelled_owned(async move {
+    let connections = tasks.clone();
+    tasks.spawn(cut.clone().run_until_cancelled_owned(async move {
         loop {
             let (mut near, _) = listener.accept().await.unwrap();
             let to = to.clone();
-            tasks.spawn(cut.clone().run_until_cancelled_owned(async move {
+            connections.spawn(cut.clone().run_until_cancelled_owned(async move {
                 if let Ok(mut far) = TcpStream::connect(to).await {
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 }
             }));
         }
     }));
-    (address, guard)
+    tasks.close();
+    (address, guard, tasks)
 }
 
 /// MinIO's answer with the planted credentials, ending in so many seconds.
@@ -244,7 +246,7 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     let direct = fresh_database().await;
     let (scheme_and_user, server) = direct.expose_secret().rsplit_once('@').unwrap();
     let (server, name) = server.split_once('/').unwrap();
-    let (forwarded, cut) = forwarder(server.to_owned()).await;
+    let (forwarded, cut, connections) = forwarder(server.to_owned()).await;
     let database = SecretString::from(format!("{scheme_and_user}@{forwarded}/{name}"));
     let password = scheme_and_user.rsplit_once(':').unwrap().1;
 
@@ -297,11 +299,14 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     eventually("the object server is gone", async || TcpStream::connect(object_server.address).await.is_err()).await;
     stage.at_every_door(&token(&forge.authentik)).await;
     drop(cut);
-    eventually("the database is cut off", async || TcpStream::connect(forwarded).await.is_err()).await;
+    connections.wait().await;
     let unavailable = [StatusCode::SERVICE_UNAVAILABLE; 5];
     assert_eq!(stage.at_every_door(&token(&forge.authentik)).await, unavailable);
     assert_eq!(stage.at_every_door(&nobody).await, unavailable);
-    assert_eq!(stage.send(stage.request(Method::GET, "/health/ready")).await, StatusCode::SERVICE_UNAVAILABLE);
+    eventually("readiness is not what it was a second ago", async || {
+        stage.send(stage.request(Method::GET, "/health/ready")).await == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
 
     running.signal("TERM");
     assert_eq!(running.ended().await, Some(0));
