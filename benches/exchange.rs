@@ -25,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
+use base64::Engine as _;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, PgConnection, Row};
 use stint::clock::{Clock, SystemClock};
@@ -145,6 +146,16 @@ async fn measure(
         println!("         share of each step: {}", service.shares(&steps_before).await);
     }
     println!("after the load: resident memory {:.1} MB", service.resident_mb());
+    let before = service.resident_mb();
+    let junk = load(16, length, Arc::new(Junk { url: service.url.clone(), token: forged(token) })).await;
+    println!(
+        "{} junk tokens (right issuer, unknown kid) refused at {:.0}/s, p99 {}; resident memory {before:.1} MB before, \
+         {:.1} MB after",
+        junk.count,
+        junk.rate,
+        ms(junk.p99),
+        service.resident_mb(),
+    );
 }
 
 /// One kind of request, sent by many clients.
@@ -207,6 +218,33 @@ impl Request for Exchange {
         let request = http.post(&self.url).header("content-type", "application/x-www-form-urlencoded");
         complete(request.body(body)).await;
     }
+}
+
+/// A token nobody signed.
+struct Junk {
+    url: String,
+    token: String,
+}
+
+impl Request for Junk {
+    async fn send(&self, http: &reqwest::Client) {
+        let body = form(&[
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("WebIdentityToken", &self.token),
+        ]);
+        let request = http.post(&self.url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 400);
+        answer.bytes().await.expect("a body");
+    }
+}
+
+/// The same claims under another `kid`.
+fn forged(token: &str) -> String {
+    let rest = token.split_once('.').expect("three parts").1;
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"junk","typ":"JWT"}"#);
+    format!("{header}.{rest}")
 }
 
 async fn complete(request: reqwest::RequestBuilder) {
