@@ -1,5 +1,6 @@
-//! What the subcommands do, apart from the demo: from a path and a writer to one clear line when it fails.
+//! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
+use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError, compile_policies, server_limits};
 use crate::clock::SystemClock;
-use crate::config::{Config, ProcessEnvironment};
+use crate::config::{Config, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
+
+const UNCHECKED: &str = "the policies were not checked: that needs a configuration without errors";
 
 /// A command that refused or failed: exit code 1, this on stderr.
 #[derive(Debug)]
@@ -19,7 +22,11 @@ pub struct Failure(pub String);
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        Self(error.to_string())
+        let told = with_causes(&error);
+        Self(match error.cure() {
+            Some(cure) => format!("{told}\n{cure}"),
+            None => told,
+        })
     }
 }
 
@@ -51,15 +58,9 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
 /// `stint check`
 pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let (errors, warnings, roles) = match Config::load(path, &ProcessEnvironment) {
-        Err(problems) => {
-            (problems.iter().map(|p| format!("{}: {p}", path.display())).collect(), Vec::new(), Vec::new())
-        }
+        Err(problems) => (placed(path, &problems), vec![UNCHECKED.to_owned()], Vec::new()),
         Ok(config) => match server_limits(&config).and_then(|limits| compile_policies(&config, &limits)) {
-            Err(problems) => (
-                problems.iter().map(|p| format!("{}: {p}", config.policies.display())).collect(),
-                config.warnings,
-                Vec::new(),
-            ),
+            Err(problems) => (problems, config.warnings, Vec::new()),
             Ok(report) => {
                 let roles = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
                 (Vec::new(), config.warnings.into_iter().chain(report.warnings).collect(), roles)
@@ -76,7 +77,7 @@ pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure
     }
     match errors.as_slice() {
         [] if json => Ok(()),
-        [] => Ok(writeln!(out, "ok: {} roles ({})", roles.len(), roles.join(", "))?),
+        [] => Ok(writeln!(out, "ok: {} ({})", count(roles.len(), "role"), roles.join(", "))?),
         errors => Err(Failure(format!("{} found\n{}", count(errors.len(), "error"), errors.join("\n")))),
     }
 }
@@ -84,9 +85,31 @@ pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure
 /// Loads the configuration or says everything that is wrong with it.
 fn load(path: &Path) -> Result<Config, Failure> {
     Config::load(path, &ProcessEnvironment).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+        let lines = placed(path, &problems);
         Failure(format!("the configuration has {}\n{}", count(lines.len(), "error"), lines.join("\n")))
     })
+}
+
+/// The problems of a configuration file, each with its place.
+fn placed(path: &Path, problems: &[Problem]) -> Vec<String> {
+    if !path.exists() {
+        return vec![format!("there is no {}: name the configuration file with --config", path.display())];
+    }
+    problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
+}
+
+/// An error and its causes in one line, each said once. None of them repeats a configured value.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !line.contains(&said) {
+            line = format!("{line}: {said}");
+        }
+        cause = error.source();
+    }
+    line
 }
 
 /// Runs a command's future on the runtime, with the process-wide TLS provider in place.

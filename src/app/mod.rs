@@ -60,7 +60,7 @@ pub enum StartError {
     #[error("the policy directory is not usable:\n{}", .0.join("\n"))]
     Policies(Vec<String>),
     /// PostgreSQL cannot be used.
-    #[error("{0}")]
+    #[error("postgres: {0}")]
     Postgres(#[from] PostgresError),
     /// The first event could not be written.
     #[error("the issuance log cannot be written: {0}")]
@@ -85,6 +85,19 @@ pub enum StartError {
     /// The system has no randomness.
     #[error("the system's random source failed")]
     Randomness,
+}
+
+impl StartError {
+    /// What an operator may do about it, where the error itself does not say.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        match self {
+            Self::Postgres(_) => Some("Look at postgres.url, and whether PostgreSQL takes connections there."),
+            Self::Listen { .. } => Some("Choose another http.listen, or stop what listens there."),
+            Self::Policies(_) => Some("`stint check` says the same without starting anything."),
+            Self::Log(_) | Self::ObjectServer(_) | Self::Tls(_) | Self::Serve(_) | Self::Randomness => None,
+        }
+    }
 }
 
 impl App {

@@ -15,7 +15,7 @@ use super::StartError;
 use crate::audit::{AuditError, AuditLog};
 use crate::config::Config;
 use crate::lease::{LeaseRules, ServerLimits, prove_roles_fit, uncomfortable_roles};
-use crate::policy::{PolicyFiles, PolicySet};
+use crate::policy::{PolicyFiles, PolicySet, Problem};
 use crate::token::IssuerName;
 
 /// Editors and `kubectl` change several files at once: the directory is read when it has been quiet for this long.
@@ -49,7 +49,7 @@ impl Directory {
     }
 
     fn compile(&self, limits: &ServerLimits) -> Result<PolicyReport, Vec<String>> {
-        let said = |problems: Vec<crate::policy::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let said = |problems: Vec<Problem>| problems.iter().map(|problem| self.place(problem)).collect::<Vec<_>>();
         let files = PolicyFiles::read(&self.path).map_err(said)?;
         let policies = PolicySet::compile(&files, &self.issuers).map_err(said)?;
         let misfits = prove_roles_fit(&policies, limits);
@@ -58,6 +58,12 @@ impl Directory {
         }
         let warnings = policies.warnings().iter().cloned().chain(uncomfortable_roles(&policies, &self.lease)).collect();
         Ok(PolicyReport { policies, warnings })
+    }
+
+    /// `directory/file:line:column: what`, as editors and terminals can follow it.
+    fn place(&self, problem: &Problem) -> String {
+        let (directory, problem) = (self.path.display().to_string(), problem.to_string());
+        if problem.starts_with(&directory) { problem } else { format!("{directory}/{problem}") }
     }
 }
 
@@ -106,8 +112,12 @@ impl Reloader {
     }
 
     fn watch(&self, touch: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-        // A full channel already means "changed".
-        let mut watcher = notify::recommended_watcher(move |_| {
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading the directory is an event too: a reload must not be the cause of the next one.
+            if event.is_ok_and(|event| event.kind.is_access()) {
+                return;
+            }
+            // A full channel already means "changed".
             let _ = touch.try_send(());
         })
         .ok()?;

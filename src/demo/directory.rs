@@ -16,11 +16,15 @@ use crate::command::Failure;
 static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
 const PREFIX: &str = "stint-demo-";
 
+/// Held by the run that uses a directory, and let go by the kernel however that run ends.
+const LOCK: &str = "lock";
+
 /// One run's directory.
 #[derive(Debug)]
 pub struct DemoDirectory {
     path: PathBuf,
     kept: bool,
+    _lock: fs::File,
 }
 
 impl DemoDirectory {
@@ -28,15 +32,21 @@ impl DemoDirectory {
     /// is stopped, and temporary directories of processes that are gone are swept away.
     pub async fn prepare(data: Option<&Path>) -> Result<Self, Failure> {
         let temporary = std::env::temp_dir();
-        sweep(&temporary).await?;
+        sweep(&temporary).await.map_err(about("looking through", &temporary))?;
         let path = data.map_or_else(|| temporary.join(format!("{PREFIX}{}", std::process::id())), Path::to_owned);
         // Others may pass through (PostgreSQL runs as another user than root), but not look around.
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(&path)?;
-        let path = path.canonicalize()?;
-        let directory = Self { path, kept: data.is_some() };
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&path).map_err(about("making", &path))?;
+        let path = path.canonicalize().map_err(about("finding", &path))?;
+        // Before anything is stopped: what runs here may belong to somebody who still looks at it.
+        let lock = lock(&path).map_err(about("locking", &path))?;
+        let in_use = || Failure(format!("another stint demo uses {}: choose another --data", path.display()));
+        let lock = lock.ok_or_else(in_use)?;
+        let directory = Self { path, kept: data.is_some(), _lock: lock };
         PrivatePostgres::stop_stale(&directory.postgres()).await.map_err(|error| Failure(error.to_string()))?;
-        fs::create_dir_all(directory.objects())?;
-        fs::set_permissions(directory.objects(), fs::Permissions::from_mode(0o700))?;
+        let objects = directory.objects();
+        let private = fs::Permissions::from_mode(0o700);
+        let made = fs::create_dir_all(&objects).and_then(|()| fs::set_permissions(&objects, private));
+        made.map_err(about("making", &objects))?;
         Ok(directory)
     }
 
@@ -136,6 +146,21 @@ log_format = "text"
     }
 }
 
+/// An error with what was done to which path: the system's own words name neither.
+pub(super) fn about(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure(format!("{doing} {}: {error}", path.display()))
+}
+
+/// The lock of a directory, or nothing if another process holds it.
+fn lock(directory: &Path) -> io::Result<Option<fs::File>> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(directory.join(LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Writes a file of mode 600 and renames it into place, so that nobody reads half of it.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -156,7 +181,9 @@ async fn sweep(temporary: &Path) -> io::Result<()> {
             continue;
         };
         if pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists() {
-            // Another user's leftovers are not ours to stop or to remove.
+            // Another user's leftovers are not ours to stop or to remove; and a process that is gone from here may live in
+            // another container that shares the directory.
+            let Ok(Some(_lock)) = lock(&entry.path()) else { continue };
             if PrivatePostgres::stop_stale(&entry.path().join("postgres")).await.is_ok() {
                 let _ = fs::remove_dir_all(entry.path());
             }

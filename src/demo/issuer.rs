@@ -24,6 +24,8 @@ use crate::command::Failure;
 
 /// How long a demo token lives.
 pub const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+/// How long requests that have begun may take once the demo ends.
+const DRAIN: Duration = Duration::from_secs(1);
 /// The secret of every demo client.
 const SECRET: &str = "demo";
 /// `client_id` → groups, as in the `SpaceMusic` installation; a service account is in the group named as its policy.
@@ -65,9 +67,17 @@ impl DemoIssuer {
             .route("/application/o/token/", post(token))
             .with_state(provider);
         tasks.spawn(async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the demo's issuer ended");
+            let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            // Answers take no time here: who is still sending a request then, sends none.
+            let drained = async {
+                stop.cancelled().await;
+                tokio::time::sleep(DRAIN).await;
+            };
+            tokio::select! {
+                ended = server.into_future() => if let Err(error) = ended {
+                    tracing::error!(%error, "the demo's issuer ended");
+                },
+                () = drained => {}
             }
         });
         Ok(Self { base })

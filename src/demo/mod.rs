@@ -8,6 +8,7 @@ pub mod issuer;
 pub mod object_server;
 mod walk;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::config::{Config, ProcessEnvironment};
 use crate::telemetry;
 
 use database::{DatabaseError, PrivatePostgres};
-use directory::DemoDirectory;
+use directory::{DemoDirectory, about};
 use issuer::DemoIssuer;
 use object_server::{DemoObjectServer, ParentKey};
 use walk::Walk;
@@ -58,13 +59,16 @@ pub fn run(options: Options, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// Starts everything, shows one exchange, stays, and stops everything it started, whatever happened in between.
 async fn play(options: Options, out: &mut dyn Write, shutdown: CancellationToken) -> Result<(), Failure> {
+    if let Some(file) = &options.env_file {
+        make_room(file)?;
+    }
     let directory = DemoDirectory::prepare(options.data.as_deref()).await?;
-    let place = directory.path().display();
-    writeln!(out, "stint demo: starting PostgreSQL, an issuer, an object server and stint in {place}")?;
     let played = with_database(&options, &directory, out, &shutdown).await;
-    directory.clean()?;
-    writeln!(out, "stint demo: everything it started has ended")?;
-    played
+    let place = directory.path().to_owned();
+    let cleaned = directory.clean().map_err(about("removing", &place));
+    played.and(cleaned)?;
+    writeln!(out, "\nstint demo: everything it started has ended")?;
+    Ok(())
 }
 
 async fn with_database(
@@ -74,17 +78,31 @@ async fn with_database(
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let failure = |error: DatabaseError| Failure(error.to_string());
-    let database = PrivatePostgres::start(&directory.postgres()).await.map_err(failure)?;
+    writeln!(out, "stint demo: starting in {}", directory.path().display())?;
+    write!(out, "  PostgreSQL     ")?;
+    out.flush()?;
+    let database = match PrivatePostgres::start(&directory.postgres()).await {
+        Ok(database) => database,
+        Err(error) => {
+            writeln!(out, "does not start")?;
+            return Err(failure(error));
+        }
+    };
+    // An error from here on must not end this function before the server has been stopped.
+    let told = writeln!(out, "127.0.0.1:{}", database.port());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let perform = async {
+        told?;
+        perform(options, directory, &database, out, &tasks, &stop, shutdown).await
+    };
     let played = tokio::select! {
-        played = perform(options, directory, &database, out, &tasks, &stop, shutdown) => played,
+        played = perform => played,
         () = shutdown.cancelled() => Ok(()),
     };
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    database.stop().await.map_err(failure)?;
-    played
+    played.and(database.stop().await.map_err(failure))
 }
 
 /// The servers' addresses.
@@ -116,6 +134,8 @@ async fn perform(
     DemoObjectServer::start(listener, &directory.objects(), parent.clone(), Arc::clone(&clock), tasks, stop.clone())
         .map_err(|error| Failure(error.to_string()))?;
     let issuer = DemoIssuer::start(Arc::clone(&clock), tasks, stop.clone()).await?;
+    writeln!(out, "  issuer         {}", issuer.issuer())?;
+    writeln!(out, "  object server  {s3}")?;
 
     directory.write_policies()?;
     let config_path = directory.write_config(&issuer.issuer(), &s3, &parent, database.url())?;
@@ -128,16 +148,17 @@ async fn perform(
     let places =
         Places { stint: format!("http://{}", app.address()), s3, token: issuer.token_url(), config: config_path };
     tasks.spawn(ended(app, stop.clone()));
+    writeln!(out, "  stint          {}", places.stint)?;
 
     let walk = Walk::new(&places, database.url()).await?;
     walk.ready().await?;
     walk.show(out).await?;
     let tokens = directory.write_token("studio", &walk.token("studio").await?)?;
-    paste_lines(out, &places, &tokens)?;
     if let Some(file) = &options.env_file {
-        write_env_file(file, &places, database.url())?;
+        write_env_file(file, &places, database.url()).map_err(about("writing", file))?;
     }
     if !options.once {
+        paste_lines(out, &places, &tokens)?;
         writeln!(out, "\nEverything is up. Ctrl-C ends it.")?;
         out.flush()?;
         keep_token_fresh(directory, &walk, shutdown).await;
@@ -175,28 +196,48 @@ fn paste_lines(out: &mut dyn Write, places: &Places, token_file: &Path) -> Resul
          \n  echo hello | aws s3 cp - s3://textures/hello.txt\
          \n  aws s3 ls s3://textures/\n\
          \nA token of another client (admin, studio, viewer, livekit-egress, studio-rclone, backup-agent, nobody):\n\
-         \n  curl -s -d grant_type=client_credentials -d client_id=viewer -d client_secret=demo {}",
+         \n  curl -s -d grant_type=client_credentials -d client_id=viewer -d client_secret=demo \\\
+         \n    {}",
         places.stint,
         places.s3,
-        token_file.display(),
+        quoted(token_file.display()),
         places.token,
     )?;
     Ok(())
 }
 
 /// Written whole and then renamed into place: whoever waits for the file never reads half of it.
-fn write_env_file(file: &Path, places: &Places, database: &SecretString) -> Result<(), Failure> {
+fn write_env_file(file: &Path, places: &Places, database: &SecretString) -> std::io::Result<()> {
     let lines = format!(
-        "export STINT_URL='{}'\nexport STINT_S3_URL='{}'\nexport STINT_TOKEN_URL='{}'\nexport STINT_DATABASE_URL='{}'\n\
-         export STINT_CONFIG='{}'\n",
-        places.stint,
-        places.s3,
-        places.token,
-        database.expose_secret(),
-        places.config.display(),
+        "export STINT_URL={}\nexport STINT_S3_URL={}\nexport STINT_TOKEN_URL={}\nexport STINT_DATABASE_URL={}\n\
+         export STINT_CONFIG={}\n",
+        quoted(&places.stint),
+        quoted(&places.s3),
+        quoted(&places.token),
+        quoted(database.expose_secret()),
+        quoted(places.config.display()),
     );
-    directory::write_private(file, lines.as_bytes())?;
-    Ok(())
+    directory::write_private(file, lines.as_bytes())
+}
+
+/// The file of an earlier run names servers that are gone, and whoever waits for the new one must not read it; a place
+/// that cannot be written is told before anything is started.
+fn make_room(file: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(about("replacing", file)(error)),
+        Ok(()) | Err(_) => {}
+    }
+    match file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) if !parent.is_dir() => {
+            Err(Failure(format!("--env-file {}: there is no directory {}", file.display(), parent.display())))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A word of a POSIX shell that stands for exactly this text.
+fn quoted(text: impl Display) -> String {
+    format!("'{}'", text.to_string().replace('\'', r"'\''"))
 }
 
 /// The demo's configuration is its own file: a stray `STINT_…` variable must not bend it.
@@ -209,5 +250,18 @@ impl crate::config::Environment for NoEnvironment {
 
     fn read_file(&self, path: &Path) -> std::io::Result<String> {
         ProcessEnvironment.read_file(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_is_the_same_word_to_a_shell() {
+        for text in ["plain", "with space", "it's $HOME `id` \"x\" \\", ""] {
+            let echo = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(text))]).output();
+            assert_eq!(String::from_utf8(echo.unwrap().stdout).unwrap(), text);
+        }
     }
 }

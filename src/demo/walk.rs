@@ -189,18 +189,15 @@ impl Walk {
     }
 }
 
+/// One row in less than 100 columns: ids by the end that tells them apart.
 fn line(row: &AuditRow) -> String {
-    let lease = row.lease_id.map(|id| format!(" lease {id}")).unwrap_or_default();
-    let subject = row.subject.as_deref().map(|subject| format!(" sub {}…", subject.get(..8).unwrap_or(subject)));
-    let role = row.role.as_deref().map(|role| format!(" role {role}")).unwrap_or_default();
-    format!(
-        "{:>3} {:17} {:6} {}{role}{lease}{}",
-        row.seq,
-        row.kind,
-        row.effect,
-        row.reason,
-        subject.unwrap_or_default()
-    )
+    let lease = row.lease_id.map(|id| id.to_string());
+    let lease = lease.and_then(|id| id.rsplit('-').next().map(|end| format!("lease …{end}")));
+    let subject = row.subject.as_deref().map(|subject| format!("sub {}…", subject.get(..8).unwrap_or(subject)));
+    let about: Vec<String> = row.role.clone().into_iter().chain(lease).chain(subject).collect();
+    let effect = if row.effect == "not_applicable" { "-" } else { &row.effect };
+    let line = format!("{:>3}  {:17} {effect:6} {:9} {}", row.seq, row.kind, row.reason, about.join("  "));
+    line.trim_end().to_owned()
 }
 
 fn claims(token: &SecretString) -> Result<Value, Failure> {

@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod architecture;
+mod commands;
 mod config;
+mod demo;
 mod demo_object_server;
 mod doors;
 mod exchange;

@@ -313,6 +313,8 @@ impl Site {
     fn as_account(&self, mut command: Command) -> Command {
         // Not our working directory: the account may have no right to be there.
         command.current_dir(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
+        // A group of its own: Ctrl-C in a terminal reaches the whole group, and would end the server under its users.
+        command.process_group(0);
         self.account.apply(&mut command);
         command
     }

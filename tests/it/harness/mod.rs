@@ -1,5 +1,6 @@
 //! What tests need around the service.
 
+pub(crate) mod binary;
 pub(crate) mod clock;
 pub(crate) mod database;
 pub(crate) mod hostile;
