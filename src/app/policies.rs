@@ -160,8 +160,7 @@ impl Reloader {
 /// opened, and a reload opens every one of them: it would be the cause of the next reload, for ever.
 fn is_change(kind: EventKind) -> bool {
     match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-        EventKind::Access(_) => false,
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
     }
 }

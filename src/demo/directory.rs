@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
@@ -29,9 +29,13 @@ impl DemoDirectory {
     pub async fn prepare(data: Option<&Path>) -> Result<Self, Failure> {
         let temporary = std::env::temp_dir();
         sweep(&temporary).await?;
-        let path = data.map_or_else(|| temporary.join(format!("{PREFIX}{}", std::process::id())), Path::to_owned);
         // Others may pass through (PostgreSQL runs as another user than root), but not look around.
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(&path)?;
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o711);
+        let path = match data {
+            Some(data) => builder.recursive(true).create(data).map(|()| data.to_owned())?,
+            None => claim(temporary.join(format!("{PREFIX}{}", std::process::id())), &builder)?,
+        };
         let path = path.canonicalize()?;
         let directory = Self { path, kept: data.is_some() };
         PrivatePostgres::stop_stale(&directory.postgres()).await.map_err(|error| Failure(error.to_string()))?;
@@ -146,6 +150,22 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
+/// Makes a directory in a place where anybody may write, or takes over one of ours: a run in a container may bear the
+/// number of the one that crashed before it. One that somebody else made ready, or a link, is refused: they could read the
+/// tokens in it, exchange the policies, or have another directory removed at the end.
+fn claim(path: PathBuf, builder: &fs::DirBuilder) -> io::Result<PathBuf> {
+    match builder.create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_ours(&path) => Ok(path),
+        created => created.map(|()| path),
+    }
+}
+
+/// Whether this is a directory, not a link to one, of the user who runs us, and nobody else may write into it.
+fn is_ours(path: &Path) -> bool {
+    let (Ok(about), Ok(us)) = (fs::symlink_metadata(path), fs::metadata("/proc/self")) else { return false };
+    about.is_dir() && about.uid() == us.uid() && about.mode() & 0o022 == 0
+}
+
 /// A run that crashed could not clean up: its directory bears the number of a process that is gone.
 async fn sweep(temporary: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temporary)?.flatten() {
@@ -155,12 +175,37 @@ async fn sweep(temporary: &Path) -> io::Result<()> {
         else {
             continue;
         };
-        if pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists() {
-            // Another user's leftovers are not ours to stop or to remove.
-            if PrivatePostgres::stop_stale(&entry.path().join("postgres")).await.is_ok() {
-                let _ = fs::remove_dir_all(entry.path());
-            }
+        // Another user's leftovers, or what they want us to take for ours, are not ours to stop or to remove.
+        let left_behind = pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists();
+        if left_behind
+            && is_ours(&entry.path())
+            && PrivatePostgres::stop_stale(&entry.path().join("postgres")).await.is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_somebody_made_ready_is_not_used() {
+        let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let builder = fs::DirBuilder::new();
+        let path = |name: &str| place.path().join(name);
+        assert!(claim(path("new"), &builder).is_ok());
+        fs::set_permissions(path("new"), fs::Permissions::from_mode(0o711)).unwrap();
+        assert!(claim(path("new"), &builder).is_ok(), "one of ours is used again");
+
+        symlink(elsewhere.path(), path("link")).unwrap();
+        assert!(claim(path("link"), &builder).is_err());
+        fs::create_dir(path("open")).unwrap();
+        fs::set_permissions(path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(claim(path("open"), &builder).is_err());
+    }
 }
