@@ -99,6 +99,8 @@ impl Reloader {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             return tracing::error!("SIGHUP cannot be watched: policies are loaded at start only");
         };
+        // What changed between the first compilation and the watch was told to nobody.
+        self.reload().await;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
