@@ -151,6 +151,7 @@ impl App {
             rng: random()?,
             trusted_proxies,
             max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
+            tasks: tasks.clone(),
             public_url,
         };
         Ok(Self { listener, tls, doors, address, reloader, issuers, tasks })
