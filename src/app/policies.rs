@@ -184,8 +184,10 @@ async fn record(log: &AuditLog, report: &PolicyReport) -> Result<(), AuditError>
     }
     let roles: Vec<String> = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
     let policy_hash = report.policies.hash().to_hex();
-    tracing::info!(policy_hash, roles = roles.len(), "policies loaded");
-    log.policy_loaded(policy_hash, roles).await
+    let count = roles.len();
+    log.policy_loaded(policy_hash.clone(), roles).await?;
+    tracing::info!(policy_hash, roles = count, "policies loaded");
+    Ok(())
 }
 
 #[cfg(test)]
