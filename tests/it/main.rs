@@ -13,4 +13,5 @@ mod issuer;
 mod object_server;
 mod policies;
 mod postgres;
+mod secrecy;
 mod token;
