@@ -25,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
+use base64::Engine as _;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, PgConnection, Row};
 use stint::clock::{Clock, SystemClock};
@@ -55,8 +56,9 @@ async fn bench() {
 
     let database = PrivatePostgres::start(&directory.path().join("postgres")).await.expect("PostgreSQL starts");
     let issuer = DemoIssuer::start(Arc::clone(&clock), &tasks, stop.clone()).await.map_err(|f| f.0).unwrap();
+    stint::postgres::PostgresStore::connect(database.url(), Duration::from_secs(5)).await.expect("the schema");
     let commit = raw_commit(database.url()).await;
-    println!("\none-row commit on the same PostgreSQL: p50 {}", ms(commit));
+    println!("\none commit of one such row on the same PostgreSQL: p50 {}", ms(commit));
 
     let parent = ParentKey { access_key: "stint-parent".into(), secret_key: SecretString::from("bench-parent-secret") };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -144,6 +146,16 @@ async fn measure(
         println!("         share of each step: {}", service.shares(&steps_before).await);
     }
     println!("after the load: resident memory {:.1} MB", service.resident_mb());
+    let before = service.resident_mb();
+    let junk = load(16, length, Arc::new(Junk { url: service.url.clone(), token: forged(token) })).await;
+    println!(
+        "{} junk tokens (right issuer, unknown kid) refused at {:.0}/s, p99 {}; resident memory {before:.1} MB before, \
+         {:.1} MB after",
+        junk.count,
+        junk.rate,
+        ms(junk.p99),
+        service.resident_mb(),
+    );
 }
 
 /// One kind of request, sent by many clients.
@@ -206,6 +218,33 @@ impl Request for Exchange {
         let request = http.post(&self.url).header("content-type", "application/x-www-form-urlencoded");
         complete(request.body(body)).await;
     }
+}
+
+/// A token nobody signed.
+struct Junk {
+    url: String,
+    token: String,
+}
+
+impl Request for Junk {
+    async fn send(&self, http: &reqwest::Client) {
+        let body = form(&[
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("WebIdentityToken", &self.token),
+        ]);
+        let request = http.post(&self.url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 400);
+        answer.bytes().await.expect("a body");
+    }
+}
+
+/// The same claims under another `kid`.
+fn forged(token: &str) -> String {
+    let rest = token.split_once('.').expect("three parts").1;
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"junk","typ":"JWT"}"#);
+    format!("{header}.{rest}")
 }
 
 async fn complete(request: reqwest::RequestBuilder) {
@@ -271,18 +310,24 @@ impl Commits {
     }
 }
 
-/// The p50 of committing one row, one at a time, on one connection.
+/// The p50 of committing one row of the log's shape (same columns, checks and indexes), one at a time, on one connection.
 async fn raw_commit(database: &SecretString) -> Duration {
+    const ROW: &str = "insert into bench_event (stream, seq, id, occurred_at, type, effect, reason, door, address, \
+        request_id, requested_role, token_sha256, issuer, subject, client, groups, jti, role, roles, matched_rule, \
+        policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds) values (gen_random_uuid(), 0, \
+        gen_random_uuid(), now(), 'lease.intended', 'allow', 'granted', 'sts', '127.0.0.1', gen_random_uuid(), 'any', $1, \
+        'authentik', $1, 'client', '{egress-write}', $1, 'livekit-egress', '{livekit-egress}', \
+        'roles/livekit-egress.toml#allow[0]', $1, gen_random_uuid(), $1, $1, 3600)";
     let mut connection = PgConnection::connect(database.expose_secret()).await.unwrap();
-    let text = "x".repeat(900);
-    sqlx::query("create table bench (t text)").execute(&mut connection).await.unwrap();
+    let table = "create table bench_event (like audit_event including all)";
+    sqlx::query(table).execute(&mut connection).await.unwrap();
     let mut times = Vec::new();
-    for _ in 0..400 {
+    for _ in 0..1000 {
         let begun = Instant::now();
-        sqlx::query("insert into bench values ($1)").bind(&text).execute(&mut connection).await.unwrap();
+        sqlx::query(ROW).bind("a".repeat(64)).execute(&mut connection).await.unwrap();
         times.push(begun.elapsed());
     }
-    sqlx::query("drop table bench").execute(&mut connection).await.unwrap();
+    sqlx::query("drop table bench_event").execute(&mut connection).await.unwrap();
     times.sort_unstable();
     times[times.len() / 2]
 }

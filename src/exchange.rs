@@ -175,11 +175,7 @@ impl Exchange {
 
     /// Step 2.
     fn decide(&self, token: &VerifiedToken, access: &AccessRequest) -> Result<Grant, Denial> {
-        let _span = tracing::info_span!("policy.decide").entered();
-        let started = self.parts().clock.elapsed();
-        let decision = self.parts().policies.load().decide(token, access);
-        self.parts().metrics.step(Step::Decide, self.parts().clock.elapsed().saturating_sub(started));
-        decision
+        self.timed_now(Step::Decide, || self.parts().policies.load().decide(token, access))
     }
 
     /// Step 3.
@@ -189,11 +185,12 @@ impl Exchange {
         token: &VerifiedToken,
         requested: Option<Duration>,
     ) -> Result<AssumeRole, LeaseError> {
-        let _span = tracing::info_span!("lease.plan").entered();
         let Inner(parts) = self.inner.as_ref();
-        let limits = parts.object_server.limits();
-        let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        lease::plan(grant, token, requested, &parts.lease_rules, limits, parts.clock.now(), &mut *rng)
+        self.timed_now(Step::Plan, || {
+            let limits = parts.object_server.limits();
+            let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
+            lease::plan(grant, token, requested, &parts.lease_rules, limits, parts.clock.now(), &mut *rng)
+        })
     }
 
     /// Steps 4 to 6, on a task of their own: a caller who hangs up between the mint and the outcome must not leave a
@@ -295,6 +292,14 @@ impl Exchange {
     async fn timed<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
         let started = self.parts().clock.elapsed();
         let result = work.instrument(step.span()).await;
+        self.parts().metrics.step(step, self.parts().clock.elapsed().saturating_sub(started));
+        result
+    }
+
+    /// The same for a step that waits for nothing.
+    fn timed_now<T>(&self, step: Step, work: impl FnOnce() -> T) -> T {
+        let started = self.parts().clock.elapsed();
+        let result = step.span().in_scope(work);
         self.parts().metrics.step(step, self.parts().clock.elapsed().saturating_sub(started));
         result
     }

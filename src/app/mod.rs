@@ -35,6 +35,9 @@ const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_QUEUE: usize = 4096;
 /// Exchanges under way at once; one more is refused at the door. Each holds some kilobytes and waits for two commits.
 const MAX_CONCURRENT_EXCHANGES: usize = 1024;
+/// How long the doors wait for the issuers' keys, which are usually here within milliseconds: an issuer that is down or
+/// slow must not keep the service from starting.
+const WARM_UP: Duration = Duration::from_millis(500);
 /// How long a drain waits for exchanges under way: the object server's timeout and two commits fit in.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -148,6 +151,7 @@ impl App {
             rng: random()?,
             trusted_proxies,
             max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
+            tasks: tasks.clone(),
             public_url,
         };
         Ok(Self { listener, tls, doors, address, reloader, issuers, tasks })
@@ -162,8 +166,14 @@ impl App {
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self { listener, tls, doors, address, reloader, issuers, tasks } = self;
+        let mut warm = std::pin::pin!(issuers.warm());
+        let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
-        let warm = async { issuers.warm().await };
+        let warm = async {
+            if !warmed {
+                warm.await;
+            }
+        };
         let watch = reloader.run(shutdown.clone());
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), DRAIN).await;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
@@ -20,6 +22,8 @@ use crate::token::IssuerName;
 
 /// Editors and `kubectl` change several files at once: the directory is read when it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(300);
+/// How long it may go without being quiet: whoever writes into it all the time must not keep a change from taking effect.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// A compiled directory and what is worth saying of it.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl Directory {
 /// Keeps the current set current.
 #[derive(Debug)]
 pub(super) struct Reloader {
-    directory: Directory,
+    directory: Arc<Directory>,
     limits: ServerLimits,
     log: Arc<AuditLog>,
     current: Arc<ArcSwap<PolicySet>>,
@@ -86,7 +90,7 @@ impl Reloader {
     ) -> Result<Self, StartError> {
         record(&log, &report).await?;
         let current = Arc::new(ArcSwap::from_pointee(report.policies));
-        Ok(Self { directory: Directory::of(&config), limits, log, current })
+        Ok(Self { directory: Arc::new(Directory::of(&config)), limits, log, current })
     }
 
     pub(super) fn current(&self) -> Arc<ArcSwap<PolicySet>> {
@@ -101,24 +105,28 @@ impl Reloader {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             return tracing::error!("SIGHUP cannot be watched: policies are loaded at start only");
         };
+        // What changed between the first compilation and the watch was told to nobody.
+        self.reload().await;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = hangup.recv() => {}
-                _ = touched.recv() => while tokio::time::timeout(QUIET, touched.recv()).await.is_ok() {},
+                _ = touched.recv() => tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    // Read at the latest when its time is up, quiet or not.
+                    _ = timeout(RESTLESS, quiet(&mut touched)) => {}
+                },
             }
             self.reload().await;
         }
     }
 
     fn watch(&self, touch: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the directory is an event too: a reload must not be the cause of the next one.
-            if event.is_ok_and(|event| event.kind.is_access()) {
-                return;
+        let mut watcher = notify::recommended_watcher(move |seen: notify::Result<notify::Event>| {
+            if seen.map_or(true, |event| is_change(event.kind)) {
+                // A full channel already means "changed".
+                let _ = touch.try_send(());
             }
-            // A full channel already means "changed".
-            let _ = touch.try_send(());
         })
         .ok()?;
         match watcher.watch(&self.directory.path, RecursiveMode::Recursive) {
@@ -132,7 +140,10 @@ impl Reloader {
 
     /// A set takes effect only after it is on record: a row may name a set that never decided, never the reverse.
     async fn reload(&self) {
-        let report = match self.directory.compile(&self.limits) {
+        let (directory, limits) = (Arc::clone(&self.directory), self.limits.clone());
+        // Reads files: the doors are served on this very task, and must not wait for a slow disk.
+        let compiling = tokio::task::spawn_blocking(move || directory.compile(&limits));
+        let report = match compiling.await.unwrap_or_else(|_| Err(vec!["the compilation panicked".to_owned()])) {
             Ok(report) => report,
             Err(problems) => {
                 for problem in problems {
@@ -153,12 +164,58 @@ impl Reloader {
     }
 }
 
+/// Whether a directory of which this was seen may read differently now. The watcher also tells of files that are merely
+/// opened, and a reload opens every one of them: it would be the cause of the next reload, for ever.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+    }
+}
+
+/// Returns when nothing has touched the directory for a while.
+async fn quiet(touched: &mut mpsc::Receiver<()>) {
+    while timeout(QUIET, touched.recv()).await.is_ok() {}
+}
+
 async fn record(log: &AuditLog, report: &PolicyReport) -> Result<(), AuditError> {
     for warning in &report.warnings {
         tracing::warn!("policies: {warning}");
     }
     let roles: Vec<String> = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
     let policy_hash = report.policies.hash().to_hex();
-    tracing::info!(policy_hash, roles = roles.len(), "policies loaded");
-    log.policy_loaded(policy_hash, roles).await
+    let count = roles.len();
+    log.policy_loaded(policy_hash.clone(), roles).await?;
+    tracing::info!(policy_hash, roles = count, "policies loaded");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// inotify tells everything in order: what was told before the end was caused by what was done before it.
+    #[test]
+    fn reading_the_directory_is_no_change_of_it_and_writing_is() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("documents")).unwrap();
+        std::fs::write(directory.path().join("documents/a.json"), "{}").unwrap();
+        let (told, telling) = std::sync::mpsc::channel();
+        let mut watcher = notify::recommended_watcher(told).unwrap();
+        watcher.watch(directory.path(), RecursiveMode::Recursive).unwrap();
+        let seen_until = |end: &str| {
+            let about = |event: &notify::Event| event.paths.iter().any(|path| path.ends_with(end));
+            let events = telling.iter().map(Result::unwrap);
+            events.take_while(|event| !about(event)).map(|event| event.kind).collect::<Vec<_>>()
+        };
+
+        PolicyFiles::read(directory.path()).unwrap();
+        std::fs::write(directory.path().join("first-end"), "").unwrap();
+        let read = seen_until("first-end");
+        assert!(!read.is_empty() && !read.iter().any(|kind| is_change(*kind)), "{read:?}");
+
+        std::fs::write(directory.path().join("documents/a.json"), "{ }").unwrap();
+        std::fs::write(directory.path().join("second-end"), "").unwrap();
+        assert!(seen_until("second-end").into_iter().any(is_change));
+    }
 }

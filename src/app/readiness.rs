@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::audit::AuditLog;
 use crate::clock::Clock;
@@ -18,6 +19,9 @@ use crate::postgres::PostgresStore;
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a no is: short, so that a service that has just become ready is used.
 const FRESH_REFUSAL: Duration = Duration::from_millis(50);
+/// How long each thing may take to answer. Less than the door waits: a probe that the door gave up would tell neither the
+/// caller which thing it was nor the operator why, and be begun anew by the next caller.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -42,12 +46,12 @@ impl Probes {
 
     async fn probe(&self) -> Vec<Check> {
         let (log, object_server, issuers) =
-            tokio::join!(self.store.ping(), self.object_server.ready(), self.issuers.status());
+            tokio::join!(answer(self.store.ping()), answer(self.object_server.ready()), self.issuers.status());
         if let Err(error) = &log {
-            tracing::warn!(%error, "not ready: the issuance log");
+            tracing::warn!(error, "not ready: the issuance log");
         }
         if let Err(error) = &object_server {
-            tracing::warn!(%error, "not ready: the object server");
+            tracing::warn!(error, "not ready: the object server");
         }
         let mut checks = vec![
             // A database that answers may still refuse writes (a standby, a full disk): the last write counts too.
@@ -66,6 +70,14 @@ impl Probes {
     }
 }
 
+/// What a thing answered within [`PATIENCE`], in words for the log.
+async fn answer<E: std::fmt::Display>(asked: impl Future<Output = Result<(), E>>) -> Result<(), String> {
+    match timeout(PATIENCE, asked).await {
+        Ok(answered) => answered.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
 #[async_trait]
 impl Readiness for Probes {
     async fn check(&self) -> Vec<Check> {
@@ -80,5 +92,18 @@ impl Readiness for Probes {
                 checks
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_answers_is_a_no_before_the_door_gives_up() {
+        let silent = answer::<std::io::Error>(std::future::pending());
+        let told = timeout(Duration::from_secs(3), silent).await.expect("within the door's patience");
+        assert_eq!(told, Err("no answer within 2 s".to_owned()));
+        assert_eq!(answer::<std::io::Error>(async { Ok(()) }).await, Ok(()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
@@ -33,10 +33,16 @@ impl DemoDirectory {
     pub async fn prepare(data: Option<&Path>) -> Result<Self, Failure> {
         let temporary = std::env::temp_dir();
         sweep(&temporary).await.map_err(about("looking through", &temporary))?;
-        let path = data.map_or_else(|| temporary.join(format!("{PREFIX}{}", std::process::id())), Path::to_owned);
         // Others may pass through (PostgreSQL runs as another user than root), but not look around.
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(&path).map_err(about("making", &path))?;
-        let path = path.canonicalize().map_err(about("finding", &path))?;
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o711);
+        let wanted = data.map_or_else(|| temporary.join(format!("{PREFIX}{}", std::process::id())), Path::to_owned);
+        let made = match data {
+            Some(data) => builder.recursive(true).create(data),
+            None => claim(&wanted, &builder),
+        };
+        made.map_err(about("making", &wanted))?;
+        let path = wanted.canonicalize().map_err(about("finding", &wanted))?;
         // Before anything is stopped: what runs here may belong to somebody who still looks at it.
         let lock = lock(&path).map_err(about("locking", &path))?;
         let in_use = || Failure(format!("another stint demo uses {}: choose another --data", path.display()));
@@ -171,6 +177,22 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
+/// Makes a directory in a place where anybody may write, or takes over one of ours: a run in a container may bear the
+/// number of the one that crashed before it. One that somebody else made ready, or a link, is refused: they could read the
+/// tokens in it, exchange the policies, or have another directory removed at the end.
+fn claim(path: &Path, builder: &fs::DirBuilder) -> io::Result<()> {
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_ours(path) => Ok(()),
+        created => created,
+    }
+}
+
+/// Whether this is a directory, not a link to one, of the user who runs us, and nobody else may write into it.
+fn is_ours(path: &Path) -> bool {
+    let (Ok(about), Ok(us)) = (fs::symlink_metadata(path), fs::metadata("/proc/self")) else { return false };
+    about.is_dir() && about.uid() == us.uid() && about.mode() & 0o022 == 0
+}
+
 /// A run that crashed could not clean up: its directory bears the number of a process that is gone.
 async fn sweep(temporary: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temporary)?.flatten() {
@@ -180,9 +202,10 @@ async fn sweep(temporary: &Path) -> io::Result<()> {
         else {
             continue;
         };
-        if pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists() {
-            // Another user's leftovers are not ours to stop or to remove; and a process that is gone from here may live in
-            // another container that shares the directory.
+        let left_behind = pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists();
+        // Another user's leftovers, or what they want us to take for ours, are not ours to stop or to remove; and a process
+        // that is gone from here may live in another container that shares the directory.
+        if left_behind && is_ours(&entry.path()) {
             let Ok(Some(_lock)) = lock(&entry.path()) else { continue };
             if PrivatePostgres::stop_stale(&entry.path().join("postgres")).await.is_ok() {
                 let _ = fs::remove_dir_all(entry.path());
@@ -190,4 +213,27 @@ async fn sweep(temporary: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_somebody_made_ready_is_not_used() {
+        let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let builder = fs::DirBuilder::new();
+        let path = |name: &str| place.path().join(name);
+        assert!(claim(&path("new"), &builder).is_ok());
+        fs::set_permissions(path("new"), fs::Permissions::from_mode(0o711)).unwrap();
+        assert!(claim(&path("new"), &builder).is_ok(), "one of ours is used again");
+
+        symlink(elsewhere.path(), path("link")).unwrap();
+        assert!(claim(&path("link"), &builder).is_err());
+        fs::create_dir(path("open")).unwrap();
+        fs::set_permissions(path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(claim(&path("open"), &builder).is_err());
+    }
 }

@@ -34,6 +34,8 @@ use axum::routing::{get, post};
 use ipnet::IpNet;
 use rand::rngs::StdRng;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 pub use health::{Check, Readiness};
 pub use openapi::document;
@@ -79,6 +81,8 @@ pub struct Doors {
     pub trusted_proxies: Vec<IpNet>,
     /// Exchanges that may run at once; one more is turned away at once with 503, so that none waits without bound.
     pub max_concurrent_exchanges: usize,
+    /// Where exchanges run, so that a drain waits for those whose caller hung up.
+    pub tasks: TaskTracker,
     /// The URL that clients use, named in the API document.
     pub public_url: Option<String>,
 }
@@ -87,20 +91,28 @@ pub struct Doors {
 #[derive(Debug)]
 struct Shared {
     doors: Doors,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 impl Shared {
-    /// Runs one exchange, if there is room for one more.
+    /// Runs one exchange, if there is room for one more. It runs on a task of its own that keeps the slot: an exchange
+    /// goes on when its caller hangs up, and if the slot came free then, callers who ask and hang up could have any
+    /// number of them under way.
     async fn exchange(&self, request: ExchangeRequest) -> Result<IssuedLease, Fault> {
-        let _slot = self.slots.try_acquire().map_err(|_| Fault::Overloaded)?;
-        Ok(self.doors.exchange.exchange(request).await?)
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Fault::Overloaded)?;
+        let exchange = Arc::clone(&self.doors.exchange);
+        let running = async move {
+            let _slot = slot;
+            exchange.exchange(request).await
+        };
+        let ended = self.doors.tasks.spawn(running.in_current_span()).await;
+        Ok(ended.map_err(|_panicked| Fault::Panicked)??)
     }
 }
 
 /// Every route.
 pub fn router(doors: Doors) -> Router {
-    let slots = Semaphore::new(doors.max_concurrent_exchanges);
+    let slots = Arc::new(Semaphore::new(doors.max_concurrent_exchanges));
     let shared = Arc::new(Shared { doors, slots });
     // Without its own handler HEAD would run the GET handler: a lease minted for an answer that has no body.
     let no_head = || async { Fault::MethodNotAllowed };

@@ -26,6 +26,8 @@ const HEADERS: usize = 64;
 const HEADER_DEADLINE: Duration = Duration::from_secs(75);
 /// Most connections at once; each may hold a header block and a body.
 const CONNECTIONS: usize = 4096;
+/// How long a caller may take nothing of an answer: answers fit into a few packets.
+const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a TLS handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -44,10 +46,12 @@ pub async fn serve(
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     header_deadline: Duration,
+    write_deadline: Duration,
     connections: usize,
 }
 
-const BOUNDS: Bounds = Bounds { header_deadline: HEADER_DEADLINE, connections: CONNECTIONS };
+const BOUNDS: Bounds =
+    Bounds { header_deadline: HEADER_DEADLINE, write_deadline: WRITE_DEADLINE, connections: CONNECTIONS };
 
 async fn serve_within(
     bounds: Bounds,
@@ -83,7 +87,7 @@ fn bounded<A>(
     bounds: Bounds,
     handle: Handle<SocketAddr>,
 ) -> Server<SocketAddr, Bounded<A>> {
-    let server = server.map(|acceptor| Bounded::new(acceptor, bounds.connections));
+    let server = server.map(|acceptor| Bounded::new(acceptor, bounds.connections, bounds.write_deadline));
     let mut server = server.http1_only().handle(handle);
     server
         .http_builder()
@@ -186,6 +190,21 @@ mod tests {
         // Ends only because the server closes.
         let answer = read_to_end(&mut stream).await;
         assert!(!answer.contains("200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_reads_nothing_loses_the_connection() {
+        let large = Router::new().route("/", get(|| async { "x".repeat(16 * 1024 * 1024) }));
+        let bounds = Bounds { write_deadline: Duration::from_millis(100), connections: 1, ..BOUNDS };
+        let running = start_with(bounds, None, LONG, large);
+        let mut idle = running.connect().await;
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        idle.read_exact(&mut [0; 12]).await.unwrap();
+        // The one connection there may be comes free although its caller keeps it open.
+        while running.answers(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(idle);
     }
 
     #[tokio::test]

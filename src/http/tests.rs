@@ -71,6 +71,7 @@ fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
         rng: Mutex::new(StdRng::seed_from_u64(1)),
         trusted_proxies: Vec::new(),
         max_concurrent_exchanges: 4,
+        tasks: TaskTracker::new(),
         public_url: None,
     }
 }
@@ -321,6 +322,17 @@ async fn a_caller_who_hangs_up_is_on_record() {
     let text = metrics.encode();
     assert!(text.contains(r#"stint_http_request_duration_seconds_count{route="/v1/leases",status="499"} 1"#), "{text}");
     assert!(text.contains("stint_http_requests_in_flight 0\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_does_not_make_room_for_another_exchange() {
+    let router = router(doors(Arc::new(Hanging)));
+    for _ in 0..4 {
+        let mut asking = Box::pin(ask(&router, "POST", "/v1/leases", &[BEARER], ""));
+        assert!(futures::poll!(&mut asking).is_pending());
+    }
+    let seen = ask(&router, "POST", "/v1/leases", &[BEARER], "").await;
+    assert_eq!((seen.status, seen.problem().as_str()), (503, "overloaded"));
 }
 
 #[tokio::test]

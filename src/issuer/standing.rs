@@ -49,10 +49,15 @@ impl Standing {
         (answer, refresh)
     }
 
-    /// The answer as things stand: known keys until they are too old to believe.
+    /// The answer as things stand: known keys until they are too old to believe. While the provider fails, nobody can say
+    /// that it does not publish a key: a token signed with its newest one is no forgery, and SDKs that are told so give
+    /// up for good.
     pub(super) fn find(&self, kid: Option<&KeyId>, now: Duration) -> Result<VerificationKey, KeyError> {
         match &self.keys {
-            Some((set, _)) if self.age(now) < MAX_STALE => set.find(kid),
+            Some((set, _)) if self.age(now) < MAX_STALE => set.find(kid).map_err(|error| match error {
+                KeyError::Unknown if self.fault.is_some() => KeyError::Unavailable,
+                KeyError::Unknown | KeyError::Ambiguous | KeyError::Unavailable => error,
+            }),
             Some(_) | None => Err(KeyError::Unavailable),
         }
     }
@@ -173,6 +178,15 @@ mod tests {
         assert_eq!(consulted(&standing, "a", minutes(60)), (Err(KeyError::Unavailable), Refresh::First));
         assert!(!standing.is_ready(START + minutes(60)));
         assert_eq!(standing.detail().as_deref(), Some("down"));
+    }
+
+    #[test]
+    fn an_unknown_kid_is_not_called_unknown_while_the_provider_fails() {
+        let mut standing = fetched();
+        assert_eq!(consulted(&standing, "new", minutes(1)).0, Err(KeyError::Unknown));
+        standing.fail("down".to_owned());
+        assert_eq!(consulted(&standing, "new", minutes(1)).0, Err(KeyError::Unavailable));
+        assert_eq!(consulted(&standing, "a", minutes(1)).0, Ok(()));
     }
 
     #[test]

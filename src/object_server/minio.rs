@@ -323,6 +323,7 @@ mod tests {
         drop(listener);
         let error = mint_at(&endpoint, Duration::from_secs(20)).await.unwrap_err();
         assert!(matches!(error, ObjectServerError::Unreachable(_)) && !error.may_have_minted());
+        assert!(error.to_string().contains("refused") && !error.to_string().contains(&endpoint), "{error}");
     }
 
     /// A TLS handshake that fails is a connection that never was: the one case that is tried again, and once.

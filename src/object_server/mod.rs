@@ -58,10 +58,10 @@ pub enum ObjectServerError {
     #[error("the request cannot be signed")]
     Unsendable,
     /// No connection, or it broke before anything was sent.
-    #[error("the object server cannot be reached")]
+    #[error("the object server cannot be reached{}", causes(Some(.0)))]
     Unreachable(#[source] reqwest::Error),
     /// The server, or the network, took too long or broke off; whether it minted is unknown.
-    #[error("the object server did not answer in time or broke off")]
+    #[error("the object server did not answer in time or broke off{}", causes(.0.as_ref()))]
     Interrupted(#[source] Option<reqwest::Error>),
     /// The server is starting (its users are not loaded), or says it is busy.
     #[error("the object server is not ready")]
@@ -86,6 +86,19 @@ pub enum ObjectServerError {
         /// What it said.
         expiration: OffsetDateTime,
     },
+}
+
+/// What lies below a failed call, for the operator: an untrusted certificate and a closed port have different cures. The
+/// address was taken out where the error was made.
+fn causes(error: Option<&reqwest::Error>) -> String {
+    let mut text = String::new();
+    let mut cause = error.and_then(std::error::Error::source);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 impl ObjectServerError {

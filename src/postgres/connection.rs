@@ -142,6 +142,7 @@ mod tests {
         let connecting = PostgresStore::connect(&url, Duration::from_secs(2));
         let error = timeout(Duration::from_secs(2), connecting).await.expect("bounded").unwrap_err();
         assert!(matches!(error, PostgresError::Connect(_)), "{error:?}");
+        assert!(error.to_string().contains("refused"), "{error}");
         assert!(!format!("{error:?}").contains("planted-secret"));
     }
 

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-/// The database cannot be used. Every message is fit for an operator's terminal and log.
+/// The database cannot be used. Every message is fit for an operator's terminal and log, and whole: it holds its cause,
+/// because a wrong password and a closed port have different cures.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// The URL is not one. The parser's words are withheld: they may quote it.
     #[error("the database URL is malformed: expected postgres://user:password@host:port/database")]
     Url,
     /// No connection, or it was refused.
-    #[error("the database cannot be reached")]
+    #[error("the database cannot be reached: {0}")]
     Connect(#[source] sqlx::Error),
     /// No answer.
     #[error("the database did not answer within {} ms", within.as_millis())]
@@ -24,9 +25,9 @@ pub enum PostgresError {
         found: i32,
     },
     /// The schema could not be brought up to date: nothing of the migration that failed is kept.
-    #[error("the database schema cannot be brought up to date")]
+    #[error("the database schema cannot be brought up to date: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// A query failed.
-    #[error("the database refused a query")]
+    #[error("the database refused a query: {0}")]
     Query(#[from] sqlx::Error),
 }

@@ -7,6 +7,8 @@ pub enum Step {
     Verify,
     /// Policy.
     Decide,
+    /// The lease's length, names and session policy.
+    Plan,
     /// The intent commit.
     Intend,
     /// The object server.
@@ -22,6 +24,7 @@ impl Step {
         match self {
             Self::Verify => tracing::info_span!("token.verify"),
             Self::Decide => tracing::info_span!("policy.decide"),
+            Self::Plan => tracing::info_span!("lease.plan"),
             Self::Intend => tracing::info_span!("audit.intend"),
             Self::Mint => tracing::info_span!("object_server.assume_role"),
             Self::Conclude => tracing::info_span!("audit.conclude"),
@@ -34,6 +37,7 @@ impl Step {
         match self {
             Self::Verify => "verify",
             Self::Decide => "decide",
+            Self::Plan => "plan",
             Self::Intend => "intend",
             Self::Mint => "mint",
             Self::Conclude => "conclude",

@@ -393,7 +393,7 @@ async fn sighup_loads_the_policies_again() {
     std::os::unix::fs::symlink(site.path().join("second"), &next).unwrap();
     fs::rename(&next, &policies).unwrap();
     running.signal("HUP");
-    running.says_times("policies loaded", 2).await;
+    running.says_times("\"policies loaded\"", 2).await;
     eventually("the new role works", async || lease(&url, "extra").await.0 == StatusCode::CREATED).await;
     assert_eq!(lease(&url, "team").await.0, StatusCode::FORBIDDEN);
 }
@@ -418,7 +418,7 @@ async fn faulty_policies_never_replace_good_ones_and_are_told_once() {
         "policies/roles/team.toml",
         "documents = [\"recordings\"]\nttl = \"50m\"\n[[allow]]\ngroups = [\"team-a\"]\n",
     );
-    running.says_times("policies loaded", 2).await;
+    running.says_times("\"policies loaded\"", 2).await;
     running.signal("TERM");
     assert_eq!(running.ended().await, Some(0));
     let rows = rows(&database).await;
