@@ -48,11 +48,24 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
     block_on(async {
         let telemetry = telemetry::init(&config.telemetry)?;
         let shutdown = CancellationToken::new();
-        let app = App::build(config, Arc::new(SystemClock::start())).await?;
-        let stopped = tokio::join!(app.run(shutdown.clone()), cancel_on_signal(shutdown)).0;
+        let service = async {
+            let stopped = start_and_run(config, shutdown.clone()).await;
+            shutdown.cancel();
+            stopped
+        };
+        // Signals first: whoever asks it to end before it has started is heard too.
+        let stopped = tokio::join!(cancel_on_signal(shutdown.clone()), service).1;
         telemetry.shutdown().await;
         Ok(stopped?)
     })
+}
+
+async fn start_and_run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+    let app = tokio::select! {
+        built = App::build(config, Arc::new(SystemClock::start())) => built?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    app.run(shutdown).await
 }
 
 /// `stint check`

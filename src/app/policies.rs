@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,7 @@ pub(super) struct Reloader {
     limits: ServerLimits,
     log: Arc<AuditLog>,
     current: Arc<ArcSwap<PolicySet>>,
+    hangup: Option<Signal>,
 }
 
 impl Reloader {
@@ -88,9 +89,11 @@ impl Reloader {
         limits: ServerLimits,
         log: Arc<AuditLog>,
     ) -> Result<Self, StartError> {
+        // Before anybody knows that the service is there: an unheard SIGHUP ends a process.
+        let hangup = signal(SignalKind::hangup()).ok();
         record(&log, &report).await?;
         let current = Arc::new(ArcSwap::from_pointee(report.policies));
-        Ok(Self { directory: Arc::new(Directory::of(&config)), limits, log, current })
+        Ok(Self { directory: Arc::new(Directory::of(&config)), limits, log, current, hangup })
     }
 
     pub(super) fn current(&self) -> Arc<ArcSwap<PolicySet>> {
@@ -98,13 +101,15 @@ impl Reloader {
     }
 
     /// Reloads on SIGHUP and on change until `shutdown`.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let (touch, mut touched) = mpsc::channel(1);
         // The loop keeps a sender of its own: without a watcher the channel must stay open, and silent.
         let _watcher = self.watch(touch.clone());
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        let Some(mut hangup) = self.hangup.take() else {
             return tracing::error!("SIGHUP cannot be watched: policies are loaded at start only");
         };
+        // What changed after the first reading changed before anything was watched.
+        self.reload().await;
         // What changed between the first compilation and the watch was told to nobody.
         self.reload().await;
         loop {

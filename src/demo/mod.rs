@@ -53,7 +53,8 @@ pub fn run(options: Options, out: &mut dyn Write) -> Result<(), Failure> {
             shutdown.cancel();
             played
         };
-        tokio::join!(stage, command::cancel_on_signal(shutdown.clone())).0
+        // Signals first: from the moment anything is started, Ctrl-C ends it in good order.
+        tokio::join!(command::cancel_on_signal(shutdown.clone()), stage).1
     })
 }
 

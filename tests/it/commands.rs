@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use crate::harness::binary::{DOCUMENT, Ended, Site, eventually, http, run, stint};
+use crate::harness::binary::{DOCUMENT, Ended, PATIENCE, Running, Site, eventually, http, run, stint};
 use crate::harness::database::fresh_database;
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
 use crate::harness::service::now;
@@ -341,6 +341,18 @@ async fn a_service_asked_to_end_finishes_what_is_under_way_and_takes_nothing_new
     assert_eq!(running.ended().await, Some(0));
     let kinds: Vec<String> = rows(&database).await.into_iter().map(|row| row.kind).collect();
     assert_eq!(kinds, ["policy.loaded", "lease.intended", "lease.issued"]);
+}
+
+#[tokio::test]
+async fn a_service_asked_to_end_while_it_starts_does_not_wait_for_its_database() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let database = format!("postgres://stint:x@{}/stint", silent.local_addr().unwrap());
+    let site = Site::new(&SecretString::from(database), "http://127.0.0.1:9");
+    site.configure("[lease]\n", "[audit]\ndeadline = \"10s\"\n[lease]\n");
+    let mut running = Running::start(site.stint("serve", &[]));
+    let (_connection, _) = tokio::time::timeout(PATIENCE, silent.accept()).await.expect("it connects").unwrap();
+    running.signal("TERM");
+    assert_eq!(running.ended().await, Some(0), "{}", running.stderr());
 }
 
 #[tokio::test]
