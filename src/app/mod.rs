@@ -38,8 +38,8 @@ const MAX_CONCURRENT_EXCHANGES: usize = 1024;
 /// How long the doors wait for the issuers' keys, which are usually here within milliseconds: an issuer that is down or
 /// slow must not keep the service from starting.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// How long a drain waits for exchanges under way: the object server's timeout and two commits fit in.
-const DRAIN: Duration = Duration::from_secs(15);
+/// How long a key fetch may take, with something over for what only computes.
+const KEYS: Duration = Duration::from_secs(6);
 
 /// A service that is ready to run: it listens, its log is open, its policies are loaded.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct App {
     reloader: policies::Reloader,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
+    /// How long an exchange under way may take to end.
+    patience: Duration,
 }
 
 /// Why the service does not start, in words for the operator.
@@ -125,6 +127,7 @@ impl App {
         let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
+        let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let reloader =
@@ -151,10 +154,11 @@ impl App {
             rng: random()?,
             trusted_proxies,
             max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
+            deadline: patience,
             tasks: tasks.clone(),
             public_url,
         };
-        Ok(Self { listener, tls, doors, address, reloader, issuers, tasks })
+        Ok(Self { listener, tls, doors, address, reloader, issuers, tasks, patience })
     }
 
     /// Where the doors are.
@@ -165,7 +169,7 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, issuers, tasks } = self;
+        let Self { listener, tls, doors, address, reloader, issuers, tasks, patience } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -176,13 +180,13 @@ impl App {
         };
         let watch = reloader.run(shutdown.clone());
         let serve = async {
-            let served = serve(listener, tls, router(doors), shutdown.clone(), DRAIN).await;
+            let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             served
         };
         let (served, (), ()) = tokio::join!(serve, warm, watch);
         tasks.close();
-        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(
                 "some exchanges were still under way after the drain; their intents stand alone in the log"
             );
@@ -190,6 +194,11 @@ impl App {
         tracing::info!("stint stopped");
         served.map_err(StartError::Serve)
     }
+}
+
+/// The longest an exchange takes that is answered at all: keys, two commits and the mint, each at its bound.
+fn longest_exchange(commit: Duration) -> Duration {
+    KEYS + OBJECT_SERVER_TIMEOUT + commit * 2
 }
 
 /// A generator of its own, seeded by the system.
@@ -228,4 +237,18 @@ pub fn server_limits(config: &Config) -> Result<ServerLimits, Vec<String>> {
 fn fingerprint_key(config: &Config) -> FingerprintKey {
     let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
     FingerprintKey::derive(secret.expose_secret().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_doors_outwait_an_exchange_whatever_the_logs_deadline() {
+        for seconds in [0, 2, 10] {
+            let commit = Duration::from_secs(seconds);
+            let key_fetch = Duration::from_secs(5);
+            assert!(longest_exchange(commit) > key_fetch + commit + OBJECT_SERVER_TIMEOUT + commit);
+        }
+    }
 }

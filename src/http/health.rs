@@ -28,7 +28,7 @@ pub trait Readiness: std::fmt::Debug + Send + Sync {
 /// One thing that an exchange needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Check {
-    /// What it is: `log`, `object_server`, `issuer.authentik`. Shown to anyone: never an address or a cause.
+    /// What it is: `log`, `object_server`, `issuer:authentik`. Shown to anyone: never an address or a cause.
     pub name: String,
     /// Whether it is there.
     pub ready: bool,

@@ -4,7 +4,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
@@ -22,9 +21,6 @@ use super::fault::{Fault, Unrendered};
 use super::observation::{Observation, door, route};
 use super::{Shared, body, problem, sts_error};
 use crate::audit::Door;
-
-/// The whole request. Longer than the log's deadlines and the object server's together, shorter than any proxy's.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -78,7 +74,7 @@ pub(super) async fn edge(State(shared): State<Arc<Shared>>, mut request: Request
     request.extensions_mut().insert(arrival);
 
     let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match timeout(DEADLINE, handled).instrument(observation.span()).await {
+    let mut response = match timeout(doors.deadline, handled).instrument(observation.span()).await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => Fault::Panicked.into_response(),
         Err(_) => Fault::TimedOut.into_response(),

@@ -26,6 +26,7 @@ mod sts_error;
 mod tls;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -81,6 +82,9 @@ pub struct Doors {
     pub trusted_proxies: Vec<IpNet>,
     /// Exchanges that may run at once; one more is turned away at once with 503, so that none waits without bound.
     pub max_concurrent_exchanges: usize,
+    /// How long a whole request may take: longer than an exchange's own bounds together, or callers would be told "too
+    /// late" while credentials are minted that nobody gets.
+    pub deadline: Duration,
     /// Where exchanges run, so that a drain waits for those whose caller hung up.
     pub tasks: TaskTracker,
     /// The URL that clients use, named in the API document.

@@ -71,6 +71,7 @@ fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
         rng: Mutex::new(StdRng::seed_from_u64(1)),
         trusted_proxies: Vec::new(),
         max_concurrent_exchanges: 4,
+        deadline: Duration::from_secs(10),
         tasks: TaskTracker::new(),
         public_url: None,
     }

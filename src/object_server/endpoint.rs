@@ -8,18 +8,6 @@ use reqwest::Url;
 /// Why the settings of an object server cannot be used; nothing was sent anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The name is of a dialect that is planned.
-    #[error("object server kind {name:?} is not supported by this version yet; supported: \"minio\"")]
-    KindNotSupported {
-        /// The name.
-        name: String,
-    },
-    /// The name is of no dialect.
-    #[error("object server kind {name:?} is unknown; supported: \"minio\"")]
-    KindUnknown {
-        /// The name, cut to 64 characters.
-        name: String,
-    },
     /// The endpoint cannot be used.
     #[error("the object server's endpoint {problem}: write http(s)://host[:port]")]
     Endpoint {

@@ -3,7 +3,6 @@
 
 mod credentials;
 mod endpoint;
-mod kind;
 mod minio;
 mod signing;
 mod sts_call;
@@ -18,7 +17,6 @@ use time::OffsetDateTime;
 
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
-pub use kind::Kind;
 pub use minio::{MinioServer, MinioSettings};
 
 use crate::audit::AuditReceipt;
