@@ -1,5 +1,6 @@
 //! The log: durable first, then the deed. The only maker of [`AuditReceipt`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -207,14 +208,19 @@ impl AuditLog {
     /// Hands one event to the writer and waits for its commit, both within the deadline.
     async fn write(&self, event: Event) -> Result<(), AuditError> {
         let (done, committed) = oneshot::channel();
-        self.queue.try_send(Entry { event, done }).map_err(|refused| match refused {
+        let refused = Arc::new(AtomicBool::new(false));
+        let entry = Entry { event, done, refused: Arc::clone(&refused) };
+        self.queue.try_send(entry).map_err(|full_or_closed| match full_or_closed {
             TrySendError::Full(_) => AuditError::Overloaded,
             TrySendError::Closed(_) => AuditError::Unavailable,
         })?;
         match timeout(self.deadline, committed).await {
             Ok(Ok(result)) => result,
             Ok(Err(_writer_ended)) => Err(AuditError::Unavailable),
-            Err(_elapsed) => Err(AuditError::Deadline),
+            Err(_elapsed) => {
+                refused.store(true, Ordering::Release);
+                Err(AuditError::Deadline)
+            }
         }
     }
 
@@ -425,6 +431,20 @@ mod tests {
         let (first, (second, took)) = tokio::join!(write(&log, "first"), second);
         assert_eq!((first, second), (Ok(()), Err(AuditError::Deadline)));
         assert!(took < DEADLINE + Duration::from_millis(5), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_whose_caller_was_refused_while_it_queued_is_not_written_afterwards() {
+        let store = ScriptedStore::with([Step::Hang, Step::CommitAfter(DEADLINE / 2)]);
+        let log = log(&store);
+        let second = async {
+            sleep(Duration::from_millis(1)).await;
+            write(&log, "queued").await
+        };
+        let (first, second) = tokio::join!(write(&log, "in flight"), second);
+        assert_eq!((first, second), (Err(AuditError::Deadline), Err(AuditError::Deadline)));
+        assert_eq!(write(&log, "later").await, Ok(()), "behind the retry of the first");
+        assert!(!store.reasons().contains(&"queued"), "{:?}", store.reasons());
     }
 
     #[tokio::test(start_paused = true)]

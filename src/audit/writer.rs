@@ -23,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Entry {
     pub(super) event: Event,
     pub(super) done: oneshot::Sender<Result<(), AuditError>>,
+    /// Set when the deadline has passed: the caller was refused, and what a lease's outcome would say is no longer true.
+    pub(super) refused: Arc<AtomicBool>,
 }
 
 /// What the writer did so far, for counters.
@@ -111,8 +113,9 @@ impl Writer {
 
     /// Runs until every sender is gone and the queue is empty.
     pub(super) async fn run(mut self) {
-        let mut gathered = Vec::new();
+        let mut gathered: Vec<Entry> = Vec::new();
         while self.inbox.recv_many(&mut gathered, LARGEST_BATCH).await > 0 {
+            gathered.retain(|entry| !entry.refused.load(Ordering::Acquire));
             let (events, waiters): (Vec<_>, Vec<_>) = gathered.drain(..).map(|entry| (entry.event, entry.done)).unzip();
             match self.commit(&events).await {
                 Fate::Committed => answer(waiters, Ok(())),
