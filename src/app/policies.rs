@@ -108,8 +108,6 @@ impl Reloader {
         let Some(mut hangup) = self.hangup.take() else {
             return tracing::error!("SIGHUP cannot be watched: policies are loaded at start only");
         };
-        // What changed after the first reading changed before anything was watched.
-        self.reload().await;
         // What changed between the first compilation and the watch was told to nobody.
         self.reload().await;
         loop {
