@@ -44,30 +44,34 @@ impl Probes {
         Self { store, log, object_server, issuers, clock, last: Mutex::new(None) }
     }
 
-    async fn probe(&self) -> Vec<Check> {
-        let (log, object_server, issuers) =
+    /// The checks, and the causes of those that say no.
+    async fn probe(&self) -> (Vec<Check>, Vec<String>) {
+        let (store, object_server, issuers) =
             tokio::join!(answer(self.store.ping()), answer(self.object_server.ready()), self.issuers.status());
-        if let Err(error) = &log {
-            tracing::warn!(error, "not ready: the issuance log");
-        }
-        if let Err(error) = &object_server {
-            tracing::warn!(error, "not ready: the object server");
-        }
-        let mut checks = vec![
-            // A database that answers may still refuse writes (a standby, a full disk): the last write counts too.
-            Check { name: "log".to_owned(), ready: log.is_ok() && self.log.is_healthy(), essential: true },
-            Check { name: "object_server".to_owned(), ready: object_server.is_ok(), essential: true },
-        ];
+        // A database that answers may still refuse writes (a standby, a full disk): the last write counts too.
+        let healthy = if self.log.is_healthy() { Ok(()) } else { Err("the last write was not committed".to_owned()) };
+        let parts = [("log", store.and(healthy)), ("object_server", object_server)];
         // One issuer of several may be down without taking the others' workloads with it.
         let none_ready = !issuers.iter().any(|issuer| issuer.ready);
-        checks.extend(issuers.into_iter().map(|issuer| {
-            if let (false, Some(detail)) = (issuer.ready, &issuer.detail) {
-                tracing::warn!(issuer = %issuer.name, detail, "not ready: an issuer's keys");
+        let (mut checks, mut causes) = (Vec::new(), Vec::new());
+        for (name, answered) in parts {
+            checks.push(Check { name: name.to_owned(), ready: answered.is_ok(), essential: true });
+            causes.extend(answered.err().map(|cause| format!("{name}: {cause}")));
+        }
+        for issuer in issuers {
+            let name = format!("issuer:{}", issuer.name);
+            if !issuer.ready {
+                causes.push(format!("{name}: {}", issuer.detail.unwrap_or_default()));
             }
-            Check { name: format!("issuer:{}", issuer.name), ready: issuer.ready, essential: none_ready }
-        }));
-        checks
+            checks.push(Check { name, ready: issuer.ready, essential: none_ready });
+        }
+        (checks, causes)
     }
+}
+
+/// The names of the checks that say no.
+fn failing(checks: &[Check]) -> Vec<&str> {
+    checks.iter().filter(|check| !check.ready).map(|check| check.name.as_str()).collect()
 }
 
 /// What a thing answered within [`PATIENCE`], in words for the log.
@@ -83,11 +87,19 @@ impl Readiness for Probes {
     async fn check(&self) -> Vec<Check> {
         let mut last = self.last.lock().await;
         let now = self.clock.elapsed();
-        let fresh = |checks: &[Check]| if checks.iter().all(|check| check.ready) { FRESH } else { FRESH_REFUSAL };
+        let fresh = |checks: &[Check]| if failing(checks).is_empty() { FRESH } else { FRESH_REFUSAL };
         match last.as_ref() {
             Some((at, checks)) if now.saturating_sub(*at) < fresh(checks) => checks.clone(),
             _ => {
-                let checks = self.probe().await;
+                let (checks, causes) = self.probe().await;
+                // Said once, not at every probe: anyone may ask, as often as they like.
+                let before = last.as_ref().map(|(_, checks)| failing(checks)).unwrap_or_default();
+                if before != failing(&checks) {
+                    match causes.as_slice() {
+                        [] => tracing::info!("ready"),
+                        causes => tracing::warn!(causes = causes.join("; "), "not ready"),
+                    }
+                }
                 *last = Some((self.clock.elapsed(), checks.clone()));
                 checks
             }
