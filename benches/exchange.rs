@@ -2,7 +2,8 @@
 //! run, on one machine, so that only ratios mean anything. Run by `tests/run bench`, or `cargo bench --bench exchange`.
 //!
 //! `STINT_BENCH_MINIO` names a MinIO binary and `STINT_BENCH_MC` its admin client; without them only the embedded object
-//! server is measured, and that is said. `STINT_BENCH_SECONDS` sets the length of one measurement.
+//! server is measured, and that is said. `STINT_BENCH_SECONDS` sets the length of one measurement,
+//! `STINT_BENCH_COMMIT_DELAY_US` a delay of each commit.
 
 #![expect(
     clippy::print_stdout,
@@ -57,6 +58,7 @@ async fn bench() {
     let database = PrivatePostgres::start(&directory.path().join("postgres")).await.expect("PostgreSQL starts");
     let issuer = DemoIssuer::start(Arc::clone(&clock), &tasks, stop.clone()).await.map_err(|f| f.0).unwrap();
     stint::postgres::PostgresStore::connect(database.url(), Duration::from_secs(5)).await.expect("the schema");
+    slow_commits(database.url()).await;
     let commit = raw_commit(database.url()).await;
     println!("\none commit of one such row on the same PostgreSQL: p50 {}", ms(commit));
 
@@ -308,6 +310,23 @@ impl Commits {
     fn since(self, before: Self) -> i64 {
         (self.0 - before.0).max(1)
     }
+}
+
+/// Machines for tests often acknowledge a flush that no disk has done. `STINT_BENCH_COMMIT_DELAY_US` makes PostgreSQL wait
+/// before each flush, as a disk would; what is measured then says so.
+async fn slow_commits(database: &SecretString) {
+    let Some(delay) = std::env::var("STINT_BENCH_COMMIT_DELAY_US").ok().and_then(|us| us.parse::<u32>().ok()) else {
+        return;
+    };
+    let mut connection = PgConnection::connect(database.expose_secret()).await.unwrap();
+    for statement in [
+        format!("alter system set commit_delay = {delay}"),
+        "alter system set commit_siblings = 0".to_owned(),
+        "select pg_reload_conf()".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+    println!("\nevery commit of PostgreSQL is delayed by {delay} us, as by a disk that flushes");
 }
 
 /// The p50 of committing one row of the log's shape (same columns, checks and indexes), one at a time, on one connection.
