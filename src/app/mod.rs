@@ -118,11 +118,13 @@ impl App {
         let report = compile_policies(&config, object_server.limits()).map_err(StartError::Policies)?;
 
         let tasks = TaskTracker::new();
-        let metrics = Arc::new(Metrics::default());
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
         let stream = StreamId(Uuid::now_v7());
         let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
         let log = Arc::new(AuditLog::open(store.clone(), Arc::clone(&clock), stream, settings, &tasks));
+        let mut metrics = Metrics::default();
+        metrics.watch_log(log.meter());
+        let metrics = Arc::new(metrics);
 
         let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::writer::{Entry, LogStats, Progress, Writer};
+use super::writer::{Entry, LogMeter, Progress, Writer};
 use super::{AuditStore, Event, EventKind, Identity, LeaseFacts, Outcome, RecordedEffect, Request, StreamId};
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
@@ -195,8 +195,8 @@ impl AuditLog {
 
     /// Counters of the writer.
     #[must_use]
-    pub fn stats(&self) -> LogStats {
-        self.progress.stats()
+    pub fn meter(&self) -> LogMeter {
+        LogMeter(Arc::clone(&self.progress))
     }
 
     /// The only maker of a receipt: the intent is committed when it returns one.
@@ -275,7 +275,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::audit::{FingerprintKey, Head, SequencedEvent, StoreError};
+    use crate::audit::{FingerprintKey, Head, LogStats, SequencedEvent, StoreError};
     use crate::clock::SystemClock;
 
     const DEADLINE: Duration = Duration::from_secs(2);
@@ -458,7 +458,7 @@ mod tests {
         };
         let results = join_all((0..65).map(late)).await;
         assert!(results.iter().all(Result::is_ok));
-        assert_eq!(log.stats(), LogStats { commits: 2, events: 65, failures: 0 });
+        assert_eq!(log.meter().read(), LogStats { commits: 2, events: 65, failures: 0 });
         assert_eq!(store.seqs(), (0..65).collect::<Vec<_>>());
     }
 
@@ -487,7 +487,7 @@ mod tests {
         assert_eq!(write(&log, "a").await, Ok(()));
         assert_eq!(store.seqs(), [0]);
         assert!(log.is_healthy());
-        assert_eq!(log.stats().failures, 1);
+        assert_eq!(log.meter().read().failures, 1);
     }
 
     #[tokio::test(start_paused = true)]

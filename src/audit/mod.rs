@@ -15,4 +15,4 @@ pub use event::{Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, O
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use log::{AuditError, AuditLog, AuditReceipt, Intent, LogSettings, Refused};
 pub use store::{AuditStore, Head, Position, SequencedEvent, StoreError, StreamId};
-pub use writer::LogStats;
+pub use writer::{LogMeter, LogStats};

@@ -38,6 +38,18 @@ pub struct LogStats {
     pub failures: u64,
 }
 
+/// Reads the writer's counters without keeping the log open: the writer ends when the last handle of the log is gone.
+#[derive(Debug, Clone)]
+pub struct LogMeter(pub(super) Arc<Progress>);
+
+impl LogMeter {
+    /// The counters now.
+    #[must_use]
+    pub fn read(&self) -> LogStats {
+        self.0.stats()
+    }
+}
+
 /// What the writer shares with the log's handle.
 #[derive(Debug)]
 pub(super) struct Progress {

@@ -1,11 +1,13 @@
 //! Counters and histograms of one service, in a registry of its own. Every label value is a constant of this program:
 //! nothing a caller sends can make a new series.
 
+use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -13,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Step;
-use crate::audit::Door;
+use crate::audit::{Door, LogMeter, LogStats};
 
 /// From a decision in memory to the longest deadline, seconds.
 const STEP_BUCKETS: [f64; 14] =
@@ -78,7 +80,31 @@ impl Default for Metrics {
     }
 }
 
+/// The log's own counters, read at each scrape.
+#[derive(Debug)]
+struct LogCollector(LogMeter);
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let LogStats { commits, events, failures } = self.0.read();
+        for (name, help, value) in [
+            ("stint_log_commits", "Commits of the issuance log", commits),
+            ("stint_log_events", "Events in those commits", events),
+            ("stint_log_failures", "Writes to the log that failed, or whose fate was unknown at first", failures),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
+    /// Counts the commits of this log too: events per commit are exchanges that shared one.
+    pub fn watch_log(&mut self, meter: LogMeter) {
+        self.registry.register_collector(Box::new(LogCollector(meter)));
+    }
+
     /// One lease issued.
     pub fn issued(&self, door: Door) {
         self.count(door, "issued", "granted");

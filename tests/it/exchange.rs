@@ -272,6 +272,14 @@ async fn concurrent_exchanges_all_have_both_rows_and_share_commits() {
     }
     let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
     assert_eq!(seqs, (1..=128).collect::<Vec<i64>>(), "gapless after policy.loaded");
+
+    let metrics = service.get("/metrics").await.body;
+    let counted = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in {metrics}")).parse::<u64>().unwrap()
+    };
+    assert_eq!(counted("stint_log_events_total"), 129);
+    assert!(counted("stint_log_commits_total") < 129, "commits are shared");
 }
 
 #[tokio::test]

@@ -322,7 +322,7 @@ async fn concurrent_writers_of_two_instances_keep_gapless_streams() {
     let logs = [open(store(&url).await, &tasks), open(store(&url).await, &tasks)];
     let writes = (0..200).map(|n| logs[n % 2].refuse(refused()));
     assert!(join_all(writes).await.into_iter().all(|written| written.is_ok()));
-    assert!(logs.iter().all(|log| log.stats().commits <= 10), "{:?}", logs.map(|log| log.stats()));
+    assert!(logs.iter().all(|log| log.meter().read().commits <= 10), "{:?}", logs.map(|log| log.meter().read()));
     let seqs: Vec<(Uuid, Vec<i64>)> =
         sqlx::query_as("select stream, array_agg(seq order by seq) from audit_event group by stream")
             .fetch_all(&mut plain(&url).await)
