@@ -9,12 +9,12 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, StartError, compile_policies, server_limits};
+use crate::app::{App, StartError, compile_directory, compile_policies, server_limits};
 use crate::clock::SystemClock;
 use crate::config::{Config, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
 
-const UNCHECKED: &str = "the policies were not checked: that needs a configuration without errors";
+const UNCHECKED: &str = "the policies were not checked: that needs [[issuer]] and [policies] without errors";
 
 /// A command that refused or failed: exit code 1, this on stderr.
 #[derive(Debug)]
@@ -71,7 +71,16 @@ async fn start_and_run(config: Config, shutdown: CancellationToken) -> Result<()
 /// `stint check`
 pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let (errors, warnings, roles) = match Config::load(path, &ProcessEnvironment) {
-        Err(problems) => (placed(path, &problems), vec![UNCHECKED.to_owned()], Vec::new()),
+        Err(problems) => {
+            let (mut errors, mut warnings) = (placed(path, &problems), Vec::new());
+            match Config::policy_directory(path, &ProcessEnvironment) {
+                Some((directory, issuers)) => {
+                    errors.extend(compile_directory(&directory, &issuers).err().unwrap_or_default());
+                }
+                None => warnings.push(UNCHECKED.to_owned()),
+            }
+            (errors, warnings, Vec::new())
+        }
         Ok(config) => match server_limits(&config).and_then(|limits| compile_policies(&config, &limits)) {
             Err(problems) => (problems, config.warnings, Vec::new()),
             Ok(report) => {

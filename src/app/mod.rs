@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use policies::{PolicyReport, compile_policies};
+pub use policies::{PolicyReport, compile_directory, compile_policies};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogSettings, StreamId};
 use crate::clock::{Clock, SystemClock};

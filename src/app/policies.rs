@@ -1,7 +1,7 @@
 //! The policy directory while the service runs: compiled by the very function `stint check` uses, swapped whole on
 //! SIGHUP or a change of a file. A directory with a fault never replaces a good one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,19 @@ pub fn compile_policies(config: &Config, limits: &ServerLimits) -> Result<Policy
     Directory::of(config).compile(limits)
 }
 
+/// Compiles a policy directory for these issuers; on failure every fault, as `directory/file:line:column: what`, so that
+/// editors and terminals can follow it.
+pub fn compile_directory(path: &Path, issuers: &[IssuerName]) -> Result<PolicySet, Vec<String>> {
+    let directory = path.display().to_string();
+    let place = |problem: &Problem| {
+        let problem = problem.to_string();
+        if problem.starts_with(&directory) { problem } else { format!("{directory}/{problem}") }
+    };
+    let said = |problems: Vec<Problem>| problems.iter().map(place).collect::<Vec<_>>();
+    let files = PolicyFiles::read(path).map_err(said)?;
+    PolicySet::compile(&files, issuers).map_err(said)
+}
+
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
@@ -53,21 +66,13 @@ impl Directory {
     }
 
     fn compile(&self, limits: &ServerLimits) -> Result<PolicyReport, Vec<String>> {
-        let said = |problems: Vec<Problem>| problems.iter().map(|problem| self.place(problem)).collect::<Vec<_>>();
-        let files = PolicyFiles::read(&self.path).map_err(said)?;
-        let policies = PolicySet::compile(&files, &self.issuers).map_err(said)?;
+        let policies = compile_directory(&self.path, &self.issuers)?;
         let misfits = prove_roles_fit(&policies, limits);
         if !misfits.is_empty() {
             return Err(misfits);
         }
         let warnings = policies.warnings().iter().cloned().chain(uncomfortable_roles(&policies, &self.lease)).collect();
         Ok(PolicyReport { policies, warnings })
-    }
-
-    /// `directory/file:line:column: what`, as editors and terminals can follow it.
-    fn place(&self, problem: &Problem) -> String {
-        let (directory, problem) = (self.path.display().to_string(), problem.to_string());
-        if problem.starts_with(&directory) { problem } else { format!("{directory}/{problem}") }
     }
 }
 

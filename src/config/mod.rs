@@ -15,6 +15,7 @@ pub use sections::{AuditSettings, HttpSettings, IssuerBlock, ObjectServerKind, O
 
 use crate::lease::LeaseRules;
 use crate::telemetry::TelemetrySettings;
+use crate::token::IssuerName;
 use secrecy::SecretString;
 use section::{Reader, Section};
 use tree::Tree;
@@ -61,6 +62,19 @@ impl Config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(problems),
         }
+    }
+
+    /// Where the policies are and which issuers they may name, even if the rest of the configuration is faulty: `stint
+    /// check` reports the faults of both at once. Nothing when these very sections have faults.
+    #[must_use]
+    pub fn policy_directory(path: &Path, environment: &dyn Environment) -> Option<(PathBuf, Vec<IssuerName>)> {
+        let mut tree = Tree::parse(&std::fs::read_to_string(path).ok()?).ok()?;
+        tree.overlay(environment);
+        let mut reader = Reader::new(path.parent().unwrap_or(Path::new(".")), environment);
+        let mut root = reader.root(tree);
+        let (issuers, directory) = (sections::issuers(&mut root)?, sections::policies(&mut root)?);
+        let names = issuers.into_iter().map(|issuer| issuer.rules.name).collect();
+        reader.finish().is_empty().then_some((directory, names))
     }
 
     /// Every key the configuration knows, as `section.key` (`issuer[].name`): what `docs/configuration.md` must list.

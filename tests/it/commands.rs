@@ -117,6 +117,18 @@ async fn the_check_connects_to_nothing() {
 }
 
 #[tokio::test]
+async fn faults_of_the_configuration_and_of_the_policies_are_told_together() {
+    let site = offline();
+    site.configure("jitter = 0.0", "jiter = 0.0");
+    site.write("policies/roles/team.toml", "documents = [\"absent\"]\n[[allow]]\ngroups = [\"team-a\"]\n");
+    let ended = check(&site, &[]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("stint: 2 errors found\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("lease.jiter: unknown key"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("roles/team.toml:1:14: there is no documents/absent.json"), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn every_fault_of_a_configuration_is_told_at_once_with_its_place() {
     let site = offline();
     site.configure("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1\"");
