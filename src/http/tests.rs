@@ -456,6 +456,7 @@ impl std::io::Write for Lines {
 async fn no_secret_is_logged_at_any_level_whatever_door_it_is_brought_to() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    let _second = crate::telemetry::second_subscriber();
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()

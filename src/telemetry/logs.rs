@@ -133,6 +133,7 @@ mod tests {
         let writer = captured.clone();
         let settings = TelemetrySettings { log: log.to_owned(), format, otlp_endpoint: None };
         let layer = lines::<Registry, _>(&settings, move || writer.clone()).unwrap();
+        let _second = crate::telemetry::second_subscriber();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

@@ -99,6 +99,7 @@ mod tests {
         let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = provider(&format!("http://{}", collector.local_addr().unwrap())).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer(&provider));
+        let _second = crate::telemetry::second_subscriber();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!("token.verify").in_scope(|| ());
         });

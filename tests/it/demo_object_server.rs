@@ -279,6 +279,8 @@ async fn no_log_line_or_span_holds_a_secret() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    // With only one subscriber in the process, a thread that has none could switch call sites off for this one too.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     tracing::info!("this is heard");
     let session = demo.session().await;
