@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::iter::successors;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -122,16 +123,10 @@ fn placed(path: &Path, problems: &[Problem]) -> Vec<String> {
 
 /// An error and its causes in one line, each said once. None of them repeats a configured value.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !line.contains(&said) {
-            line = format!("{line}: {said}");
-        }
-        cause = error.source();
-    }
-    line
+    successors(error.source(), |cause| (*cause).source()).fold(error.to_string(), |line, cause| {
+        let said = cause.to_string();
+        if line.contains(&said) { line } else { format!("{line}: {said}") }
+    })
 }
 
 /// Runs a command's future on the runtime, with the process-wide TLS provider in place.

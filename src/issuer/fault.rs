@@ -2,6 +2,7 @@
 //! Outsiders never see it, and no word of a provider's answer gets into it.
 
 use std::error::Error;
+use std::iter::successors;
 
 use crate::token::KeySetError;
 
@@ -61,13 +62,7 @@ pub(super) enum IssuerFault {
 impl IssuerFault {
     /// The fault with its causes, for the log and for readiness.
     pub(super) fn detail(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        successors(self.source(), |cause| (*cause).source())
+            .fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
     }
 }

@@ -12,6 +12,8 @@ mod wire;
 #[path = "../../tests/it/harness/object_server.rs"]
 mod scripted;
 
+use std::iter::successors;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -89,14 +91,8 @@ pub enum ObjectServerError {
 /// What lies below a failed call, for the operator: an untrusted certificate and a closed port have different cures. The
 /// address was taken out where the error was made.
 fn causes(error: Option<&reqwest::Error>) -> String {
-    let mut text = String::new();
-    let mut cause = error.and_then(std::error::Error::source);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    let direct = error.and_then(std::error::Error::source);
+    successors(direct, |cause| (*cause).source()).fold(String::new(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl ObjectServerError {
