@@ -13,12 +13,11 @@ use rand::rngs::{StdRng, SysRng};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 pub use policies::{PolicyReport, compile_directory, compile_policies};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogSettings, StreamId};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, time_ordered_id};
 use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
@@ -119,9 +118,10 @@ impl App {
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let stream = StreamId(Uuid::now_v7());
+        let mut rng = random()?;
+        let stream = StreamId(time_ordered_id(clock.now(), &mut rng));
         let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let log = Arc::new(AuditLog::open(store.clone(), Arc::clone(&clock), stream, settings, &tasks));
+        let log = Arc::new(AuditLog::open(store.clone(), Arc::clone(&clock), rng, stream, settings, &tasks));
         let mut metrics = Metrics::default();
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);
@@ -142,7 +142,7 @@ impl App {
             log: Arc::clone(&log),
             fingerprints,
             object_server: Arc::clone(&object_server),
-            rng: random()?,
+            rng: Mutex::new(random()?),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
@@ -153,7 +153,7 @@ impl App {
             readiness: Arc::new(probes),
             metrics,
             clock,
-            rng: random()?,
+            rng: Mutex::new(random()?),
             trusted_proxies,
             max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
             deadline: patience,
@@ -204,8 +204,8 @@ fn longest_exchange(commit: Duration) -> Duration {
 }
 
 /// A generator of its own, seeded by the system.
-fn random() -> Result<Mutex<StdRng>, StartError> {
-    StdRng::try_from_rng(&mut SysRng).map(Mutex::new).map_err(|_| StartError::Randomness)
+fn random() -> Result<StdRng, StartError> {
+    StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)
 }
 
 /// The adapter for the configured kind.

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt;
 use rand::rngs::StdRng;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -14,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::writer::{Entry, LogMeter, Progress, Writer};
 use super::{AuditStore, Event, EventKind, Identity, LeaseFacts, Outcome, RecordedEffect, Request, StreamId};
-use crate::clock::Clock;
+use crate::clock::{Clock, time_ordered_id};
 use crate::lease::{AssumeRole, LeaseId};
 use crate::policy::{Grant, RoleName};
 use crate::token::VerifiedToken;
@@ -115,6 +114,7 @@ impl AuditLog {
     pub fn open(
         store: Arc<dyn AuditStore>,
         clock: Arc<dyn Clock>,
+        rng: StdRng,
         stream: StreamId,
         settings: LogSettings,
         tasks: &TaskTracker,
@@ -123,7 +123,7 @@ impl AuditLog {
         let writer = Writer::new(store, stream, settings.deadline, inbox);
         let progress = writer.progress();
         tasks.spawn(writer.run());
-        Self { queue, progress, clock, rng: Mutex::new(rand::make_rng()), stream, deadline: settings.deadline }
+        Self { queue, progress, clock, rng: Mutex::new(rng), stream, deadline: settings.deadline }
     }
 
     /// Commits the intent to mint.
@@ -227,10 +227,9 @@ impl AuditLog {
     /// An event said now, of which nothing more is known yet.
     fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
         let occurred_at = whole_microseconds(self.clock.now());
-        let millis = u64::try_from(occurred_at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        let random = self.rng.lock().unwrap_or_else(PoisonError::into_inner).random();
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         Event {
-            id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid(),
+            id: time_ordered_id(occurred_at, &mut *rng),
             occurred_at,
             kind,
             effect,
@@ -370,7 +369,8 @@ mod tests {
         let tasks = TaskTracker::new();
         let store: Arc<dyn AuditStore> = store.clone();
         let settings = LogSettings { deadline: DEADLINE, queue };
-        (AuditLog::open(store, Arc::new(SystemClock::start()), StreamId(Uuid::from_u128(1)), settings, &tasks), tasks)
+        let (clock, stream) = (Arc::new(SystemClock::start()), StreamId(Uuid::from_u128(1)));
+        (AuditLog::open(store, clock, rand::make_rng(), stream, settings, &tasks), tasks)
     }
 
     fn log(store: &Arc<ScriptedStore>) -> AuditLog {

@@ -11,7 +11,6 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTION
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use rand::RngExt;
 use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -21,6 +20,7 @@ use super::fault::{Fault, Unrendered};
 use super::observation::{Observation, door, route};
 use super::{Shared, body, problem, sts_error};
 use crate::audit::Door;
+use crate::clock::time_ordered_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -103,10 +103,8 @@ fn finish_headers(response: &mut Response, form: Form, request_id: Uuid) {
 }
 
 impl Shared {
-    /// A version 7 UUID (RFC 9562 section 5.7), so that ids sort by time.
     fn request_id(&self) -> Uuid {
-        let millis = u64::try_from(self.doors.clock.now().unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        let bytes = self.doors.rng.lock().unwrap_or_else(PoisonError::into_inner).random();
-        uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
+        let mut rng = self.doors.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        time_ordered_id(self.doors.clock.now(), &mut *rng)
     }
 }

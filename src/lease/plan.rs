@@ -6,10 +6,10 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use serde_json::Value;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::terms::{LeaseTerms, Shortening};
 use super::{LeaseId, RoleSessionName, SessionPolicy};
+use crate::clock::time_ordered_id;
 use crate::policy::{Grant, PolicySet, RoleName};
 use crate::token::VerifiedToken;
 
@@ -177,7 +177,7 @@ pub fn plan(
     let ceiling = grant.ttl_or(rules.ttl).clamp(SHORTEST, LONGEST);
     let bound = requested.map_or(ceiling, |requested| requested.min(ceiling));
     let duration = draw_length(bound, rules.jitter, rng);
-    let lease_id = LeaseId::from_uuid(version_7(now, rng));
+    let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
     Ok(AssumeRole {
         lease_id,
         role_session_name: RoleSessionName::new(token.subject(), lease_id),
@@ -228,12 +228,6 @@ fn shortest_length(bound: Duration, jitter: f64) -> Duration {
     Duration::from_secs(cut.as_secs()).clamp(SHORTEST, LONGEST)
 }
 
-/// A version 7 UUID (RFC 9562 section 5.7) from the clock and randomness that were handed in.
-fn version_7(now: OffsetDateTime, rng: &mut dyn Rng) -> Uuid {
-    let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &rng.random()).into_uuid()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,14 +242,6 @@ mod tests {
             prop_assert!(length >= SHORTEST && length <= LONGEST);
             prop_assert!(length <= Duration::from_secs(bound));
             prop_assert!(length.as_secs_f64() + 1.0 >= (1.0 - jitter) * Duration::from_secs(bound).as_secs_f64());
-        }
-
-        #[test]
-        fn an_id_carries_the_time_and_the_version(seconds in 0_i64..4_000_000_000, seed: u64) {
-            let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
-            let id = version_7(now, &mut StdRng::seed_from_u64(seed));
-            prop_assert_eq!(id.get_version_num(), 7);
-            prop_assert_eq!(id.get_timestamp().unwrap().to_unix().0, u64::try_from(seconds).unwrap());
         }
     }
 

@@ -425,7 +425,7 @@ async fn plain_refused(url: &SecretString) -> bool {
 
 fn open(store: PostgresStore, tasks: &TaskTracker) -> AuditLog {
     let settings = LogSettings { deadline: DEADLINE, queue: 1_024 };
-    AuditLog::open(Arc::new(store), Arc::new(SystemClock::start()), stream(), settings, tasks)
+    AuditLog::open(Arc::new(store), Arc::new(SystemClock::start()), rand::make_rng(), stream(), settings, tasks)
 }
 
 fn refused() -> Refused {

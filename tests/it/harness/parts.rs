@@ -117,7 +117,8 @@ impl Parts {
         let tasks = TaskTracker::new();
         let settings = LogSettings { deadline: Duration::from_secs(2), queue: 64 };
         let stream = StreamId(Uuid::now_v7());
-        let log = AuditLog::open(store, Arc::clone(&clock), stream, settings, &TaskTracker::new());
+        let log =
+            AuditLog::open(store, Arc::clone(&clock), StdRng::seed_from_u64(2), stream, settings, &TaskTracker::new());
         let provider = &Forge::shared().authentik;
         let rules = IssuerRules {
             name: IssuerName::parse(provider.name).unwrap(),
