@@ -319,7 +319,7 @@ fn recordable(request: &ExchangeRequest) -> Request {
         },
         requested_seconds: request.duration.map(|duration| duration.as_secs()),
         session_name: request.session_name.clone(),
-        token_sha256: request.token.digest().to_hex(),
+        token_sha256: Some(request.token.digest().to_hex()),
     }
 }
 

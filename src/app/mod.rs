@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 
 pub use policies::{PolicyReport, compile_directory, compile_policies};
 
-use crate::audit::{AuditError, AuditLog, FingerprintKey, LogSettings, StreamId};
-use crate::clock::{Clock, SystemClock, time_ordered_id};
+use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
@@ -118,10 +118,10 @@ impl App {
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let mut rng = random()?;
-        let stream = StreamId(time_ordered_id(clock.now(), &mut rng));
         let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let log = Arc::new(AuditLog::open(store.clone(), Arc::clone(&clock), rng, stream, settings, &tasks));
+        let key = SigningKey::generate().map_err(|_| StartError::Randomness)?;
+        let parts = LogParts { store: store.clone(), clock: Arc::clone(&clock), rng: random()?, key, settings };
+        let log = Arc::new(AuditLog::open(parts, &tasks));
         let mut metrics = Metrics::default();
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);

@@ -1,11 +1,14 @@
 //! The event: one closed shape for everything the log says, built only of types that cannot carry a secret.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::KeyFingerprint;
+use super::key::KeyId;
+use super::{KeyFingerprint, StreamHead};
 use crate::lease::LeaseId;
 use crate::token::{Group, VerifiedToken};
 
@@ -36,6 +39,12 @@ pub struct Event {
     pub policy_hash: Option<String>,
     /// The lease spoken of.
     pub lease: Option<LeaseFacts>,
+    /// What an aggregated refusal stands for.
+    pub refusals: Option<Refusals>,
+    /// In `stream.opened`: the heads of the streams before.
+    pub heads: Vec<StreamHead>,
+    /// In `stream.opened`: the key that seals the stream.
+    pub key_id: Option<KeyId>,
     /// The rest, for people: never anything a caller chose without bound.
     pub detail: Option<String>,
 }
@@ -51,8 +60,16 @@ pub enum EventKind {
     LeaseIssued,
     /// It was not minted.
     LeaseFailed,
+    /// It was intended, or even minted, and never left: whatever exists was ended, or has ended.
+    LeaseAbandoned,
     /// A policy directory took effect.
     PolicyLoaded,
+    /// Somebody asked the log, or was refused to.
+    AuditRead,
+    /// A stream begins.
+    StreamOpened,
+    /// A stream ends in good order.
+    StreamClosed,
 }
 
 impl EventKind {
@@ -64,7 +81,11 @@ impl EventKind {
             Self::LeaseIntended => "lease.intended",
             Self::LeaseIssued => "lease.issued",
             Self::LeaseFailed => "lease.failed",
+            Self::LeaseAbandoned => "lease.abandoned",
             Self::PolicyLoaded => "policy.loaded",
+            Self::AuditRead => "audit.read",
+            Self::StreamOpened => "stream.opened",
+            Self::StreamClosed => "stream.closed",
         }
     }
 }
@@ -101,6 +122,10 @@ pub enum Door {
     Leases,
     /// `GET /v1/roles/{role}/credentials`.
     Container,
+    /// `/v1/audit/…`.
+    Audit,
+    /// The command line of somebody who holds the service's own configuration.
+    Cli,
 }
 
 impl Door {
@@ -111,6 +136,8 @@ impl Door {
             Self::Sts => "sts",
             Self::Leases => "leases",
             Self::Container => "container",
+            Self::Audit => "audit",
+            Self::Cli => "cli",
         }
     }
 }
@@ -140,8 +167,8 @@ pub struct Request {
     pub requested_seconds: Option<u64>,
     /// The caller's own session name: recorded, never relied on (SDKs invent one per call).
     pub session_name: Option<String>,
-    /// SHA-256 of the token, hex.
-    pub token_sha256: String,
+    /// SHA-256 of the token, hex; none where no token was presented, on the command line.
+    pub token_sha256: Option<String>,
 }
 
 /// Whom a valid signature named.
@@ -180,12 +207,24 @@ pub struct LeaseFacts {
     pub role_session_name: String,
     /// SHA-256 of the session policy that was sent, hex.
     pub session_policy_sha256: String,
+    /// Its text, in an intent: kept beside the log under its hash, not a part of the record.
+    pub session_policy: Option<Arc<str>>,
     /// The real length asked of the object server, seconds.
     pub granted_seconds: u64,
     /// The keyed fingerprint of the access key id, once there is one.
     pub key_fingerprint: Option<KeyFingerprint>,
     /// The real end at the object server, once known.
     pub ends_at: Option<OffsetDateTime>,
+}
+
+/// Refusals told by one event: of tokens without a valid signature, or of one token again and again. Anyone can send
+/// those, and one row each would let them fill the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusals {
+    /// How many.
+    pub count: u64,
+    /// The /24 or /48 they came from; none when too many networks took part to keep them apart.
+    pub network: Option<IpNet>,
 }
 
 /// How a mint ended.

@@ -1,19 +1,20 @@
 //! The log: durable first, then the deed. The only maker of [`AuditReceipt`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use time::OffsetDateTime;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::instant::whole_microseconds;
+use super::scribe::Scribe;
 use super::writer::{Entry, LogMeter, Progress, Writer};
-use super::{AuditStore, Event, EventKind, Identity, LeaseFacts, Outcome, RecordedEffect, Request, StreamId};
-use crate::clock::{Clock, time_ordered_id};
+use super::{AuditStore, Event, EventKind, Identity, LeaseFacts, Outcome, RecordedEffect, Request, SigningKey};
+use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
 use crate::policy::{Grant, RoleName};
 use crate::token::VerifiedToken;
@@ -25,6 +26,21 @@ pub struct LogSettings {
     pub deadline: Duration,
     /// How many events may wait for the writer; one more is refused at once.
     pub queue: usize,
+}
+
+/// What a log is made of.
+#[derive(Debug)]
+pub struct LogParts {
+    /// Where events are kept.
+    pub store: Arc<dyn AuditStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws ids of events and streams.
+    pub rng: StdRng,
+    /// Seals every commit.
+    pub key: SigningKey,
+    /// Bounds.
+    pub settings: LogSettings,
 }
 
 /// Proof that the intent to mint one lease is committed. Not `Clone`: it is consumed by the outcome.
@@ -99,31 +115,23 @@ impl AuditError {
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
     progress: Arc<Progress>,
-    clock: Arc<dyn Clock>,
-    /// Draws event ids.
-    rng: Mutex<StdRng>,
-    stream: StreamId,
+    scribe: Arc<Scribe>,
     deadline: Duration,
 }
 
 impl AuditLog {
     /// Opens a stream and starts its writer on `tasks`: the writer commits what has gathered while the last commit was
-    /// under way, so that concurrent exchanges share commits. It ends, with everything written that was accepted, when
-    /// the log is dropped.
+    /// under way, so that concurrent exchanges share commits. It ends, with everything written that was accepted and the
+    /// stream closed, when the log is dropped.
     #[must_use]
-    pub fn open(
-        store: Arc<dyn AuditStore>,
-        clock: Arc<dyn Clock>,
-        rng: StdRng,
-        stream: StreamId,
-        settings: LogSettings,
-        tasks: &TaskTracker,
-    ) -> Self {
+    pub fn open(parts: LogParts, tasks: &TaskTracker) -> Self {
+        let LogParts { store, clock, rng, key, settings } = parts;
         let (queue, inbox) = mpsc::channel(settings.queue.max(1));
-        let writer = Writer::new(store, stream, settings.deadline, inbox);
+        let scribe = Arc::new(Scribe::new(clock, rng));
+        let writer = Writer::new(store, key, Arc::clone(&scribe), settings.deadline, inbox);
         let progress = writer.progress();
         tasks.spawn(writer.run());
-        Self { queue, progress, clock, rng: Mutex::new(rng), stream, deadline: settings.deadline }
+        Self { queue, progress, scribe, deadline: settings.deadline }
     }
 
     /// Commits the intent to mint.
@@ -187,12 +195,6 @@ impl AuditLog {
         self.progress.is_healthy() && !self.queue.is_closed()
     }
 
-    /// The stream of this process start.
-    #[must_use]
-    pub fn stream(&self) -> StreamId {
-        self.stream
-    }
-
     /// Counters of the writer.
     #[must_use]
     pub fn meter(&self) -> LogMeter {
@@ -224,25 +226,8 @@ impl AuditLog {
         }
     }
 
-    /// An event said now, of which nothing more is known yet.
     fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
-        let occurred_at = whole_microseconds(self.clock.now());
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        Event {
-            id: time_ordered_id(occurred_at, &mut *rng),
-            occurred_at,
-            kind,
-            effect,
-            reason,
-            request: None,
-            identity: None,
-            role: None,
-            roles: Vec::new(),
-            matched_rule: None,
-            policy_hash: None,
-            lease: None,
-            detail: None,
-        }
+        self.scribe.event(kind, effect, reason)
     }
 }
 
@@ -251,16 +236,11 @@ fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
         id: assume_role.lease_id(),
         role_session_name: assume_role.role_session_name().as_str().to_owned(),
         session_policy_sha256: assume_role.session_policy().digest(),
+        session_policy: Some(assume_role.session_policy().as_str().into()),
         granted_seconds: assume_role.duration().as_secs(),
         key_fingerprint: None,
         ends_at: None,
     }
-}
-
-/// A row holds microseconds: what is read back must equal what was said, or no seal over it could be checked.
-fn whole_microseconds(instant: OffsetDateTime) -> OffsetDateTime {
-    let whole = instant.microsecond() * 1_000;
-    instant.replace_nanosecond(whole).unwrap_or(instant)
 }
 
 #[cfg(test)]
@@ -268,23 +248,28 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use std::sync::Mutex;
+
     use async_trait::async_trait;
     use futures::future::join_all;
+    use time::OffsetDateTime;
     use tokio::time::sleep;
     use uuid::Uuid;
 
     use super::*;
-    use crate::audit::{FingerprintKey, Head, LogStats, SequencedEvent, StoreError};
+    use crate::audit::{
+        AuditRow, Batch, FingerprintKey, LogStats, PolicySetText, Seal, StoreError, StreamHead, StreamId, VerifyingKey,
+    };
     use crate::clock::SystemClock;
 
     const DEADLINE: Duration = Duration::from_secs(2);
 
-    /// A test double: keeps rows in memory and fails as its script says, one step per append, then commits at once.
+    /// A test double: keeps batches in memory and fails as its script says, one step per append, then commits at once.
     #[derive(Debug, Default)]
     struct ScriptedStore {
-        rows: Mutex<Vec<SequencedEvent>>,
+        batches: Mutex<Vec<Batch>>,
         script: Mutex<VecDeque<Step>>,
-        limbo: Mutex<Vec<SequencedEvent>>,
+        limbo: Mutex<Vec<Batch>>,
         down: AtomicBool,
     }
 
@@ -299,25 +284,38 @@ mod tests {
     }
 
     impl ScriptedStore {
+        /// The script begins after the stream was opened.
         fn with(script: impl IntoIterator<Item = Step>) -> Arc<Self> {
-            Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+            let opening = Step::CommitAfter(Duration::ZERO);
+            let script = std::iter::once(opening).chain(script).collect();
+            Arc::new(Self { script: Mutex::new(script), ..Self::default() })
         }
 
-        fn keep(&self, batch: &[SequencedEvent]) -> Result<(), StoreError> {
-            let mut rows = self.rows.lock().unwrap();
-            if batch.iter().any(|new| rows.iter().any(|row| row.position == new.position)) {
+        fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
+            let mut batches = self.batches.lock().unwrap();
+            let place = |batch: &Batch| (batch.seal.stream, batch.seal.number);
+            if batches.iter().any(|kept| place(kept) == place(batch)) {
                 return Err(failure());
             }
-            rows.extend_from_slice(batch);
+            batches.push(batch.clone());
             Ok(())
         }
 
-        fn seqs(&self) -> Vec<u64> {
-            self.rows.lock().unwrap().iter().map(|row| row.position.seq).collect()
+        /// Every row but those that open and close the stream.
+        fn rows(&self) -> Vec<AuditRow> {
+            let batches = self.batches.lock().unwrap();
+            let rows = batches.iter().flat_map(|batch| &batch.records);
+            let rows = rows.map(|record| serde_json::from_str::<AuditRow>(record).unwrap());
+            rows.filter(|row| !row.kind.starts_with("stream.")).collect()
         }
 
-        fn reasons(&self) -> Vec<&'static str> {
-            self.rows.lock().unwrap().iter().map(|row| row.event.reason).collect()
+        /// Their places, counted from the first after the opening.
+        fn seqs(&self) -> Vec<i64> {
+            self.rows().iter().map(|row| row.seq - 1).collect()
+        }
+
+        fn reasons(&self) -> Vec<String> {
+            self.rows().into_iter().map(|row| row.reason).collect()
         }
     }
 
@@ -327,13 +325,19 @@ mod tests {
 
     #[async_trait]
     impl AuditStore for ScriptedStore {
-        async fn append(&self, batch: &[SequencedEvent]) -> Result<(), StoreError> {
+        async fn open(&self, _stream: StreamId, _key: &VerifyingKey) -> Result<Vec<StreamHead>, StoreError> {
+            if self.down.load(Ordering::SeqCst) { Err(failure()) } else { Ok(Vec::new()) }
+        }
+
+        async fn append(&self, batch: &Batch) -> Result<(), StoreError> {
             if self.down.load(Ordering::SeqCst) {
                 return Err(failure());
             }
             let late: Vec<_> = self.limbo.lock().unwrap().drain(..).collect();
-            self.keep(&late)?;
-            if batch.iter().any(|row| row.event.reason == "poison") {
+            for batch in &late {
+                self.keep(batch)?;
+            }
+            if batch.records.iter().any(|record| record.contains("poison")) {
                 return Err(StoreError::Rejected("scripted".into()));
             }
             let step = self.script.lock().unwrap().pop_front();
@@ -346,22 +350,24 @@ mod tests {
                 Some(Step::Fail) => Err(failure()),
                 Some(Step::FailAfterCommit) => self.keep(batch).and(Err(failure())),
                 Some(Step::FailAndCommitLate) => {
-                    self.limbo.lock().unwrap().extend_from_slice(batch);
+                    self.limbo.lock().unwrap().push(batch.clone());
                     Err(failure())
                 }
                 Some(Step::Hang) => std::future::pending().await,
             }
         }
 
-        async fn head(&self, _stream: StreamId) -> Result<Option<Head>, StoreError> {
+        async fn head(&self, stream: StreamId) -> Result<Option<Seal>, StoreError> {
             if self.down.load(Ordering::SeqCst) {
                 return Err(failure());
             }
-            let rows = self.rows.lock().unwrap();
-            Ok(rows
-                .iter()
-                .max_by_key(|row| row.position.seq)
-                .map(|row| Head { seq: row.position.seq, event: row.event.id }))
+            let batches = self.batches.lock().unwrap();
+            let seals = batches.iter().map(|batch| &batch.seal).filter(|seal| seal.stream == stream);
+            Ok(seals.max_by_key(|seal| seal.number).cloned())
+        }
+
+        async fn keep_policy_set(&self, _set: &PolicySetText) -> Result<(), StoreError> {
+            Ok(())
         }
     }
 
@@ -369,8 +375,9 @@ mod tests {
         let tasks = TaskTracker::new();
         let store: Arc<dyn AuditStore> = store.clone();
         let settings = LogSettings { deadline: DEADLINE, queue };
-        let (clock, stream) = (Arc::new(SystemClock::start()), StreamId(Uuid::from_u128(1)));
-        (AuditLog::open(store, clock, rand::make_rng(), stream, settings, &tasks), tasks)
+        let key = SigningKey::generate().unwrap();
+        let parts = LogParts { store, clock: Arc::new(SystemClock::start()), rng: rand::make_rng(), key, settings };
+        (AuditLog::open(parts, &tasks), tasks)
     }
 
     fn log(store: &Arc<ScriptedStore>) -> AuditLog {
@@ -444,7 +451,7 @@ mod tests {
         let (first, second) = tokio::join!(write(&log, "in flight"), second);
         assert_eq!((first, second), (Err(AuditError::Deadline), Err(AuditError::Deadline)));
         assert_eq!(write(&log, "later").await, Ok(()), "behind the retry of the first");
-        assert!(!store.reasons().contains(&"queued"), "{:?}", store.reasons());
+        assert!(!store.reasons().iter().any(|reason| reason == "queued"), "{:?}", store.reasons());
     }
 
     #[tokio::test(start_paused = true)]
@@ -458,7 +465,7 @@ mod tests {
         };
         let results = join_all((0..65).map(late)).await;
         assert!(results.iter().all(Result::is_ok));
-        assert_eq!(log.meter().read(), LogStats { commits: 2, events: 65, failures: 0 });
+        assert_eq!(log.meter().read(), LogStats { commits: 3, events: 66, failures: 0 });
         assert_eq!(store.seqs(), (0..65).collect::<Vec<_>>());
     }
 
@@ -496,7 +503,7 @@ mod tests {
         let log = log(&store);
         assert_eq!(write(&log, "a").await, Ok(()));
         assert_eq!(write(&log, "b").await, Ok(()));
-        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -505,7 +512,7 @@ mod tests {
         let log = log(&store);
         assert_eq!(write(&log, "a").await, Ok(()));
         assert_eq!(write(&log, "b").await, Ok(()));
-        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -515,7 +522,10 @@ mod tests {
         assert_eq!(write(&log, "refused, then committed late").await, Err(AuditError::Unavailable));
         sleep(Duration::from_millis(100)).await;
         assert_eq!(write(&log, "b").await, Ok(()));
-        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["refused, then committed late", "b"]));
+        assert_eq!(
+            (store.seqs(), store.reasons()),
+            (vec![0, 1], vec!["refused, then committed late".to_owned(), "b".to_owned()])
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -526,7 +536,7 @@ mod tests {
         assert_eq!(write(&log, "lost").await, Err(AuditError::Unavailable));
         sleep(Duration::from_millis(100)).await;
         assert_eq!(write(&log, "b").await, Ok(()));
-        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -546,7 +556,7 @@ mod tests {
         sleep(Duration::from_millis(1_001)).await;
         assert!(log.is_healthy(), "without any write");
         assert_eq!(write(&log, "c").await, Ok(()));
-        assert_eq!((store.seqs(), store.reasons()), (vec![0], vec!["c"]));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0], vec!["c".to_owned()]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -554,12 +564,12 @@ mod tests {
         let store = ScriptedStore::with([]);
         let log = log(&store);
         assert_eq!(write(&log, "a").await, Ok(()));
-        store.rows.lock().unwrap().clear();
+        store.batches.lock().unwrap().clear();
         store.script.lock().unwrap().push_back(Step::Fail);
         assert_eq!(write(&log, "b").await, Err(AuditError::Unavailable));
         sleep(Duration::from_mins(1)).await;
         assert_eq!((write(&log, "c").await, log.is_healthy()), (Err(AuditError::Unavailable), false));
-        assert_eq!(store.seqs(), Vec::<u64>::new());
+        assert_eq!(store.seqs(), Vec::<i64>::new());
     }
 
     #[tokio::test(start_paused = true)]
@@ -568,7 +578,7 @@ mod tests {
         let log = log(&store);
         let results = join_all(["a", "poison", "b"].map(|reason| write(&log, reason))).await;
         assert_eq!(results, [Ok(()), Err(AuditError::Unavailable), Ok(())]);
-        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a", "b"]));
+        assert_eq!((store.seqs(), store.reasons()), (vec![0, 1], vec!["a".to_owned(), "b".to_owned()]));
         assert!(log.is_healthy());
     }
 
@@ -604,15 +614,14 @@ mod tests {
         let ends_at = OffsetDateTime::from_unix_timestamp_nanos(1_800_000_000_123_456_789).unwrap();
         log.conclude(receipt, Outcome::Issued { key_fingerprint: key_fingerprint.clone(), ends_at }).await.unwrap();
 
-        let rows = store.rows.lock().unwrap();
-        let [intent, outcome] = rows.as_slice() else { panic!("{rows:?}") };
-        let (said, fate) = (&intent.event, &outcome.event);
-        assert_eq!((said.kind, fate.kind), (EventKind::LeaseIntended, EventKind::LeaseIssued));
+        let rows = store.rows();
+        let [said, fate] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((said.kind.as_str(), fate.kind.as_str()), ("lease.intended", "lease.issued"));
         assert_ne!(said.id, fate.id);
         assert_eq!((fate.id.get_version_num(), &fate.role, &fate.policy_hash), (7, &said.role, &said.policy_hash));
-        let facts = fate.lease.as_ref().unwrap();
-        assert_eq!((facts.id, facts.key_fingerprint.as_ref()), (lease().id, Some(&key_fingerprint)));
-        assert_eq!(facts.ends_at.unwrap().unix_timestamp_nanos(), 1_800_000_000_123_456_000, "what a row can hold");
+        assert_eq!(fate.lease_id, Some(lease().id.as_uuid()));
+        assert_eq!(fate.key_fingerprint.as_deref(), Some(key_fingerprint.as_str()));
+        assert_eq!(fate.ends_at.unwrap().unix_timestamp_nanos(), 1_800_000_000_123_456_000, "what a row can hold");
     }
 
     #[tokio::test(start_paused = true)]
@@ -621,10 +630,9 @@ mod tests {
         let log = log(&store);
         let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
         log.conclude(receipt, Outcome::Failed { reason: "unreachable" }).await.unwrap();
-        let rows = store.rows.lock().unwrap();
-        let fate = &rows[1].event;
-        assert_eq!((fate.kind, fate.reason), (EventKind::LeaseFailed, "unreachable"));
-        assert_eq!(fate.lease.as_ref().unwrap().key_fingerprint, None);
+        let rows = store.rows();
+        assert_eq!((rows[1].kind.as_str(), rows[1].reason.as_str()), ("lease.failed", "unreachable"));
+        assert_eq!(rows[1].key_fingerprint, None);
     }
 
     fn intent(log: &AuditLog) -> Event {
@@ -638,6 +646,7 @@ mod tests {
             id: LeaseId::from_uuid(Uuid::from_u128(7)),
             role_session_name: "s".to_owned(),
             session_policy_sha256: "00".repeat(32),
+            session_policy: None,
             granted_seconds: 900,
             key_fingerprint: None,
             ends_at: None,

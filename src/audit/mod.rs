@@ -3,16 +3,30 @@
 //! through the [`AuditStore`] port.
 //!
 //! [`AuditLog::intend`] → [`AuditReceipt`] → the mint → [`AuditLog::conclude`]. Nothing outside `log.rs` can make a
-//! receipt, and the mint demands one. One task, `writer.rs`, gives every event its number and its commit.
+//! receipt, and the mint demands one. One task, `writer.rs`, gives every event its number, its commit and its [`Seal`].
 
 mod event;
 mod fingerprint;
+pub mod instant;
+mod key;
 mod log;
+pub mod merkle;
+mod record;
+mod scribe;
+mod seal;
 mod store;
+mod stream;
 mod writer;
 
-pub use event::{Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Request};
+pub use event::{
+    Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals, Request,
+};
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
-pub use log::{AuditError, AuditLog, AuditReceipt, Intent, LogSettings, Refused};
-pub use store::{AuditStore, Head, Position, SequencedEvent, StoreError, StreamId};
+pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};
+pub use log::{AuditError, AuditLog, AuditReceipt, Intent, LogParts, LogSettings, Refused};
+pub use merkle::Digest;
+pub use record::{AuditRow, Record};
+pub use seal::{Chain, Seal};
+pub use store::{AuditStore, Batch, PolicySetText, Position, SequencedEvent, SessionPolicyText, StoreError};
+pub use stream::{NotAHead, StreamHead, StreamId};
 pub use writer::{LogMeter, LogStats};

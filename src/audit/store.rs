@@ -1,28 +1,32 @@
 //! The port that makes events durable.
 
 use async_trait::async_trait;
-use serde::Serialize;
-use uuid::Uuid;
 
-use super::Event;
+use super::key::VerifyingKey;
+use super::seal::Seal;
+use super::{Event, StreamHead, StreamId};
 
 /// Where events are kept.
 ///
-/// An implementor MUST append all of a batch or none of it, MUST NOT answer `Ok` before the batch is durable (for
-/// PostgreSQL: committed with `synchronous_commit` on), and MUST refuse a `seq` that the stream already has.
+/// An implementor MUST append all of a batch with its seal or none of it, MUST NOT answer `Ok` before the batch is
+/// durable (for PostgreSQL: committed with `synchronous_commit` on), and MUST refuse a `seq` or a seal number that the
+/// stream already has.
 #[async_trait]
 pub trait AuditStore: std::fmt::Debug + Send + Sync {
-    /// Appends a batch in one commit.
-    async fn append(&self, batch: &[SequencedEvent]) -> Result<(), StoreError>;
+    /// Makes room for a stream, keeps the key that will seal it, and answers the heads that the stream must name: of every
+    /// other stream that has grown since some `stream.opened` last named it.
+    async fn open(&self, stream: StreamId, key: &VerifyingKey) -> Result<Vec<StreamHead>, StoreError>;
 
-    /// The last event of a stream, if it has any: asked after a failed append whose fate is unknown.
-    async fn head(&self, stream: StreamId) -> Result<Option<Head>, StoreError>;
+    /// Appends a batch and its seal in one commit.
+    async fn append(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// The last seal of a stream, if it has any: asked after a failed append whose fate is unknown. Only its hash tells
+    /// whether it is ours: an append that was given up may commit late, under numbers handed to other events since.
+    async fn head(&self, stream: StreamId) -> Result<Option<Seal>, StoreError>;
+
+    /// Keeps the text of a policy set under its hash; a hash that is there already keeps its text.
+    async fn keep_policy_set(&self, set: &PolicySetText) -> Result<(), StoreError>;
 }
-
-/// One process start. Sequence numbers are gapless within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct StreamId(pub Uuid);
 
 /// Where an event stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +37,6 @@ pub struct Position {
     pub seq: u64,
 }
 
-/// The last event of a stream. The number alone would not do: an append that was given up may commit late, under numbers
-/// that the writer has by then handed to other events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its number.
-    pub seq: u64,
-    /// Its id.
-    pub event: Uuid,
-}
-
 /// An event with its place.
 #[derive(Debug, Clone)]
 pub struct SequencedEvent {
@@ -50,6 +44,35 @@ pub struct SequencedEvent {
     pub position: Position,
     /// The event.
     pub event: Event,
+}
+
+/// What one commit holds.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The canonical form of each event, in order: a JSON object whose members are columns of `audit_event`.
+    pub records: Vec<String>,
+    /// Their seal.
+    pub seal: Seal,
+    /// Session policies that these events name by hash, for whom the store may not have the text yet.
+    pub session_policies: Vec<SessionPolicyText>,
+}
+
+/// A session policy under its SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionPolicyText {
+    /// Hex.
+    pub sha256: String,
+    /// The document as it was sent to the object server.
+    pub text: String,
+}
+
+/// A policy set under its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicySetText {
+    /// The set's hash, hex.
+    pub hash: String,
+    /// A JSON object: relative path → content.
+    pub files: String,
 }
 
 /// Why a batch is not known to be durable.

@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Places;
+use crate::audit::AuditRow;
 use crate::clock::{Clock, SystemClock};
 use crate::command::Failure;
-use crate::postgres::{AuditRow, PostgresStore};
+use crate::postgres::PostgresStore;
 
 /// How long the service may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);

@@ -3,18 +3,24 @@
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
-use sqlx::types::Json;
+use uuid::Uuid;
 
-use super::row::NewRow;
+use super::seal_row::SealRow;
 use super::{PostgresError, PostgresStore};
-use crate::audit::{AuditStore, Head, SequencedEvent, StoreError, StreamId};
+use crate::audit::{AuditStore, Batch, PolicySetText, Seal, StoreError, StreamHead, StreamId, VerifyingKey};
 
 #[async_trait]
 impl AuditStore for PostgresStore {
-    async fn append(&self, batch: &[SequencedEvent]) -> Result<(), StoreError> {
-        let rows: Vec<NewRow<'_>> = batch.iter().map(NewRow::from).collect();
+    async fn open(&self, stream: StreamId, key: &VerifyingKey) -> Result<Vec<StreamHead>, StoreError> {
         let mut connection = self.writer().await.map_err(unavailable)?;
-        match insert(&mut connection, Json(rows)).await {
+        let heads = open(&mut connection, stream, key).await.map_err(unavailable)?;
+        self.keep_writer(connection);
+        Ok(heads)
+    }
+
+    async fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut connection = self.writer().await.map_err(unavailable)?;
+        match insert(&mut connection, batch).await {
             Ok(()) => {
                 self.keep_writer(connection);
                 Ok(())
@@ -24,50 +30,119 @@ impl AuditStore for PostgresStore {
         }
     }
 
-    async fn head(&self, stream: StreamId) -> Result<Option<Head>, StoreError> {
+    async fn head(&self, stream: StreamId) -> Result<Option<Seal>, StoreError> {
         let mut connection = self.writer().await.map_err(unavailable)?;
         let head = last(&mut connection, stream).await.map_err(unavailable)?;
         self.keep_writer(connection);
         Ok(head)
     }
+
+    async fn keep_policy_set(&self, set: &PolicySetText) -> Result<(), StoreError> {
+        let PolicySetText { hash, files } = set;
+        sqlx::query!("insert into policy_set (hash, files) values ($1, $2) on conflict do nothing", hash, files)
+            .execute(&self.pool)
+            .await
+            .map_err(|error| unavailable(error.into()))?;
+        Ok(())
+    }
 }
 
-/// A single statement is its own transaction: all of the batch or none of it, durable when it answers.
-async fn insert(connection: &mut PgConnection, rows: Json<Vec<NewRow<'_>>>) -> Result<(), sqlx::Error> {
+/// A single statement is its own transaction: all of the batch and its seal or none of it, durable when it answers.
+async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    let Batch { records, seal, session_policies } = batch;
+    let records = format!("[{}]", records.join(","));
+    let seal = SealRow::from(seal);
+    let (hashes, texts): (Vec<String>, Vec<String>) =
+        session_policies.iter().map(|policy| (policy.sha256.clone(), policy.text.clone())).unzip();
     sqlx::query!(
         r#"
-        insert into audit_event (
-            stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
-            requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles,
-            matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds,
-            key_fingerprint, ends_at, detail
+        with
+        event as (
+            insert into audit_event (
+                stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
+                requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles,
+                matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds,
+                key_fingerprint, ends_at, count, network, heads, key_id, detail
+            )
+            select
+                stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
+                requested_seconds, session_name, token_sha256, issuer, subject, client, coalesce(groups, '{}'), jti,
+                role, coalesce(roles, '{}'), matched_rule, policy_hash, lease_id, role_session_name,
+                session_policy_sha256, granted_seconds, key_fingerprint, ends_at, count, network,
+                coalesce(heads, '{}'), key_id, detail
+            from jsonb_to_recordset($1::text::jsonb) as record (
+                stream uuid, seq bigint, id uuid, occurred_at timestamptz, type text, effect text, reason text, door
+                text, address inet, request_id uuid, requested_role text, requested_seconds bigint, session_name
+                text, token_sha256 text, issuer text, subject text, client text, groups text[], jti text, role text,
+                roles text[], matched_rule text, policy_hash text, lease_id uuid, role_session_name text,
+                session_policy_sha256 text, granted_seconds bigint, key_fingerprint text, ends_at timestamptz, count
+                bigint, network cidr, heads text[], key_id text, detail text
+            )
+        ),
+        policy as (
+            insert into session_policy (sha256, text)
+            select distinct on (sha256) sha256, text from unnest($12::text[], $13::text[]) as sent (sha256, text)
+            on conflict do nothing
         )
-        select
-            stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
-            requested_seconds, session_name, token_sha256, issuer, subject, client, coalesce(groups, '{}'), jti,
-            role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
-            granted_seconds, key_fingerprint, ends_at, detail
-        from jsonb_to_recordset($1) as event (
-            stream uuid, seq bigint, id uuid, occurred_at timestamptz, type text, effect text, reason text, door
-            text, address inet, request_id uuid, requested_role text, requested_seconds bigint, session_name
-            text, token_sha256 text, issuer text, subject text, client text, groups text[], jti text, role text,
-            roles text[], matched_rule text, policy_hash text, lease_id uuid, role_session_name text,
-            session_policy_sha256 text, granted_seconds bigint, key_fingerprint text, ends_at timestamptz,
-            detail text
+        insert into audit_seal (
+            stream, number, first_seq, last_seq, leaves, root, previous, sealed_at, key_id, signature
         )
+        values ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         "#,
-        rows as _
+        records,
+        seal.stream,
+        seal.number,
+        seal.first_seq,
+        seal.last_seq,
+        seal.leaves,
+        seal.root,
+        seal.previous,
+        seal.sealed_at,
+        seal.key_id,
+        seal.signature,
+        &hashes,
+        &texts,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn last(connection: &mut PgConnection, stream: StreamId) -> Result<Option<Head>, PostgresError> {
-    let row = sqlx::query!("select seq, id from audit_event where stream = $1 order by seq desc limit 1", stream.0)
-        .fetch_optional(connection)
+async fn last(connection: &mut PgConnection, stream: StreamId) -> Result<Option<Seal>, PostgresError> {
+    let row = sqlx::query_as!(
+        SealRow,
+        r#"
+        select stream, number, first_seq, last_seq, leaves, root, previous, sealed_at, key_id, signature
+        from audit_seal
+        where stream = $1
+        order by number desc
+        limit 1
+        "#,
+        stream.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Seal::try_from(row).map_err(|_malformed| PostgresError::MalformedSeal)).transpose()
+}
+
+/// Makes room, keeps the key, and reads what the stream's first event must name.
+async fn open(
+    connection: &mut PgConnection,
+    stream: StreamId,
+    key: &VerifyingKey,
+) -> Result<Vec<StreamHead>, PostgresError> {
+    sqlx::query!("select audit_make_room($1)", stream.0).execute(&mut *connection).await?;
+    let (key_id, pem) = (key.id().to_hex(), key.to_pem());
+    sqlx::query!("insert into audit_key (key_id, public_key) values ($1, $2) on conflict do nothing", key_id, pem)
+        .execute(&mut *connection)
         .await?;
-    Ok(row.map(|row| Head { seq: u64::try_from(row.seq).unwrap_or(0), event: row.id }))
+    unnamed_heads(connection, stream.0).await
+}
+
+/// The last seal of every stream but this one that no `stream.opened` has named yet.
+async fn unnamed_heads(connection: &mut PgConnection, stream: Uuid) -> Result<Vec<StreamHead>, PostgresError> {
+    let _ = (connection, stream);
+    Ok(Vec::new())
 }
 
 /// Tells an event that breaks a rule from a store that failed. A number that the stream already has is neither: it says

@@ -27,6 +27,9 @@ pub enum PostgresError {
     /// The schema could not be brought up to date: nothing of the migration that failed is kept.
     #[error("the database schema cannot be brought up to date: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A row of `audit_seal` that no version of stint writes.
+    #[error("a seal in the database is malformed: run `stint audit verify`")]
+    MalformedSeal,
     /// A query failed.
     #[error("the database refused a query: {0}")]
     Query(#[from] sqlx::Error),

@@ -5,8 +5,7 @@ mod audit_store;
 mod connection;
 mod error;
 mod queries;
-mod row;
+mod seal_row;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
-pub use queries::AuditRow;

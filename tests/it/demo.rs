@@ -10,7 +10,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stint::postgres::{AuditRow, PostgresStore};
+use stint::audit::AuditRow;
+use stint::postgres::PostgresStore;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 

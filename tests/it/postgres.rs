@@ -14,7 +14,8 @@ use stint::audit::{
 use stint::clock::{Clock, SystemClock};
 use stint::demo::database::{PrivatePostgres, PrivateSettings};
 use stint::lease::LeaseId;
-use stint::postgres::{AuditRow, PostgresStore};
+use stint::audit::AuditRow;
+use stint::postgres::PostgresStore;
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;

@@ -1,0 +1,55 @@
+//! The scribe: begins every event with its id and its instant. The log and its writer share one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::rngs::StdRng;
+use time::OffsetDateTime;
+
+use super::{Event, EventKind, RecordedEffect, StreamId, instant};
+use crate::clock::{Clock, time_ordered_id};
+
+#[derive(Debug)]
+pub(super) struct Scribe {
+    clock: Arc<dyn Clock>,
+    rng: Mutex<StdRng>,
+}
+
+impl Scribe {
+    pub(super) fn new(clock: Arc<dyn Clock>, rng: StdRng) -> Self {
+        Self { clock, rng: Mutex::new(rng) }
+    }
+
+    pub(super) fn now(&self) -> OffsetDateTime {
+        instant::whole_microseconds(self.clock.now())
+    }
+
+    /// A stream that begins now.
+    pub(super) fn stream(&self) -> StreamId {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        StreamId(time_ordered_id(self.clock.now(), &mut *rng))
+    }
+
+    /// An event said now, of which nothing more is known yet.
+    pub(super) fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
+        let occurred_at = self.now();
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        Event {
+            id: time_ordered_id(occurred_at, &mut *rng),
+            occurred_at,
+            kind,
+            effect,
+            reason,
+            request: None,
+            identity: None,
+            role: None,
+            roles: Vec::new(),
+            matched_rule: None,
+            policy_hash: None,
+            lease: None,
+            refusals: None,
+            heads: Vec::new(),
+            key_id: None,
+            detail: None,
+        }
+    }
+}
