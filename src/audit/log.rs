@@ -84,6 +84,24 @@ pub struct Refused {
     pub policy_hash: Option<String>,
 }
 
+/// A question put to the log: every one is an event, asked or refused, before it is answered.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// Through which door, and with which token if any.
+    pub request: Request,
+    /// Who asked.
+    pub identity: Identity,
+    /// [`RecordedEffect::Allow`] when it will be answered, [`RecordedEffect::Deny`] when not.
+    pub effect: RecordedEffect,
+    /// `read`, `reveal`, `export`, or why not: `not_permitted`.
+    pub reason: &'static str,
+    /// What was asked, for people; cut at 2,048 characters.
+    pub detail: String,
+}
+
+/// How much of a question is kept: a caller chose its length.
+const LONGEST_DETAIL: usize = 2048;
+
 /// The log refuses: nothing may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuditError {
@@ -174,6 +192,17 @@ impl AuditLog {
             identity: Some(refused.identity),
             policy_hash: refused.policy_hash,
             ..self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, refused.reason)
+        })
+        .await
+    }
+
+    /// Commits that somebody asked the log something, or was refused to.
+    pub async fn read(&self, inquiry: Inquiry) -> Result<(), AuditError> {
+        self.write(Event {
+            request: Some(inquiry.request),
+            identity: Some(inquiry.identity),
+            detail: Some(inquiry.detail.chars().take(LONGEST_DETAIL).collect()),
+            ..self.event(EventKind::AuditRead, inquiry.effect, inquiry.reason)
         })
         .await
     }

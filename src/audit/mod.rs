@@ -5,27 +5,33 @@
 //! [`AuditLog::intend`] → [`AuditReceipt`] → the mint → [`AuditLog::conclude`]. Nothing outside `log.rs` can make a
 //! receipt, and the mint demands one. One task, `writer.rs`, gives every event its number, its commit and its [`Seal`].
 
+mod checkpoint;
 mod event;
 mod fingerprint;
 pub mod instant;
 mod key;
+mod ledger;
 mod log;
 pub mod merkle;
 mod record;
+mod report;
 mod scribe;
 mod seal;
 mod store;
 mod stream;
 mod writer;
 
+pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
     Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals, Request,
 };
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};
-pub use log::{AuditError, AuditLog, AuditReceipt, Intent, LogParts, LogSettings, Refused};
+pub use ledger::{Inspection, KeptKey, Ledger, LedgerError, Piece, Progress, Selection, Tally};
+pub use log::{AuditError, AuditLog, AuditReceipt, Inquiry, Intent, LogParts, LogSettings, Refused};
 pub use merkle::Digest;
 pub use record::{AuditRow, Record};
+pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Report};
 pub use seal::{Chain, Seal};
 pub use store::{AuditStore, Batch, PolicySetText, Position, SequencedEvent, SessionPolicyText, StoreError};
 pub use stream::{NotAHead, StreamHead, StreamId};
