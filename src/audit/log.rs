@@ -12,8 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use super::instant::whole_microseconds;
 use super::scribe::Scribe;
-use super::writer::{Entry, LogMeter, Progress, Writer};
-use super::{AuditStore, Event, EventKind, Identity, LeaseFacts, Outcome, RecordedEffect, Request, SigningKey};
+use super::tally::Tally;
+use super::writer::{Entry, LogMeter, Progress, Writer, WriterParts};
+use super::{
+    Abandonment, Address, AuditStore, Event, EventKind, Identity, LeaseFacts, LoneIntent, Outcome, RecordedEffect,
+    Request, SigningKey,
+};
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
 use crate::policy::{Grant, RoleName};
@@ -43,11 +47,18 @@ pub struct LogParts {
     pub settings: LogSettings,
 }
 
+/// How long a receipt is good for, on the monotonic clock: longer than a mint and an outcome take at their bounds. An
+/// outcome that comes later is refused. So whoever has seen an intent alone for longer than this knows that its exchange
+/// hands nothing out any more, whatever the wall clocks say and however long its process was stopped.
+pub const RECEIPT_LIFE: Duration = Duration::from_secs(30);
+
 /// Proof that the intent to mint one lease is committed. Not `Clone`: it is consumed by the outcome.
 #[derive(Debug)]
 pub struct AuditReceipt {
     lease_id: LeaseId,
     intent: Event,
+    /// When the intent was handed to the log, on the monotonic clock.
+    began: Duration,
 }
 
 impl AuditReceipt {
@@ -72,7 +83,7 @@ pub struct Intent<'a> {
 }
 
 /// A refusal worth a row: somebody with a valid signature was turned away.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refused {
     /// What was asked.
     pub request: Request,
@@ -128,10 +139,22 @@ impl AuditError {
     }
 }
 
+/// An outcome that is not known to be on record: nothing may leave. It may still commit late, so the receipt comes back
+/// for what is to be said after it: [`AuditLog::abandon`].
+#[derive(Debug, thiserror::Error)]
+#[error("the outcome is not on record: {error}")]
+pub struct Unrecorded {
+    /// Why.
+    pub error: AuditError,
+    /// The proof of the intent.
+    pub receipt: Box<AuditReceipt>,
+}
+
 /// The log of one process start.
 #[derive(Debug)]
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
+    tally: Arc<Tally>,
     progress: Arc<Progress>,
     scribe: Arc<Scribe>,
     deadline: Duration,
@@ -146,10 +169,13 @@ impl AuditLog {
         let LogParts { store, clock, rng, key, settings } = parts;
         let (queue, inbox) = mpsc::channel(settings.queue.max(1));
         let scribe = Arc::new(Scribe::new(clock, rng));
-        let writer = Writer::new(store, key, Arc::clone(&scribe), settings.deadline, inbox);
+        let tally = Arc::new(Tally::new());
+        let deadline = settings.deadline;
+        let parts = WriterParts { store, key, scribe: Arc::clone(&scribe), tally: Arc::clone(&tally), deadline, inbox };
+        let writer = Writer::new(parts);
         let progress = writer.progress();
         tasks.spawn(writer.run());
-        Self { queue, progress, scribe, deadline: settings.deadline }
+        Self { queue, tally, progress, scribe, deadline }
     }
 
     /// Commits the intent to mint.
@@ -167,33 +193,80 @@ impl AuditLog {
         self.commit_intent(intent.assume_role.lease_id(), event).await
     }
 
-    /// Commits what became of it.
-    pub async fn conclude(&self, receipt: AuditReceipt, outcome: Outcome) -> Result<(), AuditError> {
-        let AuditReceipt { lease_id: _, intent } = receipt;
+    /// Commits what became of it. A receipt past its [`RECEIPT_LIFE`] concludes nothing: somebody else may have closed its
+    /// lease by now.
+    pub async fn conclude(&self, receipt: AuditReceipt, outcome: Outcome) -> Result<(), Unrecorded> {
         let (kind, reason, ending) = match outcome {
             Outcome::Issued { key_fingerprint, ends_at } => {
                 (EventKind::LeaseIssued, "granted", Some((key_fingerprint, ends_at)))
             }
             Outcome::Failed { reason } => (EventKind::LeaseFailed, reason, None),
         };
+        let unrecorded = |error, receipt| Err(Unrecorded { error, receipt: Box::new(receipt) });
+        if self.is_stale(&receipt) {
+            return unrecorded(AuditError::Deadline, receipt);
+        }
         let said = self.event(kind, RecordedEffect::Allow, reason);
-        let mut event = Event { id: said.id, occurred_at: said.occurred_at, kind, reason, ..intent };
+        let mut event = Event { id: said.id, occurred_at: said.occurred_at, kind, reason, ..receipt.intent.clone() };
         if let (Some(lease), Some((key_fingerprint, ends_at))) = (event.lease.as_mut(), ending) {
             lease.key_fingerprint = Some(key_fingerprint);
             lease.ends_at = Some(whole_microseconds(ends_at));
         }
+        match self.write(event).await {
+            // Stopped for so long between the two that the commit proves nothing any more.
+            Ok(()) if self.is_stale(&receipt) => unrecorded(AuditError::Deadline, receipt),
+            Ok(()) => Ok(()),
+            Err(error) => unrecorded(error, receipt),
+        }
+    }
+
+    /// Commits that nobody was handed the lease, and what became of whatever exists at the object server. Said after an
+    /// outcome that could not be recorded: should that commit late, this row follows it in the same stream.
+    pub async fn abandon(&self, receipt: &AuditReceipt, how: Abandonment) -> Result<(), AuditError> {
+        self.write(self.abandoned(receipt.intent.clone(), how)).await
+    }
+
+    /// The same for an intent of another time, or of another instance, read back from the log.
+    pub async fn abandon_lone(&self, lone: &LoneIntent, how: Abandonment) -> Result<(), AuditError> {
+        let lone = lone.clone();
+        let event = Event {
+            request: lone.request,
+            identity: Some(lone.identity),
+            role: lone.role,
+            roles: lone.roles,
+            matched_rule: lone.matched_rule,
+            policy_hash: lone.policy_hash,
+            lease: Some(lone.lease),
+            ..self.event(EventKind::LeaseAbandoned, RecordedEffect::Deny, how.as_str())
+        };
         self.write(event).await
+    }
+
+    /// What the intent said, and that it is taken back: hence the effect.
+    fn abandoned(&self, intent: Event, how: Abandonment) -> Event {
+        let said = self.event(EventKind::LeaseAbandoned, RecordedEffect::Deny, how.as_str());
+        let Event { id, occurred_at, kind, effect, reason, .. } = said;
+        Event { id, occurred_at, kind, effect, reason, ..intent }
     }
 
     /// Commits a refusal.
     pub async fn refuse(&self, refused: Refused) -> Result<(), AuditError> {
-        self.write(Event {
-            request: Some(refused.request),
-            identity: Some(refused.identity),
-            policy_hash: refused.policy_hash,
-            ..self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, refused.reason)
-        })
-        .await
+        self.write(self.scribe.refusal(refused)).await
+    }
+
+    /// Commits the refusal of a validly signed token, or counts it if that token was refused for this reason before: a
+    /// token that is sent again and again must not fill the log. Only the first waits for a commit.
+    pub async fn refuse_token(&self, refused: Refused) -> Result<(), AuditError> {
+        match self.tally.count_repeated(refused) {
+            Some(first) => self.refuse(first).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the refusal of a token without a valid signature. It waits for nothing; the writer says the counts, by
+    /// reason and network, once a minute.
+    pub fn count_refusal(&self, reason: &'static str, address: Option<Address>) {
+        self.tally.count(reason, address);
     }
 
     /// Commits that somebody asked the log something, or was refused to.
@@ -232,8 +305,13 @@ impl AuditLog {
 
     /// The only maker of a receipt: the intent is committed when it returns one.
     async fn commit_intent(&self, lease_id: LeaseId, intent: Event) -> Result<AuditReceipt, AuditError> {
+        let began = self.scribe.elapsed();
         self.write(intent.clone()).await?;
-        Ok(AuditReceipt { lease_id, intent })
+        Ok(AuditReceipt { lease_id, intent, began })
+    }
+
+    fn is_stale(&self, receipt: &AuditReceipt) -> bool {
+        self.scribe.elapsed().saturating_sub(receipt.began) >= RECEIPT_LIFE
     }
 
     /// Hands one event to the writer and waits for its commit, both within the deadline.

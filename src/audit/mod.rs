@@ -12,6 +12,7 @@ pub mod instant;
 mod key;
 mod ledger;
 mod log;
+mod lone_intent;
 pub mod merkle;
 mod record;
 mod report;
@@ -19,16 +20,21 @@ mod scribe;
 mod seal;
 mod store;
 mod stream;
+mod tally;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
-    Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals, Request,
+    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals,
+    Request,
 };
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};
 pub use ledger::{Inspection, KeptKey, Ledger, LedgerError, Piece, Progress, Selection, Tally};
-pub use log::{AuditError, AuditLog, AuditReceipt, Inquiry, Intent, LogParts, LogSettings, Refused};
+pub use log::{
+    AuditError, AuditLog, AuditReceipt, Inquiry, Intent, LogParts, LogSettings, RECEIPT_LIFE, Refused, Unrecorded,
+};
+pub use lone_intent::{LoneIntent, NotAnIntent};
 pub use merkle::Digest;
 pub use record::{AuditRow, Record};
 pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Report};

@@ -2,14 +2,16 @@
 //! last commit was under way, so that concurrent exchanges share commits and a lone one waits for nobody. It never judges
 //! an event, and it answers nobody before the store did.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::scribe::Scribe;
+use super::tally::{Tally, Told, WINDOW};
 use super::{
     AuditError, AuditStore, Batch, Chain, Digest, Event, EventKind, Position, Record, RecordedEffect, Seal,
     SequencedEvent, SessionPolicyText, SigningKey, StoreError,
@@ -21,6 +23,8 @@ const LARGEST_BATCH: usize = 512;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest a healed store waits to be noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many deadlines the last words may take together, when the service stops and the store hangs.
+const FAREWELL: u32 = 3;
 
 /// An event on its way, and who waits for it.
 #[derive(Debug)]
@@ -77,20 +81,48 @@ impl Progress {
     }
 }
 
+/// What a writer is made of.
+#[derive(Debug)]
+pub(super) struct WriterParts {
+    pub(super) store: Arc<dyn AuditStore>,
+    pub(super) key: SigningKey,
+    pub(super) scribe: Arc<Scribe>,
+    pub(super) tally: Arc<Tally>,
+    /// Bounds each call of the store: a black hole must not hold the task for longer than anybody waits.
+    pub(super) deadline: Duration,
+    pub(super) inbox: mpsc::Receiver<Entry>,
+}
+
 /// The task's state.
 #[derive(Debug)]
 pub(super) struct Writer {
     store: Arc<dyn AuditStore>,
     key: SigningKey,
     scribe: Arc<Scribe>,
-    /// Bounds each call of the store: a black hole must not hold the task for longer than anybody waits.
+    tally: Arc<Tally>,
     deadline: Duration,
     inbox: mpsc::Receiver<Entry>,
     /// The open stream, if there is one: as far as it is known to be committed.
     chain: Option<Chain>,
+    /// Whether the store may hold more of the stream than `chain` knows of.
+    adrift: bool,
+    /// The first batch of the next stream, once it was offered: offered again, it is recognised by its seal, and does not
+    /// leave a stream of one event behind at every attempt.
+    opening: Option<Batch>,
+    /// The last batch of this stream, once it was offered: a stream is closed once.
+    closing: Option<Batch>,
+    /// Counts that were offered and whose fate is unknown.
+    in_doubt: Option<Doubt>,
     /// How long to leave a failing store alone; a commit resets it.
     pause: Duration,
     progress: Arc<Progress>,
+}
+
+/// Counts under a seal that may have been committed: said once more, they would count twice.
+#[derive(Debug)]
+struct Doubt {
+    seal: Digest,
+    told: Vec<Told>,
 }
 
 /// What became of one append.
@@ -110,20 +142,29 @@ enum Fate {
 struct NotReady;
 
 impl Writer {
-    pub(super) fn new(
-        store: Arc<dyn AuditStore>,
-        key: SigningKey,
-        scribe: Arc<Scribe>,
-        deadline: Duration,
-        inbox: mpsc::Receiver<Entry>,
-    ) -> Self {
+    pub(super) fn new(parts: WriterParts) -> Self {
+        let WriterParts { store, key, scribe, tally, deadline, inbox } = parts;
         let progress = Progress {
             healthy: AtomicBool::new(true),
             commits: AtomicU64::new(0),
             events: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         };
-        Self { store, key, scribe, deadline, inbox, chain: None, pause: FIRST_PAUSE, progress: Arc::new(progress) }
+        Self {
+            store,
+            key,
+            scribe,
+            tally,
+            deadline,
+            inbox,
+            chain: None,
+            adrift: false,
+            opening: None,
+            closing: None,
+            in_doubt: None,
+            pause: FIRST_PAUSE,
+            progress: Arc::new(progress),
+        }
     }
 
     pub(super) fn progress(&self) -> Arc<Progress> {
@@ -136,20 +177,95 @@ impl Writer {
             self.outlast_failure().await;
         }
         let mut gathered: Vec<Entry> = Vec::new();
-        while self.inbox.recv_many(&mut gathered, LARGEST_BATCH).await > 0 {
-            gathered.retain(|entry| !entry.refused.load(Ordering::Acquire));
-            let (events, waiters): (Vec<_>, Vec<_>) = gathered.drain(..).map(|entry| (entry.event, entry.done)).unzip();
-            match self.commit(&events).await {
-                Fate::Committed => answer(waiters, Ok(())),
-                Fate::Rejected => self.commit_one_by_one(events, waiters).await,
-                Fate::Absent | Fate::Unknown => {
-                    answer(waiters, Err(AuditError::Unavailable));
-                    self.outlast_failure().await;
+        // Open from the first refusal that was only counted: where there is none, there is no timer.
+        let mut window: Option<Pin<Box<Sleep>>> = None;
+        loop {
+            tokio::select! {
+                received = self.inbox.recv_many(&mut gathered, LARGEST_BATCH) => {
+                    if received == 0 {
+                        break;
+                    }
+                    self.commit_gathered(&mut gathered).await;
+                }
+                () = self.tally.begun(), if window.is_none() => window = Some(Box::pin(sleep(WINDOW))),
+                () = ended(window.as_mut()) => {
+                    window = None;
+                    self.tell().await;
                 }
             }
         }
-        if self.chain.is_some() {
-            self.close("stopped").await;
+        // Nobody waits any more, but the process that wants to end.
+        if timeout(self.deadline * FAREWELL, self.finish()).await.is_err() {
+            tracing::error!("the log's stream could not be closed in time: it ends at its last seal");
+        }
+    }
+
+    async fn commit_gathered(&mut self, gathered: &mut Vec<Entry>) {
+        gathered.retain(|entry| !entry.refused.load(Ordering::Acquire));
+        let (events, waiters): (Vec<_>, Vec<_>) = gathered.drain(..).map(|entry| (entry.event, entry.done)).unzip();
+        match self.commit(&events).await {
+            Fate::Committed => answer(waiters, Ok(())),
+            Fate::Rejected => self.commit_one_by_one(events, waiters).await,
+            Fate::Absent | Fate::Unknown => {
+                answer(waiters, Err(AuditError::Unavailable));
+                self.outlast_failure().await;
+            }
+        }
+    }
+
+    /// Says what was counted. What cannot be said now is kept for the next window.
+    async fn tell(&mut self) {
+        let fate = match self.stand_ready().await {
+            Ok(()) => self.tell_counts().await,
+            Err(NotReady) => Fate::Unknown,
+        };
+        if fate != Fate::Committed {
+            self.outlast_failure().await;
+        }
+    }
+
+    /// Everything counted, into the open stream: at most some two thousand events, in a few batches.
+    async fn tell_counts(&mut self) -> Fate {
+        let mut rest = self.tally.take();
+        while !rest.is_empty() {
+            let later = rest.split_off(rest.len().min(LARGEST_BATCH));
+            let told = std::mem::replace(&mut rest, later);
+            let events: Vec<Event> = told.iter().map(|told| self.scribe.told(told)).collect();
+            let (fate, seal) = self.offer(&events).await;
+            match fate {
+                Fate::Committed => {}
+                Fate::Rejected => self.tell_one_by_one(told).await,
+                Fate::Absent => self.tally.put_back(told),
+                Fate::Unknown => self.in_doubt = seal.map(|seal| Doubt { seal, told }),
+            }
+            if matches!(fate, Fate::Absent | Fate::Unknown) {
+                self.tally.put_back(rest);
+                return fate;
+            }
+        }
+        Fate::Committed
+    }
+
+    /// A digest or an identity that cannot be stored must not take the other counts with it.
+    async fn tell_one_by_one(&mut self, told: Vec<Told>) {
+        let mut told = told.into_iter();
+        while let Some(one) = told.next() {
+            let event = self.scribe.told(&one);
+            match self.offer(std::slice::from_ref(&event)).await {
+                (Fate::Committed, _) => {}
+                (Fate::Rejected, _) => {
+                    tracing::error!(
+                        reason = one.reason,
+                        count = one.refusals.count,
+                        "counted refusals cannot be stored"
+                    );
+                }
+                (Fate::Absent, _) => return self.tally.put_back(std::iter::once(one).chain(told)),
+                (Fate::Unknown, seal) => {
+                    self.in_doubt = seal.map(|seal| Doubt { seal, told: vec![one] });
+                    return self.tally.put_back(told);
+                }
+            }
         }
     }
 
@@ -158,14 +274,38 @@ impl Writer {
     async fn stand_ready(&mut self) -> Result<(), NotReady> {
         let now = self.scribe.now();
         if self.chain.is_some_and(|chain| chain.stream.is_of_an_earlier_month(now)) {
-            self.close("month").await;
-            self.chain = None;
+            match self.close("month").await {
+                Fate::Committed => {}
+                Fate::Rejected => tracing::error!("the log's stream cannot be closed: it ends at its last seal"),
+                // It is closed when the store is back.
+                Fate::Absent | Fate::Unknown => return Err(NotReady),
+            }
+            (self.chain, self.closing) = (None, None);
         }
         if self.chain.is_none() { self.open().await } else { Ok(()) }
     }
 
     /// Opens a new stream, whose first event names the heads of the streams before it.
     async fn open(&mut self) -> Result<(), NotReady> {
+        let now = self.scribe.now();
+        let offered = self.opening.take().filter(|batch| !batch.seal.stream.is_of_an_earlier_month(now));
+        let batch = match offered {
+            Some(batch) => batch,
+            None => self.opening().await?,
+        };
+        self.chain = Some(Chain::start(batch.seal.stream));
+        match self.offer_batch(&batch).await {
+            Fate::Committed => return Ok(()),
+            Fate::Rejected => {}
+            Fate::Absent | Fate::Unknown => self.opening = Some(batch),
+        }
+        (self.chain, self.adrift) = (None, false);
+        self.progress.healthy.store(false, Ordering::Release);
+        Err(NotReady)
+    }
+
+    /// Makes room for a stream, and its first batch.
+    async fn opening(&self) -> Result<Batch, NotReady> {
         let stream = self.scribe.stream();
         let heads = match timeout(self.deadline, self.store.open(stream, self.key.public())).await {
             Ok(Ok(heads)) => heads,
@@ -175,17 +315,7 @@ impl Writer {
         let event = self.scribe.event(EventKind::StreamOpened, RecordedEffect::NotApplicable, "opened");
         let detail = Some(format!("stint {}", env!("CARGO_PKG_VERSION")));
         let opened = Event { heads, key_id: Some(self.key.public().id()), detail, ..event };
-        self.chain = Some(Chain::start(stream));
-        let fate = match self.seal(&[opened]) {
-            Some(batch) => self.append(&batch).await,
-            None => Fate::Absent,
-        };
-        if fate == Fate::Committed {
-            return Ok(());
-        }
-        // Another stream will be opened. Should this one's first event commit late, it is a stream of one event.
-        self.chain = None;
-        Err(NotReady)
+        Ok(self.seal(&Chain::start(stream), &[opened]))
     }
 
     fn not_opened(&self, error: &dyn std::error::Error) -> NotReady {
@@ -194,32 +324,67 @@ impl Writer {
         NotReady
     }
 
-    /// Ends the stream in good order, if the store takes it: else it ends as one that was cut, at its last seal.
-    async fn close(&mut self, reason: &'static str) {
-        let closed = self.scribe.event(EventKind::StreamClosed, RecordedEffect::NotApplicable, reason);
-        if let Some(batch) = self.seal(&[closed]) {
-            let _fate = self.append(&batch).await;
+    /// Ends the stream in good order, with all that was counted until then.
+    async fn close(&mut self, reason: &'static str) -> Fate {
+        let is_last = |chain: Chain, batch: &Batch| chain.previous == batch.seal.hash();
+        if self.chain.zip(self.closing.as_ref()).is_some_and(|(chain, batch)| is_last(chain, batch)) {
+            return Fate::Committed;
+        }
+        let fate = self.tell_counts().await;
+        let Some(chain) = self.chain.filter(|_| fate == Fate::Committed) else { return fate };
+        let batch = match self.closing.take().filter(|batch| chain.next_number == batch.seal.number) {
+            Some(batch) => batch,
+            None => {
+                let closed = self.scribe.event(EventKind::StreamClosed, RecordedEffect::NotApplicable, reason);
+                self.seal(&chain, &[closed])
+            }
+        };
+        let fate = self.offer_batch(&batch).await;
+        self.closing = Some(batch);
+        fate
+    }
+
+    /// The last thing the writer does. A stream that cannot be closed ends as one that was cut, at its last seal.
+    async fn finish(&mut self) {
+        let Some(chain) = self.chain else { return };
+        if self.adrift && self.find_head(&chain).await.map(|found| self.adopt(found)).is_err() {
+            return tracing::error!("the log's stream could not be closed: it ends at its last seal");
+        }
+        if self.close("stopped").await != Fate::Committed {
+            tracing::error!("the log's stream could not be closed: it ends at its last seal");
         }
     }
 
-    /// Commits one batch; if that fails, learns its fate, and offers it once more where the store proves that it is not
-    /// there. (A connection that died while idle costs no caller a refusal.)
     async fn commit(&mut self, events: &[Event]) -> Fate {
         if self.stand_ready().await.is_err() {
             return Fate::Unknown;
         }
-        let Some(batch) = self.seal(events) else { return Fate::Committed };
-        match self.append(&batch).await {
-            // The very same batch, unless another one took its place: should the first offer commit late after all, its
-            // seal is recognised as ours.
-            Fate::Absent if self.chain.is_some_and(|chain| chain.next_number == batch.seal.number) => {
-                self.append(&batch).await
+        self.offer(events).await.0
+    }
+
+    /// Commits these events; if that fails, learns their fate, and offers them once more where the store proves that they
+    /// are not there. (A connection that died while idle costs no caller a refusal.) Answers the seal offered last, too.
+    async fn offer(&mut self, events: &[Event]) -> (Fate, Option<Digest>) {
+        let Some(chain) = self.chain.filter(|_| !events.is_empty()) else { return (Fate::Committed, None) };
+        let batch = self.seal(&chain, events);
+        let fate = self.offer_batch(&batch).await;
+        match self.chain {
+            // Another batch took its place.
+            Some(found) if fate == Fate::Absent && found.next_number != batch.seal.number => {
+                let batch = self.seal(&found, events);
+                (self.append(&batch).await, Some(batch.seal.hash()))
             }
-            Fate::Absent => match self.seal(events) {
-                Some(batch) => self.append(&batch).await,
-                None => Fate::Absent,
-            },
-            fate @ (Fate::Committed | Fate::Rejected | Fate::Unknown) => fate,
+            Some(_) | None => (fate, Some(batch.seal.hash())),
+        }
+    }
+
+    /// The very same batch a second time: should the first offer commit late after all, its seal is recognised as ours.
+    async fn offer_batch(&mut self, batch: &Batch) -> Fate {
+        match self.append(batch).await {
+            Fate::Absent if self.chain.is_some_and(|chain| chain.next_number == batch.seal.number) => {
+                self.append(batch).await
+            }
+            fate @ (Fate::Committed | Fate::Rejected | Fate::Absent | Fate::Unknown) => fate,
         }
     }
 
@@ -246,17 +411,21 @@ impl Writer {
             Ok(found) => {
                 let (before, next) = (chain.next_seq, found.next_seq);
                 tracing::warn!(stream = %chain.stream.0, before, next, "a batch was not committed");
-                self.chain = Some(found);
+                self.adopt(found);
                 Fate::Absent
             }
-            Err(NotReady) => Fate::Unknown,
+            Err(NotReady) => {
+                self.adrift = true;
+                Fate::Unknown
+            }
         }
     }
 
     /// One event among these breaks a rule of the store: the others must not pay for it.
     async fn commit_one_by_one(&mut self, events: Vec<Event>, waiters: Vec<Waiter>) {
         let alone = events.len() == 1;
-        for (event, waiter) in events.into_iter().zip(waiters) {
+        let mut entries = events.into_iter().zip(waiters);
+        while let Some((event, waiter)) = entries.next() {
             let fate = if alone { Fate::Rejected } else { self.commit(std::slice::from_ref(&event)).await };
             match fate {
                 Fate::Committed => answer([waiter], Ok(())),
@@ -265,17 +434,19 @@ impl Writer {
                     answer([waiter], Err(AuditError::Unavailable));
                 }
                 Fate::Absent | Fate::Unknown => {
-                    answer([waiter], Err(AuditError::Unavailable));
-                    self.outlast_failure().await;
+                    // Each further one could take as long to fail, and nobody waits that long.
+                    answer(
+                        std::iter::once(waiter).chain(entries.map(|(_, waiter)| waiter)),
+                        Err(AuditError::Unavailable),
+                    );
+                    return self.outlast_failure().await;
                 }
             }
         }
     }
 
     /// Gives each event the next number and all of them their seal, without moving the stream on: only a commit does.
-    /// Nothing where there is no event, or no stream.
-    fn seal(&self, events: &[Event]) -> Option<Batch> {
-        let chain = self.chain.filter(|_| !events.is_empty())?;
+    fn seal(&self, chain: &Chain, events: &[Event]) -> Batch {
         let (mut records, mut leaves) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (seq, event) in (chain.next_seq..).zip(events) {
             let sequenced = SequencedEvent { position: Position { stream: chain.stream, seq }, event: event.clone() };
@@ -284,7 +455,7 @@ impl Writer {
             records.push(String::from_utf8(canonical).unwrap_or_default());
         }
         let session_policies = events.iter().filter_map(session_policy).collect();
-        Some(Batch { records, seal: Seal::make(&chain, leaves, self.scribe.now(), &self.key), session_policies })
+        Batch { records, seal: Seal::make(chain, leaves, self.scribe.now(), &self.key), session_policies }
     }
 
     /// Asks the store where the stream stands. What it has must go on from what it acknowledged, and must be ours.
@@ -336,9 +507,20 @@ impl Writer {
 
     async fn look_again(&mut self) -> Result<(), NotReady> {
         if let Some(chain) = self.chain {
-            self.chain = Some(self.find_head(&chain).await?);
+            let found = self.find_head(&chain).await?;
+            self.adopt(found);
         }
         self.stand_ready().await
+    }
+
+    /// Goes on from what the store has, and settles what was in doubt.
+    fn adopt(&mut self, found: Chain) {
+        (self.chain, self.adrift) = (Some(found), false);
+        if let Some(Doubt { seal, told }) = self.in_doubt.take()
+            && seal != found.previous
+        {
+            self.tally.put_back(told);
+        }
     }
 
     async fn refuse_during(&mut self, pause: Duration) -> Inbox {
@@ -356,7 +538,7 @@ impl Writer {
     }
 
     fn advance(&mut self, seal: &Seal) {
-        self.chain = Some(Chain::after(seal));
+        (self.chain, self.adrift) = (Some(Chain::after(seal)), false);
         self.pause = FIRST_PAUSE;
         self.progress.healthy.store(true, Ordering::Release);
         self.progress.commits.fetch_add(1, Ordering::Relaxed);
@@ -376,6 +558,13 @@ fn session_policy(event: &Event) -> Option<SessionPolicyText> {
     let lease = event.lease.as_ref()?;
     let text = lease.session_policy.as_deref()?.to_owned();
     Some(SessionPolicyText { sha256: lease.session_policy_sha256.clone(), text })
+}
+
+async fn ended(window: Option<&mut Pin<Box<Sleep>>>) {
+    match window {
+        Some(window) => window.await,
+        None => std::future::pending().await,
+    }
 }
 
 type Waiter = oneshot::Sender<Result<(), AuditError>>;
