@@ -24,7 +24,8 @@ use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::issuer::IssuerKeys;
 use crate::lease::ServerLimits;
 use crate::object_server::{ConfigError, MinioServer, MinioSettings, ObjectServer};
-use crate::postgres::{PostgresError, PostgresStore};
+use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
+use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
 
@@ -48,6 +49,7 @@ pub struct App {
     doors: Doors,
     address: SocketAddr,
     reloader: policies::Reloader,
+    reconciler: Reconciler,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     /// How long an exchange under way may take to end.
@@ -147,6 +149,13 @@ impl App {
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
         });
+        let reconciler = Reconciler::new(ReconcilerParts {
+            lone_intents: Arc::new(PostgresLoneIntents::new(Arc::clone(&store))),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        });
         let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
@@ -160,7 +169,7 @@ impl App {
             tasks: tasks.clone(),
             public_url,
         };
-        Ok(Self { listener, tls, doors, address, reloader, issuers, tasks, patience })
+        Ok(Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience })
     }
 
     /// Where the doors are.
@@ -171,7 +180,7 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, issuers, tasks, patience } = self;
+        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -181,12 +190,13 @@ impl App {
             }
         };
         let watch = reloader.run(shutdown.clone());
+        let reconcile = reconciler.run(shutdown.clone());
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             served
         };
-        let (served, (), ()) = tokio::join!(serve, warm, watch);
+        let (served, (), (), ()) = tokio::join!(serve, warm, watch, reconcile);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{Refusals, Refused};
 
 /// How long refusals are counted before they are said.
-pub(super) const WINDOW: Duration = Duration::from_secs(60);
+pub(super) const WINDOW: Duration = Duration::from_mins(1);
 /// How many networks are told apart in one window, over all reasons: whoever sends from more, as any holder of an IPv6
 /// prefix can, shares one row a reason.
 const NETWORKS: usize = 1024;

@@ -332,13 +332,11 @@ impl Writer {
         }
         let fate = self.tell_counts().await;
         let Some(chain) = self.chain.filter(|_| fate == Fate::Committed) else { return fate };
-        let batch = match self.closing.take().filter(|batch| chain.next_number == batch.seal.number) {
-            Some(batch) => batch,
-            None => {
-                let closed = self.scribe.event(EventKind::StreamClosed, RecordedEffect::NotApplicable, reason);
-                self.seal(&chain, &[closed])
-            }
-        };
+        let offered = self.closing.take().filter(|batch| chain.next_number == batch.seal.number);
+        let batch = offered.unwrap_or_else(|| {
+            let closed = self.scribe.event(EventKind::StreamClosed, RecordedEffect::NotApplicable, reason);
+            self.seal(&chain, &[closed])
+        });
         let fate = self.offer_batch(&batch).await;
         self.closing = Some(batch);
         fate

@@ -4,8 +4,10 @@
 mod audit_store;
 mod connection;
 mod error;
+mod lone_intents;
 mod queries;
 mod seal_row;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
+pub use lone_intents::PostgresLoneIntents;

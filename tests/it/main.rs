@@ -13,5 +13,6 @@ mod issuer;
 mod object_server;
 mod policies;
 mod postgres;
+mod reconciler;
 mod secrecy;
 mod token;

@@ -124,7 +124,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn with(store: Arc<StoreDouble>, endpoint: &str) -> Self {
+    pub(crate) fn with(store: Arc<impl AuditStore + 'static>, endpoint: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let tasks = TaskTracker::new();
