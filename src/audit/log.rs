@@ -352,131 +352,15 @@ fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
     use futures::future::join_all;
     use time::OffsetDateTime;
     use tokio::time::sleep;
     use uuid::Uuid;
 
     use super::*;
-    use crate::audit::{
-        AuditRow, Batch, FingerprintKey, LogStats, PolicySetText, Seal, StoreError, StreamHead, StreamId, VerifyingKey,
-    };
+    use crate::audit::scripted::{DEADLINE, HandClock, ScriptedStore, Step, took};
+    use crate::audit::{AuditRow, FingerprintKey, LogStats};
     use crate::clock::SystemClock;
-
-    const DEADLINE: Duration = Duration::from_secs(2);
-
-    /// A test double: keeps batches in memory and fails as its script says, one step per append, then commits at once.
-    #[derive(Debug, Default)]
-    struct ScriptedStore {
-        batches: Mutex<Vec<Batch>>,
-        script: Mutex<VecDeque<Step>>,
-        limbo: Mutex<Vec<Batch>>,
-        down: AtomicBool,
-    }
-
-    #[derive(Debug, Clone, Copy)]
-    enum Step {
-        CommitAfter(Duration),
-        Fail,
-        FailAfterCommit,
-        /// Fails now, commits when the next append comes.
-        FailAndCommitLate,
-        Hang,
-    }
-
-    impl ScriptedStore {
-        /// The script begins after the stream was opened.
-        fn with(script: impl IntoIterator<Item = Step>) -> Arc<Self> {
-            let opening = Step::CommitAfter(Duration::ZERO);
-            let script = std::iter::once(opening).chain(script).collect();
-            Arc::new(Self { script: Mutex::new(script), ..Self::default() })
-        }
-
-        fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
-            let mut batches = self.batches.lock().unwrap();
-            let place = |batch: &Batch| (batch.seal.stream, batch.seal.number);
-            if batches.iter().any(|kept| place(kept) == place(batch)) {
-                return Err(failure());
-            }
-            batches.push(batch.clone());
-            Ok(())
-        }
-
-        /// Every row but those that open and close the stream.
-        fn rows(&self) -> Vec<AuditRow> {
-            let batches = self.batches.lock().unwrap();
-            let rows = batches.iter().flat_map(|batch| &batch.records);
-            let rows = rows.map(|record| serde_json::from_str::<AuditRow>(record).unwrap());
-            rows.filter(|row| !row.kind.starts_with("stream.")).collect()
-        }
-
-        /// Their places, counted from the first after the opening.
-        fn seqs(&self) -> Vec<i64> {
-            self.rows().iter().map(|row| row.seq - 1).collect()
-        }
-
-        fn reasons(&self) -> Vec<String> {
-            self.rows().into_iter().map(|row| row.reason).collect()
-        }
-    }
-
-    fn failure() -> StoreError {
-        StoreError::Unavailable("scripted".into())
-    }
-
-    #[async_trait]
-    impl AuditStore for ScriptedStore {
-        async fn open(&self, _stream: StreamId, _key: &VerifyingKey) -> Result<Vec<StreamHead>, StoreError> {
-            if self.down.load(Ordering::SeqCst) { Err(failure()) } else { Ok(Vec::new()) }
-        }
-
-        async fn append(&self, batch: &Batch) -> Result<(), StoreError> {
-            if self.down.load(Ordering::SeqCst) {
-                return Err(failure());
-            }
-            let late: Vec<_> = self.limbo.lock().unwrap().drain(..).collect();
-            for batch in &late {
-                self.keep(batch)?;
-            }
-            if batch.records.iter().any(|record| record.contains("poison")) {
-                return Err(StoreError::Rejected("scripted".into()));
-            }
-            let step = self.script.lock().unwrap().pop_front();
-            match step {
-                None => self.keep(batch),
-                Some(Step::CommitAfter(pause)) => {
-                    sleep(pause).await;
-                    self.keep(batch)
-                }
-                Some(Step::Fail) => Err(failure()),
-                Some(Step::FailAfterCommit) => self.keep(batch).and(Err(failure())),
-                Some(Step::FailAndCommitLate) => {
-                    self.limbo.lock().unwrap().push(batch.clone());
-                    Err(failure())
-                }
-                Some(Step::Hang) => std::future::pending().await,
-            }
-        }
-
-        async fn head(&self, stream: StreamId) -> Result<Option<Seal>, StoreError> {
-            if self.down.load(Ordering::SeqCst) {
-                return Err(failure());
-            }
-            let batches = self.batches.lock().unwrap();
-            let seals = batches.iter().map(|batch| &batch.seal).filter(|seal| seal.stream == stream);
-            Ok(seals.max_by_key(|seal| seal.number).cloned())
-        }
-
-        async fn keep_policy_set(&self, _set: &PolicySetText) -> Result<(), StoreError> {
-            Ok(())
-        }
-    }
 
     fn open(store: &Arc<ScriptedStore>, queue: usize) -> (AuditLog, TaskTracker) {
         let tasks = TaskTracker::new();
@@ -493,13 +377,6 @@ mod tests {
 
     async fn write(log: &AuditLog, reason: &'static str) -> Result<(), AuditError> {
         log.write(log.event(EventKind::ExchangeRefused, RecordedEffect::Deny, reason)).await
-    }
-
-    /// How long something took, on the paused clock.
-    async fn took<T>(work: impl Future<Output = T>) -> (T, Duration) {
-        #[expect(clippy::disallowed_methods, reason = "the test's paused clock")]
-        let started = tokio::time::Instant::now();
-        (work.await, started.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
@@ -740,6 +617,70 @@ mod tests {
         let rows = store.rows();
         assert_eq!((rows[1].kind.as_str(), rows[1].reason.as_str()), ("lease.failed", "unreachable"));
         assert_eq!(rows[1].key_fingerprint, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_that_is_not_recorded_gives_its_receipt_back_and_is_followed_by_an_abandonment() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::ZERO), Step::Fail, Step::FailAndCommitLate]);
+        let log = log(&store);
+        let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        let key_fingerprint = FingerprintKey::derive(b"k").fingerprint("AKIA");
+        let outcome = Outcome::Issued { key_fingerprint, ends_at: OffsetDateTime::UNIX_EPOCH };
+        // Twice it is not there when the writer looks; then it commits after all.
+        let Unrecorded { error, receipt } = log.conclude(receipt, outcome).await.unwrap_err();
+        assert_eq!(error, AuditError::Unavailable);
+        sleep(Duration::from_millis(100)).await;
+        log.abandon(&receipt, Abandonment::Revoked).await.unwrap();
+        let rows = store.rows();
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.kind.as_str(), row.effect.as_str(), row.reason.as_str())).collect();
+        let (intended, issued) = (("lease.intended", "allow", "granted"), ("lease.issued", "allow", "granted"));
+        assert_eq!(told, [intended, issued, ("lease.abandoned", "deny", "revoked")]);
+        let facts = |row: &AuditRow| {
+            (
+                row.lease_id,
+                row.role.clone(),
+                row.policy_hash.clone(),
+                row.granted_seconds,
+                row.role_session_name.clone(),
+            )
+        };
+        assert_eq!(facts(&rows[2]), facts(&rows[0]));
+        assert_eq!((&rows[2].key_fingerprint, rows[2].ends_at), (&None, None));
+        assert!(rows[0].seq < rows[1].seq && rows[1].seq < rows[2].seq, "told apart by order");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_past_its_life_concludes_nothing() {
+        let clock = HandClock::start();
+        let store = ScriptedStore::with([]);
+        let (log, _tasks) = store.log_with(clock.clone());
+        let failed = || Outcome::Failed { reason: "unreachable" };
+        let young = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        clock.pass(RECEIPT_LIFE - Duration::from_secs(1));
+        log.conclude(young, failed()).await.unwrap();
+
+        let old = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        clock.step(time::Duration::hours(-1));
+        clock.pass(RECEIPT_LIFE);
+        let unrecorded = log.conclude(old, failed()).await.unwrap_err();
+        assert_eq!((unrecorded.error, unrecorded.receipt.lease_id()), (AuditError::Deadline, lease().id));
+        assert_eq!(store.rows().len(), 3, "nothing was even offered");
+        log.abandon(&unrecorded.receipt, Abandonment::NotMinted).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_stopped_while_its_outcome_commits_hands_nothing_out() {
+        let clock = HandClock::start();
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::ZERO), Step::CommitAfter(Duration::from_secs(1))]);
+        let (log, _tasks) = store.log_with(clock.clone());
+        let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        let stopped = async {
+            sleep(Duration::from_millis(500)).await;
+            clock.pass(RECEIPT_LIFE);
+        };
+        let (concluded, ()) = tokio::join!(log.conclude(receipt, Outcome::Failed { reason: "unreachable" }), stopped);
+        assert_eq!(concluded.unwrap_err().error, AuditError::Deadline);
     }
 
     fn intent(log: &AuditLog) -> Event {

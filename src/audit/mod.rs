@@ -17,6 +17,8 @@ pub mod merkle;
 mod record;
 mod report;
 mod scribe;
+#[cfg(test)]
+mod scripted;
 mod seal;
 mod store;
 mod stream;

@@ -579,3 +579,351 @@ fn answer(waiters: impl IntoIterator<Item = Waiter>, result: Result<(), AuditErr
         let _gone = waiter.send(result);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use futures::future::join_all;
+    use tokio_util::task::TaskTracker;
+    use uuid::Uuid;
+
+    use super::super::scripted::{DEADLINE, HandClock, ScriptedStore, Step, took};
+    use super::super::{AuditLog, AuditRow, Door, Identity, Origin, Refused, Request, StreamHead, StreamId, merkle};
+    use super::*;
+
+    const NO_TIME: Duration = Duration::from_millis(10);
+
+    fn refused(token: u32, reason: &'static str) -> Refused {
+        let origin =
+            Origin { door: Door::Sts, address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), request_id: Uuid::nil() };
+        let token_sha256 = Some(format!("{token:064x}"));
+        let request =
+            Request { origin, requested_role: None, requested_seconds: None, session_name: None, token_sha256 };
+        let identity = Identity { issuer: "a".into(), subject: None, client: None, groups: Vec::new(), jti: None };
+        Refused { request, identity, reason, policy_hash: None }
+    }
+
+    async fn say(log: &AuditLog, reason: &'static str) -> Result<(), AuditError> {
+        log.refuse(refused(0, reason)).await
+    }
+
+    async fn ended(log: AuditLog, tasks: TaskTracker) -> Duration {
+        drop(log);
+        tasks.close();
+        took(tasks.wait()).await.1
+    }
+
+    /// Kind and reason of every row, stream by stream.
+    fn streams(store: &ScriptedStore) -> Vec<Vec<(String, String)>> {
+        let mut rows = store.all_rows();
+        rows.sort_by_key(|row| (row.stream, row.seq));
+        let streams = rows.chunk_by(|one, two| one.stream == two.stream);
+        streams.map(|rows| rows.iter().map(|row| (row.kind.clone(), row.reason.clone())).collect()).collect()
+    }
+
+    fn kinds(store: &ScriptedStore) -> Vec<Vec<String>> {
+        let streams = streams(store).into_iter();
+        streams.map(|rows| rows.into_iter().map(|(kind, reason)| format!("{kind} {reason}")).collect()).collect()
+    }
+
+    /// Everything that a verifier would say of the store: roots, leaves, numbers, chains, signatures.
+    fn verify(store: &ScriptedStore) {
+        let batches = store.batches.lock().unwrap();
+        let mut chains: std::collections::BTreeMap<StreamId, Chain> = std::collections::BTreeMap::new();
+        for Batch { records, seal, .. } in batches.iter() {
+            let chain = chains.entry(seal.stream).or_insert(Chain::start(seal.stream));
+            let expected = (chain.next_number, chain.next_seq, chain.previous);
+            assert_eq!((seal.number, seal.first_seq, seal.previous), expected);
+            let rows: Vec<AuditRow> = records.iter().map(|record| serde_json::from_str(record).unwrap()).collect();
+            let leaves: Vec<Digest> = rows.iter().map(Record::leaf).collect();
+            assert_eq!((merkle::root(&leaves), &leaves), (seal.root, &seal.leaves));
+            for (seq, row) in (seal.first_seq..=seal.last_seq).zip(&rows) {
+                assert_eq!((row.stream, row.seq), (seal.stream.0, i64::try_from(seq).unwrap()));
+            }
+            assert_eq!(seal.last_seq + 1 - seal.first_seq, u64::try_from(rows.len()).unwrap());
+            *chain = Chain::after(seal);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_opens_with_its_key_and_the_heads_before_it_and_closes_in_good_order() {
+        let store = ScriptedStore::with([]);
+        let head = StreamHead { stream: StreamId(Uuid::nil()), number: 3, last_seq: 9, hash: Digest::of(b"x") };
+        store.heads.lock().unwrap().push(head);
+        let (log, tasks) = store.log_with(HandClock::start());
+        say(&log, "a").await.unwrap();
+        ended(log, tasks).await;
+        assert_eq!(kinds(&store), [["stream.opened opened", "exchange.refused a", "stream.closed stopped"]]);
+        let rows = store.all_rows();
+        assert_eq!(rows[0].heads, [head.to_string()]);
+        let seals = store.batches.lock().unwrap().iter().map(|batch| batch.seal.key_id.to_hex()).collect::<Vec<_>>();
+        assert_eq!(rows[0].key_id.as_ref(), seals.first());
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_month_closes_the_stream_and_opens_another() {
+        let (clock, store) = (HandClock::start(), ScriptedStore::with([]));
+        let (log, tasks) = store.log_with(clock.clone());
+        say(&log, "november").await.unwrap();
+        clock.pass(Duration::from_secs(4));
+        say(&log, "still november").await.unwrap();
+        clock.pass(Duration::from_secs(1));
+        say(&log, "december").await.unwrap();
+        ended(log, tasks).await;
+        let [november, december] = streams(&store).try_into().unwrap();
+        let reasons = |rows: Vec<(String, String)>| rows.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>();
+        assert_eq!(reasons(november), ["opened", "november", "still november", "month"]);
+        assert_eq!(reasons(december), ["opened", "december", "stopped"]);
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_month_that_ends_during_an_outage_is_closed_once_when_the_store_is_back() {
+        // The first closing is kept after all, but its fate is asked in vain.
+        let (clock, store) = (HandClock::start(), ScriptedStore::with([Step::CommitAfter(Duration::ZERO)]));
+        let (log, tasks) = store.log_with(clock.clone());
+        say(&log, "november").await.unwrap();
+        clock.pass(Duration::from_secs(9));
+        store.black_hole.store(true, Ordering::SeqCst);
+        assert_eq!(say(&log, "lost").await, Err(AuditError::Deadline));
+        sleep(Duration::from_secs(20)).await;
+        assert!(!log.is_healthy());
+        store.script.lock().unwrap().extend([Step::FailAndCommitLate, Step::Fail, Step::FailAfterCommit]);
+        store.black_hole.store(false, Ordering::SeqCst);
+        sleep(Duration::from_secs(10)).await;
+        assert!(log.is_healthy());
+        say(&log, "december").await.unwrap();
+        ended(log, tasks).await;
+        let [november, december] = kinds(&store).try_into().unwrap();
+        assert_eq!(november, ["stream.opened opened", "exchange.refused november", "stream.closed month"]);
+        assert_eq!(december, ["stream.opened opened", "exchange.refused december", "stream.closed stopped"]);
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_steps_back_an_hour_changes_nothing_but_the_times() {
+        let (clock, store) = (HandClock::start(), ScriptedStore::with([]));
+        let (log, tasks) = store.log_with(clock.clone());
+        say(&log, "a").await.unwrap();
+        clock.step(time::Duration::hours(-1));
+        say(&log, "b").await.unwrap();
+        clock.step(time::Duration::days(-40));
+        say(&log, "c").await.unwrap();
+        ended(log, tasks).await;
+        assert_eq!((streams(&store).len(), store.reasons()), (1, ["a", "b", "c"].map(str::to_owned).to_vec()));
+        let rows = store.rows();
+        assert!(rows[0].occurred_at > rows[1].occurred_at && rows[0].seq < rows[1].seq);
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seal_in_our_stream_that_we_did_not_make_stops_the_log_for_good() {
+        let store = ScriptedStore::with([]);
+        let (log, tasks) = store.log_with(HandClock::start());
+        say(&log, "a").await.unwrap();
+        let last = store.batches.lock().unwrap().last().unwrap().clone();
+        let strange = SigningKey::generate().unwrap();
+        let seal = Seal::make(&Chain::after(&last.seal), vec![Digest::of_leaf(b"x")], last.seal.sealed_at, &strange);
+        store.batches.lock().unwrap().push(Batch { seal, records: Vec::new(), session_policies: Vec::new() });
+        assert_eq!(say(&log, "b").await, Err(AuditError::Unavailable));
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!((say(&log, "c").await, log.is_healthy()), (Err(AuditError::Unavailable), false));
+        ended(log, tasks).await;
+        assert_eq!(store.batches.lock().unwrap().len(), 3, "nothing was chained to it, not even an end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opening_that_fails_heals_by_itself_and_leaves_one_stream() {
+        let store = ScriptedStore::with([]);
+        store.script.lock().unwrap().clear();
+        store.script.lock().unwrap().extend([Step::Hang, Step::Hang, Step::FailAndCommitLate]);
+        let (log, tasks) = store.log_with(HandClock::start());
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(say(&log, "too early").await, Err(AuditError::Deadline));
+        assert!(!log.is_healthy());
+        sleep(Duration::from_secs(10)).await;
+        assert!(log.is_healthy(), "without any write");
+        say(&log, "a").await.unwrap();
+        ended(log, tasks).await;
+        assert_eq!(kinds(&store), [["stream.opened opened", "exchange.refused a", "stream.closed stopped"]]);
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_down_at_the_start_is_no_healthy_log() {
+        let store = ScriptedStore::with([]);
+        store.down.store(true, Ordering::SeqCst);
+        let (log, tasks) = store.log_with(HandClock::start());
+        sleep(NO_TIME).await;
+        assert!(!log.is_healthy());
+        assert_eq!(say(&log, "a").await, Err(AuditError::Unavailable));
+        store.down.store(false, Ordering::SeqCst);
+        sleep(Duration::from_secs(2)).await;
+        assert!(log.is_healthy());
+        ended(log, tasks).await;
+        assert_eq!(streams(&store).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn poison_refuses_its_own_caller_and_the_chain_holds() {
+        let store = ScriptedStore::with([]);
+        let (log, tasks) = store.log_with(HandClock::start());
+        let results = join_all(["a", "poison", "b", "poison"].map(|reason| say(&log, reason))).await;
+        assert_eq!(results, [Ok(()), Err(AuditError::Unavailable), Ok(()), Err(AuditError::Unavailable)]);
+        ended(log, tasks).await;
+        assert_eq!(store.reasons(), ["a", "b"]);
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_among_poison_is_not_asked_for_each_event_in_turn() {
+        let store = ScriptedStore::with([]);
+        let (log, _tasks) = store.log_with(HandClock::start());
+        let (results, took) = {
+            let all = (0..200).map(|n| say(&log, if n == 0 { "poison" } else { "a" }));
+            sleep(NO_TIME).await;
+            store.script.lock().unwrap().extend([Step::Hang; 400]);
+            took(join_all(all)).await
+        };
+        assert!(results.iter().all(Result::is_err));
+        assert!(took <= DEADLINE * 2, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_written_through_failures_of_every_kind_is_one_sound_chain() {
+        let late = Step::FailAndCommitLate;
+        let script =
+            [Step::Fail, late, Step::FailAfterCommit, Step::Hang, late, Step::Fail, Step::Hang, Step::FailAfterCommit];
+        let store = ScriptedStore::with(script);
+        let (log, tasks) = store.log_with(HandClock::start());
+        let mut acknowledged = Vec::new();
+        for reason in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            if say(&log, reason).await.is_ok() {
+                acknowledged.push(reason.to_owned());
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+        ended(log, tasks).await;
+        verify(&store);
+        let kept = store.reasons();
+        assert!(acknowledged.len() >= 4 && acknowledged.iter().all(|reason| kept.contains(reason)), "{kept:?}");
+        assert_eq!(streams(&store)[0].last().unwrap().0, "stream.closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_does_not_keep_the_process_from_ending() {
+        for hang_from_the_start in [true, false] {
+            let store = ScriptedStore::with([]);
+            store.black_hole.store(hang_from_the_start, Ordering::SeqCst);
+            let (log, tasks) = store.log_with(HandClock::start());
+            sleep(NO_TIME).await;
+            store.black_hole.store(true, Ordering::SeqCst);
+            log.count_refusal("token_malformed", None);
+            {
+                let hung_up = join_all((0..1000).map(|_| say(&log, "a")));
+                assert!(timeout(NO_TIME, hung_up).await.is_err());
+            }
+            let took = ended(log, tasks).await;
+            assert!(took <= DEADLINE * 6, "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_without_a_row_are_said_once_a_window_without_any_traffic() {
+        let store = ScriptedStore::with([]);
+        let (log, _tasks) = store.log_with(HandClock::start());
+        sleep(Duration::from_hours(1)).await;
+        for last in [1, 2, 250] {
+            log.count_refusal("token_malformed", Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, last))));
+        }
+        log.count_refusal("issuer_unknown", None);
+        sleep(Duration::from_secs(59)).await;
+        assert!(store.rows().is_empty());
+        sleep(Duration::from_secs(2)).await;
+        let rows = store.rows();
+        let told: Vec<_> = rows.iter().map(|row| (row.reason.as_str(), row.count, row.network.as_deref())).collect();
+        assert_eq!(told, [("issuer_unknown", Some(1), None), ("token_malformed", Some(3), Some("203.0.113.0/24"))]);
+        for row in &rows {
+            assert_eq!((row.kind.as_str(), row.effect.as_str()), ("exchange.refused", "deny"));
+            assert_eq!((&row.issuer, &row.token_sha256, &row.door, row.address), (&None, &None, &None, None));
+        }
+        sleep(Duration::from_hours(1)).await;
+        assert_eq!(store.rows().len(), 2, "nothing more to say");
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_sent_again_and_again_is_one_row_and_one_more_a_window() {
+        let store = ScriptedStore::with([]);
+        let (log, tasks) = store.log_with(HandClock::start());
+        for _ in 0..2 {
+            for _ in 0..50 {
+                log.refuse_token(refused(7, "token_expired")).await.unwrap();
+            }
+            sleep(Duration::from_secs(61)).await;
+        }
+        ended(log, tasks).await;
+        let rows = store.rows();
+        assert_eq!(rows.iter().map(|row| row.count).collect::<Vec<_>>(), [None, Some(49), Some(50)]);
+        for row in &rows {
+            assert_eq!((row.issuer.as_deref(), &row.token_sha256), (Some("a"), &Some(format!("{:064x}", 7))));
+        }
+        assert_eq!((rows[0].address.is_some(), &rows[0].network), (true, &None));
+        assert_eq!((rows[1].address, rows[1].network.as_deref()), (None, Some("127.0.0.0/24")));
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_counted_is_said_before_the_stream_closes() {
+        let store = ScriptedStore::with([]);
+        let (log, tasks) = store.log_with(HandClock::start());
+        for network in 0..1500_u32 {
+            log.count_refusal("token_malformed", Some(IpAddr::V4(Ipv4Addr::from(network << 8))));
+        }
+        ended(log, tasks).await;
+        let rows = store.all_rows();
+        assert_eq!(rows.len(), 1 + 1025 + 1);
+        assert_eq!(rows.iter().filter_map(|row| row.count).sum::<i64>(), 1500);
+        assert_eq!(rows.last().unwrap().kind, "stream.closed");
+        verify(&store);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_outlast_a_store_that_is_down_and_are_told_once() {
+        for step in [Step::Fail, Step::FailAndCommitLate, Step::FailAfterCommit, Step::Hang] {
+            let store = ScriptedStore::with([]);
+            let (log, _tasks) = store.log_with(HandClock::start());
+            sleep(NO_TIME).await;
+            log.count_refusal("token_malformed", None);
+            store.down.store(true, Ordering::SeqCst);
+            sleep(Duration::from_mins(5)).await;
+            log.count_refusal("token_malformed", None);
+            assert!(!log.is_healthy());
+            store.script.lock().unwrap().extend([step, step, step]);
+            store.down.store(false, Ordering::SeqCst);
+            sleep(Duration::from_mins(5)).await;
+            let told: i64 = store.rows().iter().filter_map(|row| row.count).sum();
+            assert_eq!(told, 2, "{step:?}");
+            verify(&store);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_whose_fate_was_in_doubt_are_not_told_twice() {
+        for committed in [true, false] {
+            let store = ScriptedStore::with([Step::Vanish { committed }]);
+            let (log, _tasks) = store.log_with(HandClock::start());
+            log.count_refusal("token_malformed", None);
+            sleep(Duration::from_secs(90)).await;
+            assert!(!log.is_healthy());
+            log.count_refusal("token_malformed", None);
+            store.black_hole.store(false, Ordering::SeqCst);
+            sleep(Duration::from_mins(5)).await;
+            let told: i64 = store.rows().iter().filter_map(|row| row.count).sum();
+            assert_eq!(told, 2, "{committed}");
+            verify(&store);
+        }
+    }
+}
