@@ -657,7 +657,7 @@ mod tests {
         let (log, _tasks) = store.log_with(clock.clone());
         let failed = || Outcome::Failed { reason: "unreachable" };
         let young = log.commit_intent(lease().id, intent(&log)).await.unwrap();
-        clock.pass(RECEIPT_LIFE - Duration::from_secs(1));
+        clock.pass(RECEIPT_LIFE * 9 / 10);
         log.conclude(young, failed()).await.unwrap();
 
         let old = log.commit_intent(lease().id, intent(&log)).await.unwrap();

@@ -350,7 +350,9 @@ mod tests {
                         if matches!(op, Op::Say) {
                             said += sum(&told);
                         } else {
-                            told.into_iter().for_each(|told| counts.put_back(told));
+                            for told in told {
+                                counts.put_back(told);
+                            }
                         }
                     }
                 }

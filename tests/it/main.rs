@@ -15,4 +15,5 @@ mod policies;
 mod postgres;
 mod reconciler;
 mod secrecy;
+mod tally;
 mod token;

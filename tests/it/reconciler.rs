@@ -6,8 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use secrecy::SecretString;
 use stint::audit::{
     AuditLog, AuditRow, AuditStore, Batch, LogParts, LogSettings, PolicySetText, Seal, SigningKey, StoreError,
@@ -159,7 +157,7 @@ impl Instance {
         let parts = LogParts {
             store: store.clone(),
             clock: Arc::clone(&clock),
-            rng: StdRng::from_rng(&mut rand::rng()),
+            rng: rand::make_rng(),
             key: SigningKey::generate().unwrap(),
             settings: LogSettings { deadline: DEADLINE, queue: 64 },
         };
@@ -192,10 +190,6 @@ impl Instance {
     }
 }
 
-fn revoked() -> Reply {
-    Reply::Bytes("HTTP/1.1 204 x\r\nconnection: close\r\n\r\n".to_owned())
-}
-
 /// Every event about a lease, oldest first.
 async fn fates(database: &SecretString) -> Vec<AuditRow> {
     let mut rows = store(database).await.recent(1000).await.unwrap();
@@ -212,14 +206,14 @@ const INTENDED: (&str, &str) = ("lease.intended", "granted");
 const REVOKED: (&str, &str) = ("lease.abandoned", "revoked");
 
 async fn is_closed_after_a_minute_of_doubt(database: &SecretString) {
-    let object_server = ScriptedObjectServer::start(vec![revoked()]).await;
+    let object_server = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
     let mut instance = Instance::start(database, &object_server).await;
     instance.pass_after(Duration::ZERO).await;
-    instance.pass_after(DOUBT - Duration::from_secs(2)).await;
+    instance.pass_after(DOUBT * 9 / 10).await;
     assert_eq!(told(&fates(database).await), [INTENDED]);
     assert!(object_server.received().is_empty() && instance.counts("stint_lone_intents 1"));
 
-    instance.pass_after(Duration::from_secs(3)).await;
+    instance.pass_after(DOUBT / 5).await;
     let rows = fates(database).await;
     assert_eq!(told(&rows), [INTENDED, REVOKED]);
     let [intended, abandoned] = rows.as_slice() else { panic!("{rows:?}") };
@@ -271,7 +265,7 @@ async fn a_slow_exchange_of_another_instance_is_never_touched_however_far_apart_
     reached.notified().await;
     instance.pass_after(Duration::ZERO).await;
     assert!(instance.counts("stint_lone_intents 1"), "it was seen");
-    instance.pass_after(DOUBT - Duration::from_secs(5)).await;
+    instance.pass_after(DOUBT * 9 / 10).await;
     assert_eq!(told(&fates(&database).await), [INTENDED]);
     go.notify_one();
     exchange.await.unwrap().unwrap();
@@ -285,7 +279,7 @@ async fn a_slow_exchange_of_another_instance_is_never_touched_however_far_apart_
 async fn of_two_instances_one_reconciles_and_the_other_takes_over_when_it_dies() {
     let database = fresh_database().await;
     killed_before_the_mint(&database).await;
-    let object_server = ScriptedObjectServer::start(vec![revoked()]).await;
+    let object_server = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
     let mut one = Instance::start(&database, &object_server).await;
     let mut two = Instance::start(&database, &object_server).await;
     for _ in 0..3 {
@@ -312,8 +306,12 @@ async fn of_two_instances_one_reconciles_and_the_other_takes_over_when_it_dies()
 async fn while_the_object_server_is_down_it_is_asked_at_a_pace_until_it_is_back() {
     let database = fresh_database().await;
     killed_before_the_outcome(&database).await;
-    let object_server =
-        ScriptedObjectServer::start(vec![Reply::Close, Reply::refusal(403, "AccessDenied"), revoked()]).await;
+    let object_server = ScriptedObjectServer::start(vec![
+        Reply::Close,
+        Reply::refusal(403, "AccessDenied"),
+        Reply::http(204, "text/plain", ""),
+    ])
+    .await;
     let mut instance = Instance::start(&database, &object_server).await;
     instance.pass_after(Duration::ZERO).await;
     for (time, asked) in
@@ -343,7 +341,8 @@ async fn what_could_not_be_revoked_until_its_end_has_expired() {
 #[tokio::test]
 async fn what_an_exchange_could_not_revoke_itself_is_revoked_later_and_said_again() {
     let database = fresh_database().await;
-    let replies = vec![Reply::credentials_for(REAL_LIFE), Reply::refusal(503, "SlowDown"), revoked()];
+    let replies =
+        vec![Reply::credentials_for(REAL_LIFE), Reply::refusal(503, "SlowDown"), Reply::http(204, "text/plain", "")];
     let object_server = ScriptedObjectServer::start(replies).await;
     let faulty = Faulty { inner: store(&database).await, kind: "lease.issued", fault: Fault::Fails };
     let parts = Parts::with(Arc::new(faulty), object_server.endpoint());
