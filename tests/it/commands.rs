@@ -353,7 +353,7 @@ async fn a_service_asked_to_end_finishes_what_is_under_way_and_takes_nothing_new
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert_eq!(running.ended().await, Some(0));
     let kinds: Vec<String> = rows(&database).await.into_iter().map(|row| row.kind).collect();
-    assert_eq!(kinds, ["policy.loaded", "lease.intended", "lease.issued"]);
+    assert_eq!(kinds, ["stream.opened", "policy.loaded", "lease.intended", "lease.issued", "stream.closed"]);
 }
 
 #[tokio::test]

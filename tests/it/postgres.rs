@@ -8,19 +8,20 @@ use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use stint::audit::{
-    AuditError, AuditLog, AuditStore, Door, Event, EventKind, FingerprintKey, Head, Identity, LeaseFacts, LogSettings,
-    Origin, Position, RecordedEffect, Refused, Request, SequencedEvent, StoreError, StreamId,
+    AuditError, AuditLog, AuditRow, AuditStore, Digest, Door, Event, EventKind, FingerprintKey, Identity, LeaseFacts,
+    LogParts, LogSettings, Origin, Position, RecordedEffect, Refusals, Refused, Request, SequencedEvent, SigningKey,
+    StoreError, StreamHead, StreamId,
 };
 use stint::clock::{Clock, SystemClock};
 use stint::demo::database::{PrivatePostgres, PrivateSettings};
 use stint::lease::LeaseId;
-use stint::audit::AuditRow;
 use stint::postgres::PostgresStore;
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::database::{THROWAWAY, fresh_database, server_directory};
+use crate::harness::sealer::Sealer;
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -30,10 +31,6 @@ async fn store(url: &SecretString) -> PostgresStore {
 
 async fn plain(url: &SecretString) -> PgConnection {
     PgConnection::connect(url.expose_secret()).await.unwrap()
-}
-
-fn stream() -> StreamId {
-    StreamId(Uuid::now_v7())
 }
 
 fn instant(nanos: i128) -> OffsetDateTime {
@@ -64,12 +61,20 @@ fn whole_event() -> Event {
             id: LeaseId::from_uuid(Uuid::now_v7()),
             role_session_name: "studio-0123".to_owned(),
             session_policy_sha256: "cd".repeat(32),
+            session_policy: None,
             granted_seconds: 3_541,
             key_fingerprint: Some(FingerprintKey::derive(b"test").fingerprint("AKIATEST")),
             ends_at: Some(instant(1_790_003_541_000_001_000)),
         }),
+        refusals: Some(Refusals { count: 3, network: Some("2001:db8::/48".parse().unwrap()) }),
+        heads: vec![head()],
+        key_id: Some(Digest::of(b"key")),
         detail: Some("for people".to_owned()),
     }
+}
+
+fn head() -> StreamHead {
+    StreamHead { stream: StreamId(Uuid::now_v7()), number: 3, last_seq: 41, hash: Digest::of(b"seal") }
 }
 
 fn request() -> Request {
@@ -82,7 +87,7 @@ fn request() -> Request {
         requested_role: Some("studio".to_owned()),
         requested_seconds: Some(7_200),
         session_name: Some("botocore-session-1".to_owned()),
-        token_sha256: "ef".repeat(32),
+        token_sha256: Some("ef".repeat(32)),
     }
 }
 
@@ -100,39 +105,42 @@ fn bare_event() -> Event {
         matched_rule: None,
         policy_hash: None,
         lease: None,
+        refusals: None,
+        heads: Vec::new(),
+        key_id: None,
         detail: None,
     }
 }
 
-fn at(stream: StreamId, seq: u64, event: Event) -> SequencedEvent {
-    SequencedEvent { position: Position { stream, seq }, event }
+/// Appends one bare event as a stream of its own.
+async fn append_one(store: &PostgresStore) {
+    store.append(&Sealer::start().next([bare_event()])).await.unwrap();
 }
 
 #[tokio::test]
 async fn every_field_of_an_event_comes_back_as_it_went_in() {
     let store = store(&fresh_database().await).await;
-    let (stream, event) = (stream(), whole_event());
-    store.append(&[at(stream, 0, event.clone())]).await.unwrap();
+    let (mut stream, event) = (Sealer::start(), whole_event());
+    store.append(&stream.next([event.clone()])).await.unwrap();
     let lease = event.lease.clone().unwrap();
     let rows = store.lease_events(lease.id).await.unwrap();
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
     let (request, identity) = (event.request.unwrap(), event.identity.unwrap());
     let expected = AuditRow {
-        stream: stream.0,
+        stream: stream.stream().0,
         seq: 0,
         id: event.id,
         occurred_at: event.occurred_at,
-        recorded_at: row.recorded_at,
         kind: "lease.issued".to_owned(),
         effect: "allow".to_owned(),
         reason: "granted".to_owned(),
         door: Some("leases".to_owned()),
-        address: Some("2001:db8::7".to_owned()),
+        address: Some("2001:db8::7".parse().unwrap()),
         request_id: Some(request.origin.request_id),
         requested_role: request.requested_role,
         requested_seconds: Some(7_200),
         session_name: request.session_name,
-        token_sha256: Some(request.token_sha256),
+        token_sha256: request.token_sha256,
         issuer: Some(identity.issuer),
         subject: identity.subject,
         client: identity.client,
@@ -148,6 +156,10 @@ async fn every_field_of_an_event_comes_back_as_it_went_in() {
         granted_seconds: Some(3_541),
         key_fingerprint: lease.key_fingerprint.map(|fingerprint| fingerprint.as_str().to_owned()),
         ends_at: lease.ends_at,
+        count: Some(3),
+        network: Some("2001:db8::/48".to_owned()),
+        heads: event.heads.iter().map(ToString::to_string).collect(),
+        key_id: event.key_id.map(Digest::to_hex),
         detail: event.detail,
     };
     assert_eq!(row, &expected);
@@ -156,8 +168,7 @@ async fn every_field_of_an_event_comes_back_as_it_went_in() {
 #[tokio::test]
 async fn what_an_event_does_not_speak_of_is_null() {
     let store = store(&fresh_database().await).await;
-    let stream = stream();
-    store.append(&[at(stream, 0, bare_event())]).await.unwrap();
+    append_one(&store).await;
     let rows = store.recent(10).await.unwrap();
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!((row.seq, row.kind.as_str(), row.effect.as_str()), (0, "policy.loaded", "not_applicable"));
@@ -170,55 +181,63 @@ async fn a_nul_in_a_claim_is_replaced_and_does_not_refuse_the_batch() {
     let store = store(&fresh_database().await).await;
     let mut event = whole_event();
     event.identity.as_mut().unwrap().jti = Some("a\0b".to_owned());
-    store.append(&[at(stream(), 0, event)]).await.unwrap();
+    store.append(&Sealer::start().next([event])).await.unwrap();
     assert_eq!(store.recent(1).await.unwrap()[0].jti.as_deref(), Some("a\u{fffd}b"));
 }
 
 #[tokio::test]
-async fn the_head_is_the_last_event_of_its_own_stream() {
+async fn the_head_is_the_last_seal_of_its_own_stream() {
     let store = store(&fresh_database().await).await;
-    let (ours, theirs) = (stream(), stream());
-    assert_eq!(store.head(ours).await.unwrap(), None);
-    let last = bare_event();
-    let batch = [at(ours, 0, bare_event()), at(ours, 1, last.clone()), at(theirs, 0, bare_event())];
-    store.append(&batch).await.unwrap();
-    assert_eq!(store.head(ours).await.unwrap(), Some(Head { seq: 1, event: last.id }));
+    let (mut ours, mut theirs) = (Sealer::start(), Sealer::start());
+    assert_eq!(store.head(ours.stream()).await.unwrap(), None);
+    store.append(&ours.next([bare_event(), bare_event()])).await.unwrap();
+    let last = ours.next([bare_event()]);
+    store.append(&last).await.unwrap();
+    store.append(&theirs.next([bare_event()])).await.unwrap();
+    let found = store.head(ours.stream()).await.unwrap().unwrap();
+    assert_eq!(found, last.seal);
+    assert!(found.is_signed_by(ours.key.public()));
 }
 
 #[tokio::test]
 async fn a_number_that_the_stream_has_is_refused_and_nothing_of_the_batch_is_kept() {
     let store = store(&fresh_database().await).await;
-    let stream = stream();
-    store.append(&[at(stream, 0, bare_event())]).await.unwrap();
-    let batch = [at(stream, 1, bare_event()), at(stream, 0, bare_event())];
-    assert!(matches!(store.append(&batch).await, Err(StoreError::Unavailable(_))));
+    let mut stream = Sealer::start();
+    store.append(&stream.next([bare_event()])).await.unwrap();
+    let claims = |seq| SequencedEvent { position: Position { stream: stream.stream(), seq }, event: bare_event() };
+    let seq_taken = stream.sealed([claims(1), claims(0)]);
+    assert!(matches!(store.append(&seq_taken).await, Err(StoreError::Unavailable(_))));
+    let mut number_taken = stream.draft([bare_event()]);
+    number_taken.seal.number = 0;
+    assert!(matches!(store.append(&number_taken).await, Err(StoreError::Unavailable(_))));
     assert_eq!(store.recent(10).await.unwrap().len(), 1);
-    store.append(&[at(stream, 1, bare_event())]).await.unwrap();
+    store.append(&stream.next([bare_event(), bare_event()])).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_event_that_breaks_a_rule_is_rejected_and_nothing_of_the_batch_is_kept() {
     let store = store(&fresh_database().await).await;
-    let stream = stream();
-    let broken = Event { policy_hash: Some("not hex".to_owned()), ..bare_event() };
-    let batch = [at(stream, 0, bare_event()), at(stream, 1, broken)];
+    let mut stream = Sealer::start();
+    let broken = Event { reason: "", ..bare_event() };
+    let batch = stream.draft([bare_event(), broken]);
     assert!(matches!(store.append(&batch).await, Err(StoreError::Rejected(_))));
     assert_eq!(store.recent(10).await.unwrap(), []);
-    store.append(&batch[..1]).await.unwrap();
+    assert_eq!(store.head(stream.stream()).await.unwrap(), None);
+    store.append(&stream.next([bare_event()])).await.unwrap();
 }
 
 #[tokio::test]
 async fn update_delete_and_truncate_are_refused_for_the_owner_too() {
     let url = fresh_database().await;
     let store = store(&url).await;
-    store.append(&[at(stream(), 0, bare_event())]).await.unwrap();
+    append_one(&store).await;
     let mut owner = plain(&url).await;
     for change in [
         "update audit_event set reason = 'x'",
         "update audit_event set reason = 'x' where false",
         "delete from audit_event",
         "truncate audit_event",
-        "insert into audit_event select * from audit_event on conflict (id) do update set reason = 'x'",
+        "insert into audit_event select * from audit_event on conflict (stream, seq) do update set reason = 'x'",
         "set session_replication_role = replica; delete from audit_event",
     ] {
         let error = owner.execute(change).await.expect_err(change).to_string();
@@ -274,14 +293,18 @@ async fn every_event_type_and_effect_is_one_that_the_table_takes() {
         EventKind::LeaseIntended,
         EventKind::LeaseIssued,
         EventKind::LeaseFailed,
+        EventKind::LeaseAbandoned,
         EventKind::PolicyLoaded,
+        EventKind::AuditRead,
+        EventKind::StreamOpened,
+        EventKind::StreamClosed,
     ];
     for kind in kinds {
         for effect in [RecordedEffect::Allow, RecordedEffect::Deny, RecordedEffect::NotApplicable] {
-            for door in [Door::Sts, Door::Leases, Door::Container] {
+            for door in [Door::Sts, Door::Leases, Door::Container, Door::Audit, Door::Cli] {
                 let mut event = Event { kind, effect, ..whole_event() };
                 event.request.as_mut().unwrap().origin.door = door;
-                store.append(&[at(stream(), 0, event)]).await.unwrap();
+                store.append(&Sealer::start().next([event])).await.unwrap();
             }
         }
     }
@@ -311,7 +334,7 @@ async fn a_server_default_of_asynchronous_commit_does_not_reach_the_log() {
         )
         .await
         .unwrap();
-    store.append(&[at(stream(), 0, bare_event())]).await.unwrap();
+    append_one(&store).await;
     let used: String = sqlx::query_scalar("select mode from commit_mode").fetch_one(&mut other).await.unwrap();
     assert_eq!(used, "on");
 }
@@ -323,14 +346,14 @@ async fn concurrent_writers_of_two_instances_keep_gapless_streams() {
     let logs = [open(store(&url).await, &tasks), open(store(&url).await, &tasks)];
     let writes = (0..200).map(|n| logs[n % 2].refuse(refused()));
     assert!(join_all(writes).await.into_iter().all(|written| written.is_ok()));
-    assert!(logs.iter().all(|log| log.meter().read().commits <= 10), "{:?}", logs.map(|log| log.meter().read()));
+    assert!(logs.iter().all(|log| log.meter().read().commits <= 11), "{:?}", logs.map(|log| log.meter().read()));
     let seqs: Vec<(Uuid, Vec<i64>)> =
         sqlx::query_as("select stream, array_agg(seq order by seq) from audit_event group by stream")
             .fetch_all(&mut plain(&url).await)
             .await
             .unwrap();
     assert_eq!(seqs.len(), 2);
-    assert!(seqs.into_iter().all(|(_, seqs)| seqs == (0..100).collect::<Vec<_>>()));
+    assert!(seqs.into_iter().all(|(_, seqs)| seqs == (0..=100).collect::<Vec<_>>()), "stream.opened and its share");
 }
 
 #[tokio::test]
@@ -370,8 +393,7 @@ async fn a_server_that_dies_refuses_within_the_deadline_and_heals_after_its_rest
     let server = PrivatePostgres::start_with(directory.path(), again).await.unwrap();
     written_again(&log).await;
     assert!(log.is_healthy());
-    let seqs: Vec<i64> = sqlx::query_scalar("select seq from audit_event where stream = $1 order by seq")
-        .bind(log.stream().0)
+    let seqs: Vec<i64> = sqlx::query_scalar("select seq from audit_event order by stream, seq")
         .fetch_all(&mut plain(&url).await)
         .await
         .unwrap();
@@ -398,7 +420,7 @@ async fn the_rows_and_the_password_of_a_private_server_survive_its_restart() {
     let server = PrivatePostgres::start(directory.path()).await.unwrap();
     let first = server.url().clone();
     let kept = store(&first).await;
-    kept.append(&[at(stream(), 0, bare_event())]).await.unwrap();
+    append_one(&kept).await;
     let fsync: String = sqlx::query_scalar("show fsync").fetch_one(&mut plain(&first).await).await.unwrap();
     assert_eq!(fsync, "on");
     drop(kept);
@@ -426,7 +448,9 @@ async fn plain_refused(url: &SecretString) -> bool {
 
 fn open(store: PostgresStore, tasks: &TaskTracker) -> AuditLog {
     let settings = LogSettings { deadline: DEADLINE, queue: 1_024 };
-    AuditLog::open(Arc::new(store), Arc::new(SystemClock::start()), rand::make_rng(), stream(), settings, tasks)
+    let (clock, key) = (Arc::new(SystemClock::start()), SigningKey::generate().unwrap());
+    let parts = LogParts { store: Arc::new(store), clock, rng: rand::make_rng(), key, settings };
+    AuditLog::open(parts, tasks)
 }
 
 fn refused() -> Refused {

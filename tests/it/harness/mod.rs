@@ -8,6 +8,7 @@ pub(crate) mod manual_clock;
 pub(crate) mod object_server;
 pub(crate) mod parts;
 pub(crate) mod scripted_server;
+pub(crate) mod sealer;
 pub(crate) mod service;
 pub(crate) mod signed;
 pub(crate) mod tokens;

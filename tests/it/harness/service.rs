@@ -9,9 +9,9 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use stint::app::App;
+use stint::audit::AuditRow;
 use stint::clock::SystemClock;
 use stint::config::{Config, Environment};
-use stint::audit::AuditRow;
 use stint::postgres::PostgresStore;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -168,10 +168,10 @@ impl Service {
         PostgresStore::connect(&self.database, Duration::from_secs(5)).await.unwrap()
     }
 
-    /// All rows but the first, `policy.loaded`, in order.
+    /// All rows that a caller brought about, in order: none of `policy.loaded`, `stream.opened`, `stream.closed`.
     pub(crate) async fn rows(&self) -> Vec<AuditRow> {
         let mut rows = self.log().await.recent(1000).await.unwrap();
-        rows.retain(|row| row.kind != "policy.loaded");
+        rows.retain(|row| row.kind != "policy.loaded" && !row.kind.starts_with("stream."));
         rows.sort_by_key(|row| (row.stream, row.seq));
         rows
     }
