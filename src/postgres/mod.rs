@@ -4,8 +4,12 @@
 mod audit_store;
 mod connection;
 mod error;
+mod kept_policies;
 mod queries;
+mod schema;
 mod seal_row;
+mod unnamed;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
+pub use schema::{Migrated, migrate};
