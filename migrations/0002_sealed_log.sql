@@ -297,16 +297,19 @@ $$;
 comment on function audit_refuse_change() is
     'Refuses UPDATE, DELETE and TRUNCATE of the table it is put on, whoever asks.';
 
--- A trigger of a partitioned table does not fire for statements that name a partition: each has its own. The function
--- below knows its schema from its own setting `stint.schema` and trusts no search path: it works for a definer too.
+-- A trigger of a partitioned table does not fire for statements that name a partition: each has its own. This function
+-- and those below learn their schema from the search path that is pinned on each at the end, then leave only pg_catalog
+-- in it: whoever may create things in the schema must not be able to slip an operator of his own under a definer.
 create function audit_keep(kept name) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    home constant name := current_setting('stint.schema');
-    guard constant name := kept || '_append_only';
+    home constant name := (pg_catalog.current_schemas(false))[2];
+    guard name;
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    guard := kept || '_append_only';
     execute format(
         'create trigger %I before update or delete or truncate on %I.%I
          for each statement execute function %I.audit_refuse_change()', guard, home, kept, home);
@@ -351,13 +354,14 @@ comment on function audit_partition(name, date) is
     'The name of the partition of a month.';
 
 create function audit_has_partition(parent name, month date) returns boolean
-    language plpgsql stable
+    language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    home constant name := current_setting('stint.schema');
+    home constant name := (pg_catalog.current_schemas(false))[2];
     found_it boolean;
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     execute format(
         'select exists (
             select from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
@@ -377,11 +381,12 @@ create function audit_make_partition(parent name, month date) returns void
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    home constant name := current_setting('stint.schema');
+    home constant name := (pg_catalog.current_schemas(false))[2];
     part name;
     low uuid;
     high uuid;
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     execute format('select %1$I.audit_partition($1, $2), %1$I.audit_month_bound($2), %1$I.audit_month_bound($3)', home)
         into part, low, high using parent, month, (month + interval '1 month')::date;
     execute format('create table %1$I.%2$I (like %1$I.%3$I including all)', home, part, parent);
@@ -405,14 +410,16 @@ create function audit_make_room(stream uuid) returns boolean
     set lock_timeout = '400ms'
 as $$
 declare
-    home constant name := current_setting('stint.schema');
-    current_month constant date := date_trunc('month', now() at time zone 'UTC')::date;
+    home constant name := (pg_catalog.current_schemas(false))[2];
+    current_month date;
     opened date;
     wanted date;
     parent name;
     there boolean;
     complete boolean := true;
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    current_month := date_trunc('month', now() at time zone 'UTC')::date;
     execute format('select %I.audit_month_of($1)', home) into opened using stream;
     if opened is null then
         raise exception 'a stream is named by a version 7 UUID' using errcode = 'invalid_parameter_value';
@@ -454,14 +461,16 @@ create function audit_retire(month date) returns table (events bigint, streams b
     set lock_timeout = '500ms'
 as $$
 declare
-    home constant name := current_setting('stint.schema');
-    this constant date := date_trunc('month', month::timestamp)::date;
+    home constant name := (pg_catalog.current_schemas(false))[2];
+    this date;
     event_part name;
     seal_part name;
     first_stream uuid;
     there boolean;
     offender uuid;
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    this := date_trunc('month', month::timestamp)::date;
     if this is null or this >= date_trunc('month', now() at time zone 'UTC')::date then
         raise exception 'the month % is not over', to_char(month, 'YYYY-MM')
             using errcode = 'object_not_in_prerequisite_state';
@@ -543,7 +552,7 @@ begin
         'audit_keep(name)', 'audit_has_partition(name, date)', 'audit_make_partition(name, date)',
         'audit_make_room(uuid)', 'audit_retire(date)'
     ]::regprocedure[] loop
-        execute format('alter function %s set stint.schema = %L', made, current_schema());
+        execute format('alter function %s set search_path = pg_catalog, %I', made, current_schema());
         execute format('revoke execute on function %s from public', made);
     end loop;
 end;
@@ -736,10 +745,11 @@ create function audit_settle_roles() returns setof text
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    home constant name := current_setting('stint.schema');
+    home constant name := (pg_catalog.current_schemas(false))[2];
     wanted name;
     thing record;
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     foreach wanted in array array['stint_owner', 'stint_serve', 'stint_audit']::name[] loop
         begin
             if not exists (select from pg_roles where rolname = wanted) then
@@ -811,7 +821,7 @@ do $$
 declare
     untold text;
 begin
-    execute format('alter function audit_settle_roles() set stint.schema = %L', current_schema());
+    execute format('alter function audit_settle_roles() set search_path = pg_catalog, %I', current_schema());
     revoke execute on function audit_settle_roles() from public;
     for untold in select audit_settle_roles() loop
         raise notice '%: see docs/operations.md', untold;

@@ -23,7 +23,7 @@ pub(super) async fn unnamed_heads(
     connection: &mut PgConnection,
     stream: StreamId,
 ) -> Result<Vec<StreamHead>, PostgresError> {
-    let Some(scope) = scope(connection, stream.0).await? else { return Ok(Vec::new()) };
+    let scope = scope(connection, stream.0).await?;
     // Retired ones first: they cannot grow again, so what is named now is done with.
     let mut heads = retired(connection, &scope).await?;
     heads.extend(live(connection, stream.0, &scope).await?);
@@ -34,13 +34,13 @@ pub(super) async fn unnamed_heads(
 /// Where to look.
 #[derive(Debug)]
 struct Scope {
-    /// The smallest stream of the month before L's.
+    /// The smallest stream of the month before L's; of all, where there is no L.
     first: Uuid,
     /// The instant L was opened, less a day for clocks that differ.
     since: time::OffsetDateTime,
 }
 
-async fn scope(connection: &mut PgConnection, stream: Uuid) -> Result<Option<Scope>, PostgresError> {
+async fn scope(connection: &mut PgConnection, stream: Uuid) -> Result<Scope, PostgresError> {
     let scope = sqlx::query_as!(
         Scope,
         r#"
@@ -49,19 +49,20 @@ async fn scope(connection: &mut PgConnection, stream: Uuid) -> Result<Option<Sco
                 audit_month_bound((audit_month_of(last.stream) - interval '1 month')::date),
                 '00000000-0000-0000-0000-000000000000'
             ) as "first!",
-            last.sealed_at - interval '1 day' as "since!"
-        from (
+            coalesce(last.sealed_at, '2001-01-01T00:00Z') - interval '1 day' as "since!"
+        from (select) as always
+        left join (
             select stream, sealed_at
             from audit_seal
             -- A clock that ran ahead must not hide everything since.
             where number = 0 and stream <> $1 and stream < audit_month_bound((now() + interval '2 months')::date)
             order by stream desc
             limit 1
-        ) as last
+        ) as last on true
         "#,
         stream
     )
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await?;
     Ok(scope)
 }

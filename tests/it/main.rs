@@ -13,5 +13,7 @@ mod issuer;
 mod object_server;
 mod policies;
 mod postgres;
+mod retention;
+mod roles;
 mod secrecy;
 mod token;
