@@ -48,6 +48,16 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
+    /// Bring the database's schema up to date, as a user who may.
+    ///
+    /// The service does so itself at start where its own user may. Where it connects as a member of `stint_serve`, run
+    /// this before each new version, with the owner's URL in `STINT_POSTGRES__URL`. It makes the roles `stint_owner`,
+    /// `stint_serve` and `stint_audit` where it may. It can run again.
+    Migrate {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Check the configuration and the policy directory: every error at once, no network.
     Check {
         /// The configuration file.
@@ -65,6 +75,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => command::serve(&config),
         #[cfg(feature = "demo")]
         Command::Demo { once, env_file, data } => stint::demo::run(stint::demo::Options { once, env_file, data }, out),
+        Command::Migrate { config } => command::migrate(&config, out),
         Command::Check { config, json } => command::check(&config, json, out),
     };
     match result {

@@ -1,5 +1,7 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
+mod migrate;
+
 use std::error::Error;
 use std::io::Write;
 use std::iter::successors;
@@ -14,6 +16,8 @@ use crate::app::{App, StartError, compile_directory, compile_policies, server_li
 use crate::clock::SystemClock;
 use crate::config::{Config, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
+
+pub use migrate::migrate;
 
 const UNCHECKED: &str = "the policies were not checked: that needs [[issuer]] and [policies] without errors";
 

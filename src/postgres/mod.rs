@@ -4,10 +4,14 @@
 mod audit_store;
 mod connection;
 mod error;
+mod kept_policies;
 mod lone_intents;
 mod queries;
+mod schema;
 mod seal_row;
+mod unnamed;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
 pub use lone_intents::PostgresLoneIntents;
+pub use schema::{Migrated, migrate};

@@ -23,7 +23,7 @@ const OTHERS: [(&str, &[&str]); 6] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "clock", "config", "telemetry"]),
+    ("command", &["app", "clock", "config", "postgres", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",

@@ -14,6 +14,8 @@ mod object_server;
 mod policies;
 mod postgres;
 mod reconciler;
+mod retention;
+mod roles;
 mod secrecy;
 mod tally;
 mod token;

@@ -3,8 +3,10 @@
 pub(crate) mod binary;
 pub(crate) mod clock;
 pub(crate) mod database;
+pub(crate) mod events;
 pub(crate) mod hostile;
 pub(crate) mod manual_clock;
+pub(crate) mod months;
 pub(crate) mod object_server;
 pub(crate) mod parts;
 pub(crate) mod scripted_server;
