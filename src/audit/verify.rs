@@ -207,7 +207,7 @@ impl Verifier {
         walk.last = Some((seal.number, seal.last_seq, hash, seal.key_id));
         if vouched && seal.number != 0 {
             self.report.rows_before =
-                self.report.rows_before.saturating_add(seal.last_seq - seal.first_seq.min(seal.last_seq) + 1);
+                self.report.rows_before.saturating_add(seal.last_seq.saturating_sub(seal.first_seq).saturating_add(1));
             if walk.pending.is_empty() {
                 walk.next_row = Some(seal.last_seq.saturating_add(1));
             }

@@ -57,6 +57,30 @@ impl PostgresStore {
         Ok(store)
     }
 
+    /// The store as it is, for commands that only read: nothing is migrated, and nothing is connected yet.
+    pub fn attach(url: &SecretString, deadline: Duration) -> Result<Self, PostgresError> {
+        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_quotes_the_url| PostgresError::Url)?;
+        let options = options.application_name("stint").disable_statement_logging();
+        let connect_timeout = deadline / 2;
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL)
+            .acquire_timeout(connect_timeout)
+            .connect_lazy_with(options.clone());
+        Ok(Self { options, connect_timeout, writer: Mutex::new(None), pool })
+    }
+
+    /// A connection for reading the whole log: no statement's time is bounded, but the server's wait for a client that
+    /// has gone silent is.
+    pub(super) async fn reader(&self) -> Result<PgConnection, PostgresError> {
+        let unbounded = [
+            ("statement_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "600000ms"),
+            // One spelling of every value, whatever the database's default is.
+            ("datestyle", "ISO"),
+        ];
+        open(&self.options.clone().options(unbounded), self.connect_timeout).await
+    }
+
     /// The writer's connection, or a new one. It is taken out while in use: a call that is given up half-way drops it,
     /// and with it whatever state the session was in.
     pub(super) async fn writer(&self) -> Result<PgConnection, PostgresError> {

@@ -4,6 +4,9 @@
 mod audit_store;
 mod connection;
 mod error;
+mod ledger;
+mod ledger_extract;
+mod ledger_row;
 mod queries;
 mod seal_row;
 

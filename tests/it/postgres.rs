@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, Executor, PgConnection, Row};
-use stint::audit::AuditRow;
 use stint::audit::{
     AuditError, AuditLog, AuditRow, AuditStore, Digest, Door, Event, EventKind, FingerprintKey, Identity, LeaseFacts,
     LogParts, LogSettings, Origin, Position, RecordedEffect, Refusals, Refused, Request, SequencedEvent, SigningKey,
