@@ -121,6 +121,18 @@ pub fn sealing_key(settings: &AuditSettings) -> Result<SigningKey, StartError> {
     SigningKey::generate().map_err(|_| StartError::Randomness)
 }
 
+/// Opens the log, in a stream of its own.
+pub fn open_log(
+    settings: &AuditSettings,
+    store: Arc<PostgresStore>,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskTracker,
+) -> Result<AuditLog, StartError> {
+    let key = sealing_key(settings)?;
+    let settings = LogSettings { deadline: settings.deadline, queue: LOG_QUEUE };
+    Ok(AuditLog::open(LogParts { store, clock, rng: random()?, key, settings }, tasks))
+}
+
 impl App {
     /// Builds everything from a finished configuration.
     pub async fn build(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
@@ -138,10 +150,7 @@ impl App {
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let key = sealing_key(&config.audit)?;
-        let parts = LogParts { store: store.clone(), clock: Arc::clone(&clock), rng: random()?, key, settings };
-        let log = Arc::new(AuditLog::open(parts, &tasks));
+        let log = Arc::new(open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?);
         let mut metrics = Metrics::default();
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);
@@ -224,7 +233,7 @@ fn longest_exchange(commit: Duration) -> Duration {
 }
 
 /// A generator of its own, seeded by the system.
-fn random() -> Result<StdRng, StartError> {
+pub(crate) fn random() -> Result<StdRng, StartError> {
     StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)
 }
 

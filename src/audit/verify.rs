@@ -130,7 +130,7 @@ impl Verifier {
             retired: BTreeMap::new(),
             queue: VecDeque::new(),
             walk: None,
-            report: Report { keys_pinned, ..Report::default() },
+            report: Report { keys_pinned, partial, ..Report::default() },
         }
     }
 

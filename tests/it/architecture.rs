@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&str; 10] =
     ["clock", "token", "policy", "lease", "audit", "telemetry", "object_server", "exchange", "http", "app"];
 /// Outside the line: adapter or composition → what it may import.
-const OTHERS: [(&str, &[&str]); 6] = [
+const OTHERS: [(&str, &[&str]); 7] = [
+    ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "clock", "config", "telemetry"]),
+    ("command", &["app", "audit", "clock", "config", "evidence", "postgres", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",
@@ -22,7 +23,9 @@ const OTHERS: [(&str, &[&str]); 6] = [
 /// Beyond its left neighbours, what a room may import.
 const EXTRA: [(&str, &[&str]); 1] = [("app", &["config", "issuer", "postgres"])];
 /// Crate → the only rooms that may name it.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 6] = [
+    ("csv", &["evidence"]),
+    ("parquet", &["evidence"]),
     ("axum", &["http", "app", "demo"]),
     ("sqlx", &["postgres"]),
     ("reqwest", &["issuer", "object_server", "client", "demo"]),
