@@ -15,3 +15,4 @@ mod policies;
 mod postgres;
 mod secrecy;
 mod token;
+mod verify;
