@@ -12,6 +12,7 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod evidence;
 pub mod exchange;
 pub mod http;
 pub mod issuer;

@@ -3,6 +3,7 @@
 
 mod policies;
 mod readiness;
+mod signing_key;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -15,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use signing_key::{SigningKeyError, SigningKeyFile};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
+use crate::config::{AuditSettings, Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::issuer::IssuerKeys;
@@ -68,6 +70,9 @@ pub enum StartError {
     /// The first event could not be written.
     #[error("the issuance log cannot be written: {0}")]
     Log(#[from] AuditError),
+    /// The signing key cannot be used.
+    #[error("audit.signing_key_file: {0}")]
+    SigningKey(#[from] SigningKeyError),
     /// The object server's settings make no sense.
     #[error("object_server: {0}")]
     ObjectServer(#[from] ConfigError),
@@ -98,9 +103,36 @@ impl StartError {
             Self::Postgres(_) => Some("Look at postgres.url, and whether PostgreSQL takes connections there."),
             Self::Listen { .. } => Some("Choose another http.listen, or stop what listens there."),
             Self::Policies(_) => Some("`stint check` says the same without starting anything."),
+            Self::SigningKey(_) => {
+                Some("`openssl genpkey -algorithm ed25519 -out signing.pem` makes one; then `chmod 600 signing.pem`.")
+            }
             Self::Log(_) | Self::ObjectServer(_) | Self::Tls(_) | Self::Serve(_) | Self::Randomness => None,
         }
     }
+}
+
+/// The key that seals this process's streams: that of the file, or one that lives as long as the process.
+pub fn sealing_key(settings: &AuditSettings) -> Result<SigningKey, StartError> {
+    if let Some(path) = &settings.signing_key_file {
+        return SigningKeyFile::read(path)?.key().map_err(|_| StartError::Randomness);
+    }
+    tracing::warn!(
+        "audit.signing_key_file is not set: the log is sealed with a key of this process alone, which nobody can have \
+         known beforehand"
+    );
+    SigningKey::generate().map_err(|_| StartError::Randomness)
+}
+
+/// Opens the log, in a stream of its own.
+pub fn open_log(
+    settings: &AuditSettings,
+    store: Arc<PostgresStore>,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskTracker,
+) -> Result<AuditLog, StartError> {
+    let key = sealing_key(settings)?;
+    let settings = LogSettings { deadline: settings.deadline, queue: LOG_QUEUE };
+    Ok(AuditLog::open(LogParts { store, clock, rng: random()?, key, settings }, tasks))
 }
 
 impl App {
@@ -120,10 +152,7 @@ impl App {
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let key = SigningKey::generate().map_err(|_| StartError::Randomness)?;
-        let parts = LogParts { store: store.clone(), clock: Arc::clone(&clock), rng: random()?, key, settings };
-        let log = Arc::new(AuditLog::open(parts, &tasks));
+        let log = Arc::new(open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?);
         let mut metrics = Metrics::default();
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);
@@ -214,7 +243,7 @@ fn longest_exchange(commit: Duration) -> Duration {
 }
 
 /// A generator of its own, seeded by the system.
-fn random() -> Result<StdRng, StartError> {
+pub(crate) fn random() -> Result<StdRng, StartError> {
     StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)
 }
 

@@ -23,6 +23,7 @@ mod seal;
 mod store;
 mod stream;
 mod tally;
+mod verify;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
@@ -43,4 +44,5 @@ pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Repor
 pub use seal::{Chain, Seal};
 pub use store::{AuditStore, Batch, PolicySetText, Position, SequencedEvent, SessionPolicyText, StoreError};
 pub use stream::{NotAHead, StreamHead, StreamId};
+pub use verify::{Floor, Scope, SeenRow, Verifier, floors};
 pub use writer::{LogMeter, LogStats};

@@ -363,7 +363,10 @@ impl Writer {
     /// Commits these events; if that fails, learns their fate, and offers them once more where the store proves that they
     /// are not there. (A connection that died while idle costs no caller a refusal.) Answers the seal offered last, too.
     async fn offer(&mut self, events: &[Event]) -> (Fate, Option<Digest>) {
-        let Some(chain) = self.chain.filter(|_| !events.is_empty()) else { return (Fate::Committed, None) };
+        if events.is_empty() {
+            return (Fate::Committed, None);
+        }
+        let Some(chain) = self.chain else { return (Fate::Unknown, None) };
         let batch = self.seal(&chain, events);
         let fate = self.offer_batch(&batch).await;
         match self.chain {

@@ -1,5 +1,6 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
+pub mod audit;
 mod migrate;
 
 use std::error::Error;
@@ -110,7 +111,7 @@ pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure
 }
 
 /// Loads the configuration or says everything that is wrong with it.
-fn load(path: &Path) -> Result<Config, Failure> {
+pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     Config::load(path, &ProcessEnvironment).map_err(|problems| {
         let lines = placed(path, &problems);
         Failure(format!("the configuration has {}\n{}", count(lines.len(), "error"), lines.join("\n")))
@@ -153,6 +154,6 @@ pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
     shutdown.cancel();
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(crate) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }

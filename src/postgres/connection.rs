@@ -41,15 +41,35 @@ impl PostgresStore {
             ("lock_timeout", milliseconds(deadline / 2)),
             ("idle_in_transaction_session_timeout", milliseconds(deadline * 2)),
         ]);
+        let store = Self::lazy(options, connect_timeout);
+        let first = store.writer().await?;
+        store.keep_writer(first);
+        Ok(store)
+    }
+
+    /// The store as it is, for commands that only read: nothing is migrated, and nothing is connected yet.
+    pub fn attach(url: &SecretString, deadline: Duration) -> Result<Self, PostgresError> {
+        Ok(Self::lazy(schema::options(url)?, deadline / 2))
+    }
+
+    fn lazy(options: PgConnectOptions, connect_timeout: Duration) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(POOL)
             .acquire_timeout(connect_timeout)
             .connect_lazy_with(options.clone());
-        let kept_policies = KeptPolicies::default();
-        let store = Self { options, connect_timeout, writer: Mutex::new(None), kept_policies, pool };
-        let first = store.writer().await?;
-        store.keep_writer(first);
-        Ok(store)
+        Self { options, connect_timeout, writer: Mutex::new(None), kept_policies: KeptPolicies::default(), pool }
+    }
+
+    /// A connection for reading the whole log: no statement's time is bounded, but the server's wait for a client that
+    /// has gone silent is.
+    pub(super) async fn reader(&self) -> Result<PgConnection, PostgresError> {
+        let unbounded = [
+            ("statement_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "600000ms"),
+            // One spelling of every value, whatever the database's default is.
+            ("datestyle", "ISO"),
+        ];
+        open(&self.options.clone().options(unbounded), self.connect_timeout).await
     }
 
     /// The writer's connection, or a new one. It is taken out while in use: a call that is given up half-way drops it,

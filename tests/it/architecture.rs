@@ -19,11 +19,12 @@ const ROOMS: [&str; 11] = [
     "app",
 ];
 /// Outside the line: adapter or composition → what it may import.
-const OTHERS: [(&str, &[&str]); 6] = [
+const OTHERS: [(&str, &[&str]); 7] = [
+    ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "clock", "config", "postgres", "telemetry"]),
+    ("command", &["app", "audit", "clock", "config", "evidence", "postgres", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",
@@ -33,7 +34,9 @@ const OTHERS: [(&str, &[&str]); 6] = [
 /// Beyond its left neighbours, what a room may import.
 const EXTRA: [(&str, &[&str]); 1] = [("app", &["config", "issuer", "postgres"])];
 /// Crate → the only rooms that may name it.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 6] = [
+    ("csv", &["evidence"]),
+    ("parquet", &["evidence"]),
     ("axum", &["http", "app", "demo"]),
     ("sqlx", &["postgres"]),
     ("reqwest", &["issuer", "object_server", "client", "demo"]),

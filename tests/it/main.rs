@@ -19,3 +19,4 @@ mod roles;
 mod secrecy;
 mod tally;
 mod token;
+mod verify;
