@@ -62,6 +62,11 @@ impl Tally {
         self.change(|counts| told.into_iter().for_each(|told| counts.put_back(told)));
     }
 
+    /// Whether there is nothing to say.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Waits for a first count. It may come once too often, never once too few.
     pub(super) async fn begun(&self) {
         self.begun.notified().await;

@@ -189,8 +189,8 @@ impl Writer {
                 }
                 () = self.tally.begun(), if window.is_none() => window = Some(Box::pin(sleep(WINDOW))),
                 () = ended(window.as_mut()) => {
-                    window = None;
                     self.tell().await;
+                    window = (!self.tally.is_empty()).then(|| Box::pin(sleep(WINDOW)));
                 }
             }
         }
@@ -911,6 +911,36 @@ mod tests {
             assert_eq!(told, 2, "{step:?}");
             verify(&store);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_outlast_a_stream_that_could_not_be_opened() {
+        let store = ScriptedStore::with([]);
+        store.down.store(true, Ordering::SeqCst);
+        let (log, _tasks) = store.log_with(HandClock::start());
+        sleep(NO_TIME).await;
+        log.count_refusal("token_malformed", None);
+        sleep(Duration::from_mins(5)).await;
+        log.count_refusal("token_malformed", None);
+        store.down.store(false, Ordering::SeqCst);
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(store.rows().iter().filter_map(|row| row.count).sum::<i64>(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_outlast_a_month_that_cannot_be_closed() {
+        let (clock, store) = (HandClock::start(), ScriptedStore::with([]));
+        let (log, _tasks) = store.log_with(clock.clone());
+        sleep(NO_TIME).await;
+        log.count_refusal("token_malformed", None);
+        clock.pass(Duration::from_mins(1));
+        store.down.store(true, Ordering::SeqCst);
+        sleep(Duration::from_mins(5)).await;
+        store.down.store(false, Ordering::SeqCst);
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(store.rows().iter().filter_map(|row| row.count).sum::<i64>(), 1);
+        assert_eq!(streams(&store).len(), 2);
+        verify(&store);
     }
 
     #[tokio::test(start_paused = true)]

@@ -122,9 +122,10 @@ impl Reconciler {
     pub async fn pass(&mut self) {
         match self.look().await {
             Ok(lone) => {
-                self.parts.metrics.lone_intents(lone.len());
+                let seen = lone.len();
                 let ready = self.watch.see(lone, self.parts.clock.elapsed(), TAKEN);
                 self.settle(ready).await;
+                self.parts.metrics.lone_intents(seen, self.watch.overdue(self.parts.clock.elapsed()));
             }
             // The log tells that the database is down, once; readiness does too.
             Err(error) => tracing::debug!(%error, "lone intents cannot be searched now"),

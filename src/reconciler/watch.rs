@@ -22,6 +22,8 @@ pub(super) struct Watch {
 
 #[derive(Debug, Clone, Copy)]
 struct Sighting {
+    /// From here on nobody else works on it.
+    doubt_ends: Duration,
     ready_at: Duration,
     pause: Duration,
 }
@@ -47,7 +49,8 @@ impl Watch {
                 continue;
             }
             let doubt = if lone.is_given_up() { Duration::ZERO } else { self.doubt };
-            let first = Sighting { ready_at: now.saturating_add(doubt), pause: FIRST_PAUSE };
+            let doubt_ends = now.saturating_add(doubt);
+            let first = Sighting { doubt_ends, ready_at: doubt_ends, pause: FIRST_PAUSE };
             let ready_at = self.seen.entry(lease).or_insert(first).ready_at;
             if ready_at <= now {
                 ready.insert((ready_at, lease), lone);
@@ -63,6 +66,11 @@ impl Watch {
             sighting.ready_at = now.saturating_add(sighting.pause);
             sighting.pause = LONGEST_PAUSE.min(sighting.pause * 2);
         }
+    }
+
+    /// How many are beyond doubt, and not closed yet.
+    pub(super) fn overdue(&self, now: Duration) -> usize {
+        self.seen.values().filter(|sighting| sighting.doubt_ends <= now).count()
     }
 
     /// It has its fate.
@@ -148,7 +156,9 @@ mod tests {
         watch.see(intents([5]), secs(0), 2);
         watch.see(intents([1, 2, 5]), secs(1), 2);
         assert_eq!(taken(&watch.see(intents([1, 2, 5]), secs(100), 2)), [5, 1]);
+        assert_eq!((watch.overdue(secs(60)), watch.overdue(secs(100))), (1, 3));
         watch.closed(LeaseId::from_uuid(Uuid::from_u128(5)));
+        assert_eq!(watch.overdue(secs(100)), 2);
         assert_eq!(taken(&watch.see(intents([1, 2]), secs(101), 2)), [1, 2]);
     }
 

@@ -58,6 +58,7 @@ pub struct Metrics {
     in_flight: Gauge,
     abandoned: Family<AbandonmentLabels, Counter>,
     lone_intents: Gauge,
+    lone_intents_overdue: Gauge,
 }
 
 impl Default for Metrics {
@@ -68,6 +69,7 @@ impl Default for Metrics {
         let in_flight = Gauge::default();
         let abandoned = Family::default();
         let lone_intents = Gauge::default();
+        let lone_intents_overdue = Gauge::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         let mut registry = Registry::default();
         registry.register("stint_exchanges", "Exchanges by door, outcome and reason", exchanges.clone());
@@ -94,8 +96,13 @@ impl Default for Metrics {
             "Intents without a fate that the reconciler saw at its last pass, those of exchanges under way among them",
             lone_intents.clone(),
         );
+        registry.register(
+            "stint_lone_intents_overdue",
+            "Those among them on which no exchange works any more, and which could not be closed yet",
+            lone_intents_overdue.clone(),
+        );
         registry.register("stint_build", "What is running", build);
-        Self { registry, exchanges, steps, requests, in_flight, abandoned, lone_intents }
+        Self { registry, exchanges, steps, requests, in_flight, abandoned, lone_intents, lone_intents_overdue }
     }
 }
 
@@ -139,9 +146,10 @@ impl Metrics {
         self.abandoned.get_or_create(&AbandonmentLabels { reason: how.as_str() }).inc();
     }
 
-    /// So many intents stood alone at the reconciler's last pass.
-    pub fn lone_intents(&self, count: usize) {
-        self.lone_intents.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// So many intents stood alone at the reconciler's last pass, and so many of them are still to be closed.
+    pub fn lone_intents(&self, seen: usize, overdue: usize) {
+        self.lone_intents.set(i64::try_from(seen).unwrap_or(i64::MAX));
+        self.lone_intents_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
     }
 
     fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {
@@ -209,9 +217,13 @@ mod tests {
     fn abandoned_leases_are_counted_by_what_became_of_them() {
         let metrics = Metrics::default();
         metrics.abandoned(Abandonment::Revoked);
-        metrics.lone_intents(3);
+        metrics.lone_intents(3, 1);
         let text = metrics.encode();
-        for line in [r#"stint_leases_abandoned_total{reason="revoked"} 1"#, "stint_lone_intents 3"] {
+        for line in [
+            r#"stint_leases_abandoned_total{reason="revoked"} 1"#,
+            "stint_lone_intents 3",
+            "stint_lone_intents_overdue 1",
+        ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
     }

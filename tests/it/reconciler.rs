@@ -320,8 +320,10 @@ async fn while_the_object_server_is_down_it_is_asked_at_a_pace_until_it_is_back(
         instance.pass_after(time).await;
         assert_eq!(object_server.received().len(), asked);
         assert_eq!(told(&fates(&database).await), [INTENDED]);
+        assert!(instance.counts("stint_lone_intents_overdue 1"));
     }
     instance.pass_after(Duration::from_secs(12)).await;
+    assert!(instance.counts("stint_lone_intents_overdue 0"));
     assert_eq!(told(&fates(&database).await), [INTENDED, REVOKED]);
 }
 
