@@ -127,7 +127,8 @@ grace = "5m"
 directory = "policies"
 
 [telemetry]
-log = "warn"
+# One user for everything: the private server has no other.
+log = "warn,stint::postgres::user=error"
 log_format = "text"
 "#,
             config = path.display(),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -19,9 +20,9 @@ const MIGRATION: Duration = Duration::from_mins(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// `server_version_num` of the oldest server the schema is made for.
 const OLDEST: i32 = 140_000;
-/// SQLSTATE insufficient_privilege.
+/// SQLSTATE `insufficient_privilege`.
 const MAY_NOT: &str = "42501";
-/// SQLSTATE undefined_table.
+/// SQLSTATE `undefined_table`.
 const NO_TABLE: &str = "42P01";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -58,6 +59,7 @@ pub(super) async fn stand_ready(options: &PgConnectOptions, connect_timeout: Dur
     }
     if may_change_the_log(&mut connection).await? {
         tracing::warn!(
+            target: "stint::postgres::user",
             "the database user could change the log: let the service connect as a member of stint_serve alone \
              (docs/operations.md)"
         );
@@ -150,5 +152,5 @@ async fn may_change_the_log(connection: &mut PgConnection) -> Result<bool, Postg
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|found| found == code)
 }

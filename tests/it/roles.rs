@@ -4,12 +4,13 @@ use secrecy::ExposeSecret;
 use stint::audit::AuditStore;
 use stint::postgres::{PostgresError, PostgresStore, migrate};
 
+use crate::harness::binary::Site;
 use crate::harness::database::{connect, fresh_database, login, migrated, one, run};
 use crate::harness::events::{bare_event, event_of, whole_event};
 use crate::harness::months::{month, partition};
 use crate::harness::sealer::Sealer;
 
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_member_of_the_serving_role_keeps_a_whole_log_and_starts_without_migrating() {
@@ -23,6 +24,18 @@ async fn a_member_of_the_serving_role_keeps_a_whole_log_and_starts_without_migra
     assert_eq!(store.recent(10).await.unwrap().len(), 2);
     let place: String = one(&mut connect(&url).await, "select min(tableoid::regclass::text) from audit_event").await;
     assert_eq!(place, partition(month(0)));
+}
+
+#[tokio::test]
+async fn the_service_warns_of_a_user_who_could_change_the_log_and_serves_as_one_who_could_not() {
+    let (url, serving) = migrated().await;
+    for (database, warned) in [(url, true), (serving, false)] {
+        let site = Site::new(&database, "http://127.0.0.1:9");
+        let (mut running, _) = site.serve().await;
+        assert_eq!(running.stderr().contains("could change the log"), warned, "{}", running.stderr());
+        running.signal("TERM");
+        assert_eq!(running.ended().await, Some(0));
+    }
 }
 
 #[tokio::test]
@@ -152,6 +165,50 @@ async fn an_owner_who_may_not_create_roles_migrates_all_the_same_and_serves() {
     store.append(&stream.next([bare_event()])).await.unwrap();
     let again = migrate(&owner).await.unwrap();
     assert_eq!(again.applied, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_owner_who_may_create_roles_hands_the_tables_over_and_can_migrate_again() {
+    drop(migrated().await);
+    let url = fresh_database().await;
+    let owner = login(&url, "createrole").await;
+    let name = owner.expose_secret().split(['/', ':']).nth(3).unwrap().to_owned();
+    let database = url.expose_secret().rsplit_once('/').unwrap().1.to_owned();
+    run(&mut connect(&url).await, &format!("alter database {database} owner to {name}")).await.unwrap();
+    let migrated = migrate(&owner).await.unwrap();
+    assert_eq!(migrated.undone, Vec::<String>::new());
+    let of = "select relowner::regrole::text from pg_class where oid = 'audit_event'::regclass";
+    assert_eq!(one::<String>(&mut connect(&url).await, of).await, "stint_owner");
+    assert_eq!(migrate(&owner).await.unwrap().applied, Vec::<String>::new());
+    let serving = login(&url, "in role stint_serve").await;
+    let store = PostgresStore::connect(&serving, DEADLINE).await.unwrap();
+    let mut stream = Sealer::start();
+    store.open(stream.stream(), stream.key.public()).await.unwrap();
+    store.append(&stream.next([bare_event()])).await.unwrap();
+    let place = "select tableoid::regclass::text from audit_event";
+    assert_eq!(one::<String>(&mut connect(&url).await, place).await, partition(month(0)));
+}
+
+/// Whoever may create things in the schema slips a better match under the definer: it must not be called.
+#[tokio::test]
+async fn a_function_planted_in_the_schema_does_not_run_as_the_owner() {
+    let (url, serving) = migrated().await;
+    let mut planter = connect(&url).await;
+    for planted in [
+        "create function public.format(text, name) returns text language plpgsql as
+            $$ begin raise exception 'planted'; end $$",
+        "create function public.date_trunc(unknown text, at timestamp) returns timestamp language plpgsql as
+            $$ begin raise exception 'planted'; end $$",
+        "create function public.current_schemas(boolean) returns name[] language plpgsql as
+            $$ begin raise exception 'planted'; end $$",
+    ] {
+        run(&mut planter, planted).await.unwrap();
+    }
+    let twin = run(&mut planter, "set search_path = pg_catalog, public; select format('%I', 'x'::name)").await;
+    assert!(twin.unwrap_err().contains("planted"), "the twin: a path that has the schema in it calls it");
+    let store = PostgresStore::connect(&serving, DEADLINE).await.unwrap();
+    let stream = Sealer::start();
+    store.open(stream.stream(), stream.key.public()).await.unwrap();
 }
 
 #[tokio::test]
