@@ -102,7 +102,7 @@ pub struct Verifier {
 /// A seal whose rows may be on their way.
 #[derive(Debug)]
 enum Queued {
-    Seal(Seal),
+    Seal(Box<Seal>),
     Malformed { stream: StreamId, number: u64 },
 }
 
@@ -164,7 +164,7 @@ impl Verifier {
 
     /// The next seal. It may come well before its rows: it waits for the first of them.
     pub fn seal(&mut self, seal: Seal) {
-        self.queue.push_back(Queued::Seal(seal));
+        self.queue.push_back(Queued::Seal(Box::new(seal)));
     }
 
     /// The next seal, which cannot be read as one.
@@ -181,7 +181,7 @@ impl Verifier {
 
     fn take(&mut self, queued: Queued) {
         match queued {
-            Queued::Seal(seal) => self.take_seal(seal),
+            Queued::Seal(seal) => self.take_seal(*seal),
             Queued::Malformed { stream, number } => {
                 self.turn_to(stream);
                 self.report.seals += 1;
@@ -642,7 +642,9 @@ mod tests {
     fn verify(log: &Log, heads: &[StreamHead]) -> Report {
         let scope = Scope { keys: vec![*key().public()], keys_pinned: true, ..Scope::default() };
         let mut verifier = Verifier::new(scope);
-        heads.iter().for_each(|head| verifier.expect(*head, NamedBy::Checkpoint));
+        for head in heads {
+            verifier.expect(*head, NamedBy::Checkpoint);
+        }
         log.seals.iter().for_each(|seal| verifier.seal(seal.clone()));
         let key_id = key().public().id().to_hex();
         for Row { stream, seq, leaf, kind } in log.rows.clone() {
