@@ -102,7 +102,7 @@ pub struct Verifier {
 /// A seal whose rows may be on their way.
 #[derive(Debug)]
 enum Queued {
-    Seal(Seal),
+    Seal(Box<Seal>),
     Malformed { stream: StreamId, number: u64 },
 }
 
@@ -164,7 +164,7 @@ impl Verifier {
 
     /// The next seal. It may come well before its rows: it waits for the first of them.
     pub fn seal(&mut self, seal: Seal) {
-        self.queue.push_back(Queued::Seal(seal));
+        self.queue.push_back(Queued::Seal(Box::new(seal)));
     }
 
     /// The next seal, which cannot be read as one.
@@ -181,7 +181,7 @@ impl Verifier {
 
     fn take(&mut self, queued: Queued) {
         match queued {
-            Queued::Seal(seal) => self.take_seal(seal),
+            Queued::Seal(seal) => self.take_seal(*seal),
             Queued::Malformed { stream, number } => {
                 self.turn_to(stream);
                 self.report.seals += 1;
@@ -576,4 +576,188 @@ pub fn floors(heads: &[StreamHead], openings: &BTreeMap<StreamId, Vec<StreamHead
         }
     }
     floors
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::OffsetDateTime;
+
+    use super::super::{Chain, SigningKey};
+    use super::*;
+
+    /// Written by `openssl genpkey -algorithm ed25519`, for this test only.
+    const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";
+
+    fn key() -> SigningKey {
+        SigningKey::from_pem(PRIVATE.as_bytes()).unwrap()
+    }
+
+    #[derive(Debug, Clone)]
+    struct Row {
+        stream: StreamId,
+        seq: u64,
+        leaf: Digest,
+        kind: &'static str,
+    }
+
+    #[derive(Debug, Clone, Default)]
+    struct Log {
+        seals: Vec<Seal>,
+        rows: Vec<Row>,
+        heads: Vec<StreamHead>,
+    }
+
+    /// Streams of batches of these sizes, each closed; every head is named.
+    fn log(streams: &[Vec<u8>]) -> Log {
+        let mut log = Log::default();
+        for (index, batches) in (1_u128..).zip(streams) {
+            let stream = StreamId(Uuid::from_u128(index));
+            let mut chain = Chain::start(stream);
+            let last = batches.iter().map(|size| u64::from(*size)).sum::<u64>() - 1;
+            for size in batches {
+                let rows: Vec<Row> = (chain.next_seq..chain.next_seq + u64::from(*size))
+                    .map(|seq| Row {
+                        stream,
+                        seq,
+                        leaf: Digest::of_leaf(format!("{index}/{seq}").as_bytes()),
+                        kind: match seq {
+                            0 => "stream.opened",
+                            seq if seq == last => "stream.closed",
+                            _ => "lease.issued",
+                        },
+                    })
+                    .collect();
+                let leaves = rows.iter().map(|row| row.leaf).collect();
+                let seal = Seal::make(&chain, leaves, OffsetDateTime::UNIX_EPOCH, &key());
+                chain = Chain::after(&seal);
+                log.rows.extend(rows);
+                log.seals.push(seal);
+            }
+            log.heads.push(log.seals.last().unwrap().head());
+        }
+        log
+    }
+
+    fn verify(log: &Log, heads: &[StreamHead]) -> Report {
+        let scope = Scope { keys: vec![*key().public()], keys_pinned: true, ..Scope::default() };
+        let mut verifier = Verifier::new(scope);
+        for head in heads {
+            verifier.expect(*head, NamedBy::Checkpoint);
+        }
+        log.seals.iter().for_each(|seal| verifier.seal(seal.clone()));
+        let key_id = key().public().id().to_hex();
+        for Row { stream, seq, leaf, kind } in log.rows.clone() {
+            let key_id = (seq == 0).then_some(key_id.as_str());
+            verifier.row(SeenRow { stream, seq, id: Uuid::nil(), leaf: Some(leaf), kind, key_id });
+        }
+        verifier.finish()
+    }
+
+    fn sizes() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(1_u8..6, 2..6), 1..4)
+    }
+
+    proptest! {
+        #[test]
+        fn a_log_that_nobody_touched_is_whole(sizes in sizes()) {
+            let log = log(&sizes);
+            let report = verify(&log, &log.heads);
+            prop_assert!(report.is_whole() && report.warnings.is_empty(), "{report:#?}");
+            prop_assert_eq!(report.rows, u64::try_from(log.rows.len()).unwrap());
+        }
+
+        #[test]
+        fn any_one_change_of_a_row_is_found_there(sizes in sizes(), at: prop::sample::Index, change in 0..5) {
+            let whole = log(&sizes);
+            let mut log = whole.clone();
+            let at = at.index(log.rows.len());
+            let row = log.rows[at].clone();
+            match change {
+                0 => log.rows[at].leaf = Digest::of(b"edited"),
+                1 => drop(log.rows.remove(at)),
+                2 => log.rows.insert(at, row.clone()),
+                3 => log.rows[at].seq += 1_000,
+                _ => log.rows[at].stream = StreamId(Uuid::from_u128(1_000)),
+            }
+            log.rows.sort_by_key(|row| (row.stream, row.seq));
+            let report = verify(&log, &whole.heads);
+            let named = report.findings.iter().any(|finding| {
+                let last = finding.last_seq.or(finding.seq);
+                finding.stream == Some(row.stream) && finding.seq <= Some(row.seq) && last >= Some(row.seq)
+            });
+            prop_assert!(named, "row {} of {:?}: {:#?}", row.seq, row.stream, report);
+        }
+
+        #[test]
+        fn any_one_change_of_a_seal_is_found_there(sizes in sizes(), at: prop::sample::Index, change in 0..9) {
+            let whole = log(&sizes);
+            let mut log = whole.clone();
+            let at = at.index(log.seals.len());
+            let other = Digest::of(b"other");
+            let seal = &mut log.seals[at];
+            let (stream, number) = (seal.stream, seal.number);
+            match change {
+                0 => seal.root = other,
+                1 => seal.previous = other,
+                2 => seal.leaves[0] = other,
+                3 => seal.key_id = other,
+                4 => seal.sealed_at += time::Duration::MICROSECOND,
+                5 => seal.last_seq += 1,
+                6 => seal.first_seq += 1,
+                7 => seal.signature = key().sign(b"something else"),
+                _ => drop(log.seals.remove(at)),
+            }
+            let report = verify(&log, &whole.heads);
+            let named = report.findings.iter().any(|finding| finding.stream == Some(stream) && finding.number == Some(number));
+            prop_assert!(named, "seal {number} of {stream:?}: {report:#?}");
+        }
+
+        #[test]
+        fn a_stream_that_lost_its_end_is_found_by_its_head(sizes in sizes(), at: prop::sample::Index, keep: prop::sample::Index) {
+            let whole = log(&sizes);
+            let mut log = whole.clone();
+            let head = whole.heads[at.index(whole.heads.len())];
+            let keep = u64::try_from(keep.index(usize::try_from(head.number).unwrap())).unwrap();
+            log.seals.retain(|seal| seal.stream != head.stream || seal.number < keep);
+            let last = log.seals.iter().rfind(|seal| seal.stream == head.stream).map(|seal| seal.last_seq);
+            log.rows.retain(|row| row.stream != head.stream || last.is_some_and(|last| row.seq <= last));
+            let report = verify(&log, &whole.heads);
+            prop_assert_eq!(report.findings.len(), 1, "{:#?}", report);
+            let finding = &report.findings[0];
+            let expected = if keep == 0 { Fault::StreamMissing } else { Fault::StreamCut };
+            prop_assert_eq!((finding.fault, finding.stream, finding.number.is_some()), (expected, Some(head.stream), true));
+            // Without the head it is only a stream that was not closed.
+            let report = verify(&log, &[]);
+            prop_assert!(report.is_whole());
+            prop_assert_eq!(report.warnings.len(), usize::from(keep > 0));
+        }
+    }
+
+    #[test]
+    fn findings_are_bounded_and_the_rest_is_counted() {
+        let mut log = log(&[vec![200, 200]]);
+        log.rows.iter_mut().for_each(|row| row.leaf = Digest::ZERO);
+        let report = verify(&log, &[]);
+        assert_eq!((report.findings.len(), report.more_findings), (100, 300));
+    }
+
+    #[test]
+    fn a_floor_reaches_whatever_its_heads_lead_to() {
+        let head = |stream: u128, number| StreamHead {
+            stream: StreamId(Uuid::from_u128(stream)),
+            number,
+            last_seq: number * 2,
+            hash: Digest::ZERO,
+        };
+        let id = |stream: u128| StreamId(Uuid::from_u128(stream));
+        let openings = BTreeMap::from([
+            (id(3), vec![head(2, 5)]),
+            (id(2), vec![head(1, 4), head(3, 1)]),
+            (id(9), vec![head(8, 8)]),
+        ]);
+        let floors = floors(&[head(3, 7)], &openings);
+        let numbers: Vec<(StreamId, u64)> = floors.iter().map(|(stream, floor)| (*stream, floor.number)).collect();
+        assert_eq!(numbers, [(id(1), 4), (id(2), 5), (id(3), 7)]);
+    }
 }

@@ -53,8 +53,7 @@ impl ParquetFile {
         if !self.group.is_empty() {
             self.write_group()?;
         }
-        let Self { path, mut writer, rows, .. } = self;
-        writer.finish().map_err(EvidenceError::table(&path))?;
+        let Self { path, writer, rows, .. } = self;
         writer.into_inner().map_err(EvidenceError::table(&path))?.finish(Some(rows))
     }
 }

@@ -31,15 +31,19 @@ pub fn verify(directory: &Path, inspection: &Inspection, progress: &Progress) ->
 
     let scope = Scope { keys, keys_pinned, partial: manifest.partial, ..Scope::default() };
     let mut verifier = Verifier::new(scope);
-    own.into_iter().for_each(|key| verifier.know(key));
-    findings.into_iter().for_each(|finding| verifier.add(finding));
+    for key in own {
+        verifier.know(key);
+    }
+    for finding in findings {
+        verifier.add(finding);
+    }
     for head in heads(&manifest.streams) {
         verifier.expect(head, NamedBy::Manifest);
     }
     for head in heads(&manifest.retired) {
         verifier.retire(head);
     }
-    for head in checkpoints.iter().flat_map(|checkpoint| checkpoint.heads()) {
+    for head in checkpoints.iter().flat_map(Checkpoint::heads) {
         verifier.expect(*head, NamedBy::Checkpoint);
     }
     expect_openings(&mut verifier, &directory.join("events.jsonl"))?;

@@ -15,8 +15,8 @@ use super::ledger_row::{COLUMNS, Tuples};
 use super::seal_row::SealRow;
 use super::{PostgresError, PostgresStore};
 use crate::audit::{
-    Digest, Fault, Finding, Floor, Inspection, KeptKey, Ledger, LedgerError, NamedBy, Piece, Progress, Report, Scope,
-    Seal, SeenRow, Selection, StreamHead, StreamId, Verifier, VerifyingKey, floors,
+    Checkpoint, Digest, Fault, Finding, Floor, Inspection, KeptKey, Ledger, LedgerError, NamedBy, Piece, Progress,
+    Report, Scope, Seal, SeenRow, Selection, StreamHead, StreamId, Verifier, VerifyingKey, floors,
 };
 
 /// Seals at a time: at the largest batch, 16 MiB of leaves.
@@ -129,7 +129,7 @@ async fn begin(
     for head in retired(connection).await? {
         verifier.retire(head);
     }
-    for head in signed.iter().flat_map(|checkpoint| checkpoint.heads()) {
+    for head in signed.iter().flat_map(Checkpoint::heads) {
         verifier.expect(*head, NamedBy::Checkpoint);
     }
     if handed_in && signed.is_none() {

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod demo_object_server;
 mod doors;
+mod evidence;
 mod exchange;
 mod harness;
 mod issuer;

@@ -23,7 +23,7 @@ use crate::harness::sealer::Sealer;
 
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Written by `openssl genpkey -algorithm ed25519`, for tests only.
-const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";
+pub(crate) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";
 
 pub(crate) fn key() -> SigningKey {
     SigningKey::from_pem(PRIVATE.as_bytes()).unwrap()

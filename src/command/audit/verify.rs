@@ -38,21 +38,18 @@ pub fn verify(options: &VerifyOptions, out: &mut dyn Write) -> Result<(), Failur
     let since = options.since.as_deref().map(checkpoint).transpose()?;
     let inspection = Inspection { trusted: trusted?, since, all: options.all };
     let progress = progress::on_stderr(options.json);
-    let report = match &options.bundle {
-        Some(directory) => {
-            evidence::verify(directory, &inspection, &progress).map_err(|error| Failure(error.to_string()))
-        }
-        None => {
-            let config = load(&options.config)?;
-            let mut answer = None;
-            block_on(async {
-                let store = PostgresStore::attach(&config.postgres_url, config.audit.deadline)?;
-                answer = Some(store.verify(inspection, progress).await?);
-                Ok(())
-            })?;
-            answer.ok_or_else(|| Failure("the verification was given up".to_owned()))
-        }
-    }?;
+    let report = if let Some(directory) = &options.bundle {
+        evidence::verify(directory, &inspection, &progress)?
+    } else {
+        let config = load(&options.config)?;
+        let mut answer = None;
+        block_on(async {
+            let store = PostgresStore::attach(&config.postgres_url, config.audit.deadline)?;
+            answer = Some(store.verify(inspection, progress).await?);
+            Ok(())
+        })?;
+        answer.ok_or_else(|| Failure("the verification was given up".to_owned()))?
+    };
     progress::end(options.json);
     tell(&report, options.json, out)
 }
