@@ -8,6 +8,7 @@ mod demo;
 mod demo_object_server;
 mod doors;
 mod exchange;
+mod faults;
 mod harness;
 mod issuer;
 mod object_server;
