@@ -1,14 +1,10 @@
 //! PostgreSQL killed by SIGKILL, all of it, while the service is under load, and started again: whoever asks meanwhile is
 //! told to come back, and the service heals by itself.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
 use stint::demo::database::{Durability, PrivatePostgres, PrivateSettings};
 use tokio::sync::watch;
 
-use crate::harness::binary::eventually;
+use super::server::power_cut;
 use crate::harness::database::server_directory;
 use crate::harness::faulted::{Load, Stage, Told};
 
@@ -40,33 +36,4 @@ async fn killed_and_started_again_under_load_the_log_has_every_row_that_it_ackno
     let lone = log.lone_intents();
     assert!(stage.clients.told().iter().filter_map(Told::lease).all(|lease| !lone.contains(&lease)));
     server.stop().await.unwrap();
-}
-
-/// Kills the server and every process of it, and waits until nothing of it is left.
-async fn power_cut(directory: &Path, server: PrivatePostgres) {
-    let pid_file = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap();
-    let children = children_of(pid_file.lines().next().unwrap().trim());
-    assert!(children.len() > 3, "a server has processes: {children:?}");
-    server.kill().await.unwrap();
-    for child in &children {
-        // It may have ended with its parent.
-        let _ = Command::new("kill").args(["-s", "KILL", "--", child]).output().unwrap();
-    }
-    eventually("nothing of the server is left", async || children.iter().all(|child| is_gone(child))).await;
-}
-
-fn children_of(parent: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
-    let numbers = processes.filter_map(|name| name.into_string().ok()).filter(|name| name.parse::<u32>().is_ok());
-    numbers.filter(|process| field(process, 1).as_deref() == Some(parent)).collect()
-}
-
-fn is_gone(process: &str) -> bool {
-    field(process, 0).is_none_or(|state| state == "Z")
-}
-
-/// A field of `/proc/<pid>/stat`, counted from the state: the fields before it may hold spaces.
-fn field(process: &str, place: usize) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(place).map(str::to_owned)
 }
