@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,6 +28,9 @@ use crate::harness::tokens::{Forge, Provider};
 const PARENT_KEY: &str = "PLANTEDPARENTKEY0001";
 const PARENT_SECRET: &str = "planted-parent-secret-key";
 const FINGERPRINT_KEY: &str = "planted-fingerprint-key";
+/// The one line of the signing key's PEM, made for this test only: what follows the first 22 characters is secret.
+const SIGNING_KEY: &str = "MC4CAQAwBQYDK2VwBCIEIFBsYW50ZWRQbGFudGVkUGxhbnRlZFBsYW50ZWRQbGFu";
+const SIGNING_SEED: &str = "PlantedPlantedPlantedPlantedPlan";
 const MINTED_KEY: &str = "PLANTEDMINTEDKEY0001";
 const MINTED_SECRET: &str = "planted/minted+secret/key/0123456789abcd";
 const MINTED_TOKEN: &str = "planted-minted-session-token.0123456789";
@@ -193,21 +196,66 @@ impl Stage {
     }
 }
 
-/// Which of these are in there.
+/// Which of these are in there, as they are or in another spelling: of a form, of a `bytea`, of an encoded text.
 fn found<'a>(planted: &'a BTreeSet<String>, place: &str) -> Vec<&'a str> {
-    planted.iter().map(String::as_str).filter(|secret| place.contains(secret)).collect()
+    let is_there = |secret: &&str| {
+        let percent = percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let base64 = STANDARD.encode(secret);
+        // Its last characters depend on what follows.
+        let base64 = &base64[..base64.len() - 4];
+        [secret, percent.as_str(), base64, &hex::encode(secret)].iter().any(|spelling| place.contains(*spelling))
+    };
+    planted.iter().map(String::as_str).filter(is_there).collect()
+}
+
+#[test]
+fn the_search_finds_a_secret_in_every_spelling() {
+    let secret = "planted/secret+with=signs and more";
+    let planted = BTreeSet::from([secret.to_owned()]);
+    for place in [
+        format!("{{\"key\":\"{secret}\"}}"),
+        form_urlencoded::byte_serialize(secret.replace(' ', "").as_bytes()).collect(),
+        format!("\\\\x00{}ff", hex::encode(secret)),
+        format!("Basic {}", STANDARD.encode(format!("{secret}:password"))),
+    ] {
+        let without_spaces = BTreeSet::from([secret.replace(' ', "")]);
+        let hits = found(&planted, &place).len() + found(&without_spaces, &place).len();
+        assert_eq!(hits, 1, "{place}");
+    }
+    assert_eq!(found(&planted, "planted/secret+with=other"), Vec::<&str>::new());
 }
 
 fn token(provider: &Provider) -> String {
     provider.draft(now()).claim("sub", SUBJECT).claim("nonce", uuid::Uuid::now_v7().to_string()).sign(&provider.key)
 }
 
-/// Every row, every column, as text.
+/// Every table, every row, every column, as text, and what the catalogue says about them: what a dump would hold.
 async fn dump(database: &SecretString) -> String {
     let mut connection = PgConnection::connect(database.expose_secret()).await.unwrap();
-    let rows: Vec<String> =
-        sqlx::query_scalar("select a::text from audit_event a").fetch_all(&mut connection).await.unwrap();
-    rows.join("\n")
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select format('%I.%I', schemaname, tablename) from pg_tables
+         where schemaname not in ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    for table in ["audit_event", "audit_seal", "audit_key", "policy_set", "session_policy", "audit_retired_stream"] {
+        assert!(tables.iter().any(|name| name == &format!("public.{table}")), "{table} is not among {tables:?}");
+    }
+    let mut dump = String::new();
+    for table in tables {
+        let rows = AssertSqlSafe(format!("select t::text from {table} t"));
+        let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await.unwrap();
+        writeln!(dump, "{table}\n{}", rows.join("\n")).unwrap();
+    }
+    let said: Vec<String> = sqlx::query_scalar(
+        "select description from pg_description union all select prosrc from pg_proc
+         union all select setconfig::text from pg_db_role_setting",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    dump + &said.join("\n")
 }
 
 /// A site with every issuer of the forge, one whose keys cannot be had, and the loudest telemetry there is.
@@ -215,6 +263,7 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
     let site = Site::new(database, &object_server.url());
     site.configure("access_key = \"parent\"", &format!("access_key = \"{PARENT_KEY}\""));
     site.configure("secret_key = \"parent-secret\"", &format!("secret_key = \"{PARENT_SECRET}\""));
+    site.write("audit.pem", format!("-----BEGIN PRIVATE KEY-----\n{SIGNING_KEY}\n-----END PRIVATE KEY-----\n"));
     let mut more = String::new();
     for provider in &Forge::shared().providers()[1..] {
         let file = format!("{}.json", provider.name);
@@ -231,7 +280,7 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
         more,
         "[[issuer]]\nname = \"down\"\nissuer = \"https://down.example/\"\naudiences = [\"stint\"]\nprofile = \
          \"authentik\"\nkeys = {{ jwks_uri = \"{}/jwks\" }}\n[audit]\nfingerprint_key = \
-         \"{FINGERPRINT_KEY}\"\n[telemetry]\nlog = \"trace\"\nlog_format = \"json\"\notlp_endpoint = \"{}\"\n",
+         \"{FINGERPRINT_KEY}\"\nsigning_key_file = \"audit.pem\"\n[telemetry]\nlog = \"trace\"\nlog_format = \"json\"\notlp_endpoint = \"{}\"\n",
         keys.url(),
         collector.url(),
     )
@@ -261,6 +310,8 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         PARENT_KEY,
         PARENT_SECRET,
         FINGERPRINT_KEY,
+        SIGNING_KEY,
+        SIGNING_SEED,
         MINTED_KEY,
         MINTED_SECRET,
         MINTED_TOKEN,

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
-use super::{INTENDED, ISSUED};
+use super::{CLOSED, INTENDED, ISSUED, OPENED};
 use crate::harness::binary::eventually;
 use crate::harness::faulted::{Load, Stage, Told};
 use crate::harness::proxy::Fault;
@@ -91,6 +91,34 @@ async fn a_commit_that_nobody_can_prove_refuses_and_its_intent_stands_alone() {
     let refused = intents[0].lease_id.unwrap();
     assert!(!log.fate(refused).contains(&"lease.issued"), "{:?}", log.fate(refused));
     assert!(stage.mint.minted().iter().all(|minted| minted.lease != refused));
+}
+
+#[tokio::test]
+async fn a_cut_while_the_stream_is_opened_leaves_one_stream_and_nobody_is_refused() {
+    for fault in [Fault::CutAfter, Fault::CutHalf, Fault::CutBefore] {
+        let stage = Stage::new().await;
+        let trap = stage.proxy.trap(OPENED, fault, 1);
+        let (_service, address) = stage.serve().await;
+        trap.sprung(1).await;
+        let told = stage.clients.exchange(address).await;
+        let log = stage.witness().await;
+        assert_eq!(told.lease().map(|lease| log.fate(lease)), Some(WHOLE.into()), "{fault:?}");
+        assert_eq!(log.streams().len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_while_the_stream_is_closed_closes_it_once_at_most_and_the_service_ends_in_good_order() {
+    for fault in [Fault::CutAfter, Fault::CutHalf, Fault::CutBefore] {
+        let stage = Stage::new().await;
+        let (mut service, _) = stage.serve().await;
+        let trap = stage.proxy.trap(CLOSED, fault, 1);
+        service.signal("TERM");
+        trap.sprung(1).await;
+        assert_eq!(service.ended().await, Some(0), "{fault:?}");
+        let closed = stage.witness().await.of_kind("stream.closed").len();
+        assert!(if fault == Fault::CutAfter { closed == 1 } else { closed <= 1 }, "{fault:?}: {closed}");
+    }
 }
 
 #[tokio::test]

@@ -14,3 +14,5 @@ mod two_instances;
 /// Stands in the statement that commits an event of this kind, and in no other.
 const INTENDED: &str = r#""type":"lease.intended""#;
 const ISSUED: &str = r#""type":"lease.issued""#;
+const OPENED: &str = r#""type":"stream.opened""#;
+const CLOSED: &str = r#""type":"stream.closed""#;

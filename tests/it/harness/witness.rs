@@ -176,13 +176,15 @@ impl Log {
             .iter()
             .filter_map(|row| Some((row.lease_id?, row.key_fingerprint.as_deref()?)))
             .collect();
+        let abandoned: BTreeSet<Uuid> = self.of_kind("lease.abandoned").iter().filter_map(|row| row.lease_id).collect();
         let refused: BTreeSet<Uuid> =
             self.of_kind("exchange.refused").iter().filter_map(|row| row.request_id).collect();
         for told in told {
             let on_record = match told {
                 Told::Issued { lease, access_key_id } => {
                     let fingerprint = fingerprints.fingerprint(access_key_id);
-                    intended.contains(lease) && issued.get(lease) == Some(&fingerprint.as_str())
+                    let on_record = intended.contains(lease) && issued.get(lease) == Some(&fingerprint.as_str());
+                    on_record && !abandoned.contains(lease)
                 }
                 Told::Denied { request_id } => refused.contains(request_id),
                 Told::ComeBack { code } => {
