@@ -139,10 +139,8 @@ async fn cuts_of_every_kind_under_load_refuse_nobody() {
     service.signal("TERM");
     assert_eq!(service.ended().await, Some(0));
     let told = stage.clients.told();
-    let turned_away: Vec<&Told> = told
-        .iter()
-        .filter(|told| !matches!(told, Told::Issued { .. } | Told::Denied { .. }))
-        .collect();
+    let turned_away: Vec<&Told> =
+        told.iter().filter(|told| !matches!(told, Told::Issued { .. } | Told::Denied { .. })).collect();
     assert_eq!(turned_away, Vec::<&Told>::new());
     let log = stage.witness().await;
     assert_eq!(log.streams().len(), 1);
@@ -152,8 +150,5 @@ async fn cuts_of_every_kind_under_load_refuse_nobody() {
 
 /// The service serves again by itself.
 async fn heals(stage: &Stage, address: std::net::SocketAddr) {
-    eventually("the service heals", async || {
-        stage.clients.exchange(address).await.lease().is_some()
-    })
-    .await;
+    eventually("the service heals", async || stage.clients.exchange(address).await.lease().is_some()).await;
 }

@@ -3,9 +3,9 @@
 use tokio::sync::watch;
 
 use super::INTENDED;
+use crate::harness::binary::Site;
 use crate::harness::faulted::{Load, Stage};
 use crate::harness::proxy::Fault;
-use crate::harness::binary::Site;
 
 /// Written by `openssl genpkey -algorithm ed25519`, for this test only.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";

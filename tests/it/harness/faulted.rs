@@ -222,7 +222,12 @@ impl Clients {
 
     /// Waits until one of them is told to come back because the log cannot be written.
     pub(crate) async fn turned_away(&self) {
-        let away = || self.told().iter().filter(|told| matches!(told, Told::ComeBack { code } if code == "log_unavailable")).count();
+        let away = || {
+            self.told()
+                .iter()
+                .filter(|told| matches!(told, Told::ComeBack { code } if code == "log_unavailable"))
+                .count()
+        };
         let enough = away() + 1;
         eventually("a client is turned away", async || away() >= enough).await;
     }
@@ -257,9 +262,10 @@ impl Clients {
         let json: Value = serde_json::from_str(&body).unwrap_or_default();
         let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str);
         let told = match status {
-            201 => text("/lease_id").and_then(|lease| lease.parse().ok()).zip(text("/credentials/access_key_id")).map(
-                |(lease, access_key_id)| Told::Issued { lease, access_key_id: access_key_id.to_owned() },
-            ),
+            201 => text("/lease_id")
+                .and_then(|lease| lease.parse().ok())
+                .zip(text("/credentials/access_key_id"))
+                .map(|(lease, access_key_id)| Told::Issued { lease, access_key_id: access_key_id.to_owned() }),
             403 => text("/request_id").and_then(|id| id.parse().ok()).map(|request_id| Told::Denied { request_id }),
             503 if retry_after => text("/code").map(|code| Told::ComeBack { code: code.to_owned() }),
             _ => None,

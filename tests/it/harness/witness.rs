@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, PgConnection, Row};
-use stint::audit::{
-    AuditRow, Digest, FingerprintKey, Seal, Signature, StreamHead, StreamId, VerifyingKey, merkle,
-};
+use stint::audit::{AuditRow, Digest, FingerprintKey, Seal, Signature, StreamHead, StreamId, VerifyingKey, merkle};
 use uuid::Uuid;
 
 use super::faulted::{Minted, Told};
@@ -84,7 +82,11 @@ impl Log {
         let (mut intended, mut concluded) = (BTreeSet::new(), BTreeSet::new());
         for row in self.all() {
             let Some(lease) = row.lease_id else { continue };
-            if row.kind == "lease.intended" { intended.insert(lease) } else { concluded.insert(lease) };
+            if row.kind == "lease.intended" {
+                intended.insert(lease)
+            } else {
+                concluded.insert(lease)
+            };
         }
         &intended - &concluded
     }
