@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -264,6 +266,7 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
     site.configure("access_key = \"parent\"", &format!("access_key = \"{PARENT_KEY}\""));
     site.configure("secret_key = \"parent-secret\"", &format!("secret_key = \"{PARENT_SECRET}\""));
     site.write("audit.pem", format!("-----BEGIN PRIVATE KEY-----\n{SIGNING_KEY}\n-----END PRIVATE KEY-----\n"));
+    fs::set_permissions(site.path().join("audit.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let mut more = String::new();
     for provider in &Forge::shared().providers()[1..] {
         let file = format!("{}.json", provider.name);

@@ -107,7 +107,7 @@ async fn a_table_that_cannot_grow_refuses_and_serves_again_when_there_is_room() 
     fs::remove_file(ballast).unwrap();
     // Where there was no room for the server's own log either, it has ended itself.
     if processes(disk.path()).iter().all(|process| is_gone(process)) {
-        drop(server);
+        power_cut(disk.path(), server).await;
         server = PrivatePostgres::start_with(disk.path(), settings).await.unwrap();
     }
     eventually("the service heals", async || stage.clients.exchange(address).await.lease().is_some()).await;
@@ -148,8 +148,9 @@ async fn a_server_that_cannot_write_its_own_log_refuses_and_serves_again_after_i
     }
     until_refused(&stage, address).await;
     until_refused(&stage, address).await;
-    eventually("the server has ended itself", async || processes(directory.path()).len() <= 1).await;
-    drop(server);
+    let words = directory.path().join("server.log");
+    eventually("the server says why", async || fs::read_to_string(&words).unwrap().contains("File too large")).await;
+    power_cut(directory.path(), server).await;
     let server = PrivatePostgres::start_with(directory.path(), settings).await.unwrap();
     eventually("the service heals", async || stage.clients.exchange(address).await.lease().is_some()).await;
 
@@ -157,5 +158,5 @@ async fn a_server_that_cannot_write_its_own_log_refuses_and_serves_again_after_i
     assert_eq!(service.ended().await, Some(0));
     let log = stage.witness().await;
     assert_eq!(log.streams().len(), 1);
-    power_cut(directory.path(), server).await;
+    server.stop().await.unwrap();
 }

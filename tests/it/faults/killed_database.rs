@@ -4,7 +4,7 @@
 use stint::demo::database::{Durability, PrivatePostgres, PrivateSettings};
 use tokio::sync::watch;
 
-use super::server::{Frozen, power_cut, sessions, signal};
+use super::server::{Frozen, power_cut, processes, sessions, signal};
 use crate::harness::binary::Running;
 use crate::harness::database::server_directory;
 use crate::harness::faulted::{Load, Stage};
@@ -73,6 +73,7 @@ async fn killed_and_started_again_under_load_the_log_has_every_row_that_it_ackno
     let load = Load::start(&stage.clients, 8, &asked);
     for _ in 0..3 {
         stage.clients.served(20).await;
+        assert!(processes(directory.path()).len() > 4, "a server that runs has more processes than one");
         power_cut(directory.path(), server).await;
         stage.clients.turned_away().await;
         server = PrivatePostgres::start_with(directory.path(), settings).await.unwrap();

@@ -11,7 +11,6 @@ use crate::harness::binary::eventually;
 /// Kills the server and every process of it, and waits until nothing of it is left.
 pub(super) async fn power_cut(directory: &Path, server: PrivatePostgres) {
     let processes = processes(directory);
-    assert!(processes.len() > 4, "a server has processes: {processes:?}");
     server.kill().await.unwrap();
     for process in &processes {
         signal(process, "KILL");

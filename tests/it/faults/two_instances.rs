@@ -4,16 +4,11 @@ use tokio::sync::watch;
 
 use super::INTENDED;
 use crate::harness::binary::Site;
-use crate::harness::faulted::{Load, Stage};
+use crate::harness::faulted::{Load, Stage, seal_with};
 use crate::harness::proxy::Fault;
 
 /// Written by `openssl genpkey -algorithm ed25519`, for this test only.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";
-
-fn with_the_key(site: &Site) {
-    site.write("audit.pem", KEY);
-    site.configure("[lease]\n", "[audit]\nsigning_key_file = \"audit.pem\"\n[lease]\n");
-}
 
 #[tokio::test]
 async fn under_load_each_has_a_whole_stream_of_its_own_and_whoever_comes_later_names_both() {
@@ -22,8 +17,8 @@ async fn under_load_each_has_a_whole_stream_of_its_own_and_whoever_comes_later_n
     // One memory of what clients were told, and one object server, as behind one load balancer.
     two.clients = one.clients.clone();
     two.site = Site::new(&two.proxy.url(&two.database), &one.mint.endpoint);
-    with_the_key(&one.site);
-    with_the_key(&two.site);
+    seal_with(&one.site, KEY);
+    seal_with(&two.site, KEY);
     let (mut first, first_address) = one.serve().await;
     let (mut second, second_address) = two.serve().await;
 

@@ -1,7 +1,9 @@
 //! The stage of the fault tests: the real program behind doubles that remember what they did. An object server that mints
 //! a new credential for every call and can be told to wait, and clients that keep what they were told.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -364,6 +366,14 @@ impl Stage {
         log.assert_covers(&told, &minted);
         log
     }
+}
+
+/// Has the site's service seal with this key, in PKCS#8 PEM.
+pub(crate) fn seal_with(site: &Site, key: &str) {
+    site.write("audit.pem", key);
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(site.path().join("audit.pem"), private).expect("our own file");
+    site.configure("[lease]\n", "[audit]\nsigning_key_file = \"audit.pem\"\n[lease]\n");
 }
 
 /// Ends a service as the kernel does when it runs out of memory: nobody is told, nothing is flushed.
