@@ -142,7 +142,7 @@ async fn cuts_of_every_kind_under_load_refuse_nobody() {
     let turned_away: Vec<&Told> =
         told.iter().filter(|told| !matches!(told, Told::Issued { .. } | Told::Denied { .. })).collect();
     assert_eq!(turned_away, Vec::<&Told>::new());
-    let log = stage.witness().await;
+    let log = stage.audited().await;
     assert_eq!(log.streams().len(), 1);
     assert_eq!(log.lone_intents().len(), 0);
     assert_eq!(log.of_kind("lease.issued").len(), told.iter().filter(|told| told.lease().is_some()).count());

@@ -114,7 +114,7 @@ async fn a_table_that_cannot_grow_refuses_and_serves_again_when_there_is_room() 
 
     service.signal("TERM");
     assert_eq!(service.ended().await, Some(0));
-    let log = stage.witness().await;
+    let log = stage.audited().await;
     assert_eq!(log.streams().len(), 1);
     server.stop().await.unwrap();
 }
@@ -156,7 +156,7 @@ async fn a_server_that_cannot_write_its_own_log_refuses_and_serves_again_after_i
 
     service.signal("TERM");
     assert_eq!(service.ended().await, Some(0));
-    let log = stage.witness().await;
+    let log = stage.audited().await;
     assert_eq!(log.streams().len(), 1);
     server.stop().await.unwrap();
 }

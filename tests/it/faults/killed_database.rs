@@ -13,7 +13,7 @@ use crate::harness::faulted::{Load, Stage};
 async fn ended_whole(stage: &Stage, mut service: Running) {
     service.signal("TERM");
     assert_eq!(service.ended().await, Some(0));
-    let log = stage.witness().await;
+    let log = stage.audited().await;
     assert_eq!(log.streams().len(), 1, "the service was never started again");
     assert_eq!(log.all().last().unwrap().kind, "stream.closed");
 }

@@ -1,5 +1,8 @@
 //! The service killed by SIGKILL: at each step of an exchange, and again and again under load.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
@@ -7,7 +10,7 @@ use uuid::Uuid;
 
 use super::{INTENDED, ISSUED};
 use crate::harness::binary::eventually;
-use crate::harness::faulted::{Hold, Load, Stage, Told, kill};
+use crate::harness::faulted::{Hold, InProcess, Load, SetClock, Stage, Told, kill};
 use crate::harness::proxy::Fault;
 use crate::harness::witness::Log;
 
@@ -174,7 +177,7 @@ async fn killed_again_and_again_under_load_no_client_holds_what_is_not_on_record
     last.signal("TERM");
     assert_eq!(last.ended().await, Some(0));
 
-    let log = stage.witness().await;
+    let log = stage.audited().await;
     assert_eq!(log.streams().len(), ROUNDS + 2);
     // Whatever the killed ones still committed was named by whoever came after.
     let named: Vec<_> = log.streams().iter().flat_map(|stream| log.named_by(*stream)).collect();
@@ -184,4 +187,45 @@ async fn killed_again_and_again_under_load_no_client_holds_what_is_not_on_record
     let issued = stage.clients.told().iter().filter(|told| told.lease().is_some()).count();
     assert!(issued > 100, "{issued} exchanges are no load");
     assert!(!log.lone_intents().is_empty() || log.of_kind("lease.issued").len() > issued, "no kill met an exchange");
+    nothing_is_in_doubt(&stage).await;
+}
+
+#[tokio::test]
+async fn what_was_in_doubt_when_a_service_was_killed_is_closed_by_the_next_and_ended_at_the_object_server() {
+    let stage = Stage::new().await;
+    for hold in [Hold::BeforeMint, Hold::AfterMint] {
+        let (service, address) = stage.serve().await;
+        stage.mint.hold(hold);
+        let mut aside = stage.exchange_aside(address);
+        stage.mint.held_now().await;
+        kill(service).await;
+        assert_eq!(aside.join_next().await.unwrap().unwrap(), Told::Nothing);
+        stage.mint.hold(Hold::Nowhere);
+    }
+    eventually("both are minted", async || stage.mint.minted().len() == 2).await;
+    let lone: Vec<Uuid> = stage.witness().await.lone_intents().into_iter().collect();
+    assert_eq!(lone.len(), 2);
+    let log = nothing_is_in_doubt(&stage).await;
+    let revoked = stage.mint.revoked();
+    for lease in lone {
+        assert_eq!(log.fate(lease), ["lease.intended", "lease.abandoned"]);
+        assert!(revoked.contains(&lease));
+    }
+}
+
+/// A service that runs for long enough closes every intent that was left alone, and none that somebody was told of.
+async fn nothing_is_in_doubt(stage: &Stage) -> Log {
+    let clock = Arc::new(SetClock::start());
+    let service = InProcess::serve(&stage.site, clock.clone()).await;
+    eventually("nothing is in doubt", async || {
+        // Longer than any exchange takes, and than the service waits before it believes that.
+        clock.pass(Duration::from_mins(2));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Log::read(&stage.database).await.lone_intents().is_empty()
+    })
+    .await;
+    service.end().await;
+    let log = stage.audited().await;
+    assert!(log.lone_intents().is_empty());
+    log
 }

@@ -1,10 +1,11 @@
 //! Two instances with one key file on one database: each writes a stream of its own and waits for nobody.
 
+use stint::audit::SigningKey;
 use tokio::sync::watch;
 
 use super::INTENDED;
 use crate::harness::binary::Site;
-use crate::harness::faulted::{Load, Stage, seal_with};
+use crate::harness::faulted::{Load, Stage, seal_with, verified};
 use crate::harness::proxy::Fault;
 
 /// Written by `openssl genpkey -algorithm ed25519`, for this test only.
@@ -55,4 +56,9 @@ async fn under_load_each_has_a_whole_stream_of_its_own_and_whoever_comes_later_n
     let log = one.witness().await;
     let last = *log.streams().last().unwrap();
     assert_eq!(log.named_by(last), [log.head(older), log.head(newer)]);
+    // One key for all of them, which an auditor can know beforehand.
+    let public = *SigningKey::from_pem(KEY.as_bytes()).unwrap().public();
+    assert_eq!(log.keys.into_values().collect::<Vec<_>>(), [public]);
+    one.site.write("public.pem", public.to_pem());
+    verified(&one.site, &[one.site.path().join("public.pem").to_str().unwrap()]).await;
 }

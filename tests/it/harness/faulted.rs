@@ -4,12 +4,17 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::Value;
+use stint::app::App;
 use stint::clock::{Clock, SystemClock};
+use stint::config::{Config, Environment};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::binary::{PATIENCE, Running, Site, eventually, http};
+use super::binary::{PATIENCE, Running, Site, eventually, http, run, stint};
 use super::database::fresh_database;
 use super::object_server::{Reply, assume_role_response};
 use super::proxy::Proxy;
@@ -55,6 +60,7 @@ struct Mind {
     revoked: Mutex<Vec<Uuid>>,
     hold: watch::Sender<Hold>,
     held: watch::Sender<usize>,
+    held_before: AtomicUsize,
 }
 
 /// An object server double: MinIO's `AssumeRole` and its revocation, a credential of its own for every call. It ends when
@@ -81,6 +87,7 @@ impl Mint {
             revoked: Mutex::default(),
             hold: watch::Sender::new(Hold::Nowhere),
             held: watch::Sender::new(0),
+            held_before: AtomicUsize::new(0),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (ends, shared) = (stop.clone().drop_guard(), Arc::clone(&mind));
@@ -104,7 +111,14 @@ impl Mint {
     }
 
     pub(crate) fn hold(&self, hold: Hold) {
+        self.mind.held_before.store(*self.mind.held.borrow(), Ordering::SeqCst);
         self.mind.hold.send_replace(hold);
+    }
+
+    /// Waits until one more call is held than when it was last told to hold calls.
+    pub(crate) async fn held_now(&self) {
+        let before = self.mind.held_before.load(Ordering::SeqCst);
+        self.held(before + 1).await;
     }
 
     /// Waits until so many calls were held.
@@ -357,6 +371,13 @@ impl Stage {
         aside
     }
 
+    /// The same, and what `stint audit verify` says of it.
+    pub(crate) async fn audited(&self) -> Log {
+        let log = self.witness().await;
+        verified(&self.site, &[]).await;
+        log
+    }
+
     /// The log as it stands, which verifies, and holds whatever anybody was told.
     pub(crate) async fn witness(&self) -> Log {
         // What was told before the log is read must be in it.
@@ -365,6 +386,89 @@ impl Stage {
         log.assert_whole();
         log.assert_covers(&told, &minted);
         log
+    }
+}
+
+/// `stint audit verify` finds nothing, with these keys trusted, or those in the database.
+pub(crate) async fn verified(site: &Site, keys: &[&str]) {
+    let mut command = stint(["audit", "verify", "--config"]);
+    command.arg(site.config());
+    for key in keys {
+        command.args(["--key", key]);
+    }
+    let ended = run(command).await;
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+}
+
+/// The machine's clocks, each moved by a test.
+#[derive(Debug)]
+pub(crate) struct SetClock {
+    machine: SystemClock,
+    wall: Mutex<time::Duration>,
+    passed: Mutex<Duration>,
+}
+
+impl SetClock {
+    pub(crate) fn start() -> Self {
+        Self { machine: SystemClock::start(), wall: Mutex::default(), passed: Mutex::default() }
+    }
+
+    /// Sets the clock on the wall; the time that only goes forward does.
+    pub(crate) fn step(&self, by: time::Duration) {
+        *self.wall.lock().unwrap() += by;
+    }
+
+    /// Time passes, which the clock on the wall does not notice.
+    pub(crate) fn pass(&self, time: Duration) {
+        *self.passed.lock().unwrap() += time;
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> OffsetDateTime {
+        self.machine.now() + *self.wall.lock().unwrap()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.machine.elapsed() + *self.passed.lock().unwrap()
+    }
+}
+
+struct NoEnvironment;
+
+impl Environment for NoEnvironment {
+    fn variables(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    fn read_file(&self, path: &Path) -> std::io::Result<String> {
+        fs::read_to_string(path)
+    }
+}
+
+/// The service of a site in this process, by a clock of the test's choice.
+pub(crate) struct InProcess {
+    pub(crate) address: SocketAddr,
+    tasks: TaskTracker,
+    ends: DropGuard,
+}
+
+impl InProcess {
+    pub(crate) async fn serve(site: &Site, clock: Arc<dyn Clock>) -> Self {
+        let text = fs::read_to_string(site.config()).expect("written");
+        let config = Config::read(&text, site.path(), &NoEnvironment).expect("a good configuration");
+        let app = App::build(config, clock).await.expect("a service");
+        let (address, stop, tasks) = (app.address(), CancellationToken::new(), TaskTracker::new());
+        let running = stop.clone();
+        tasks.spawn(async move { app.run(running).await.expect("it ends in good order") });
+        tasks.close();
+        Self { address, tasks, ends: stop.drop_guard() }
+    }
+
+    /// Drains and ends.
+    pub(crate) async fn end(self) {
+        drop(self.ends);
+        self.tasks.wait().await;
     }
 }
 
