@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::harness::binary::{Running, Site, eventually, http};
+use crate::harness::binary::{Running, Site, eventually, http, run, stint};
 use crate::harness::database::fresh_database;
 use crate::harness::hostile::hostile;
 use crate::harness::object_server::Reply;
@@ -265,6 +265,10 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
     let site = Site::new(database, &object_server.url());
     site.configure("access_key = \"parent\"", &format!("access_key = \"{PARENT_KEY}\""));
     site.configure("secret_key = \"parent-secret\"", &format!("secret_key = \"{PARENT_SECRET}\""));
+    site.write(
+        "policies/operators.toml",
+        "[[operator]]\nissuer = \"authentik\"\ngroups = [\"team-a\"]\npermissions = [\"audit.read\"]\n",
+    );
     site.write("audit.pem", format!("-----BEGIN PRIVATE KEY-----\n{SIGNING_KEY}\n-----END PRIVATE KEY-----\n"));
     fs::set_permissions(site.path().join("audit.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let mut more = String::new();
@@ -343,6 +347,9 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     malformed(&mut stage, &good).await;
     object_server_fails(&mut stage, &object_server, &good).await;
 
+    questions(&mut stage, &good, &nobody).await;
+    let commands = commands(&site).await;
+
     for path in ["/health/live", "/health/ready", "/metrics", "/openapi.json"] {
         stage.send(stage.request(Method::GET, path)).await;
     }
@@ -361,6 +368,8 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         stage.send(stage.request(Method::GET, "/health/ready")).await == StatusCode::SERVICE_UNAVAILABLE
     })
     .await;
+
+    let commands = commands + &commands_without_database(&site).await;
 
     running.signal("TERM");
     assert_eq!(running.ended().await, Some(0));
@@ -381,9 +390,99 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         assert!(spans.contains(text), "no span says {text}");
     }
 
-    for (place, text) in [("the log", &log), ("spans", &spans), ("answers", &stage.answers), ("rows", &rows)] {
+    for text in ["whole", "statement", SUBJECT, "lease.issued"] {
+        assert!(commands.contains(text), "no command says {text}:\n{commands}");
+    }
+    for (place, text) in [
+        ("the log", &log),
+        ("spans", &spans),
+        ("answers", &stage.answers),
+        ("rows", &rows),
+        ("commands and what they export", &commands),
+    ] {
         assert_eq!(found(&stage.planted, text), Vec::<&str>::new(), "in {place}");
     }
+}
+
+/// What auditors ask, by whoever asks it, with secrets wherever something can be given.
+async fn questions(stage: &mut Stage, good: &str, nobody: &str) {
+    for path in [
+        "/v1/audit/events".to_owned(),
+        "/v1/audit/events?type=lease.issued&limit=5".to_owned(),
+        format!("/v1/audit/events?subject={SUBJECT}"),
+        "/v1/audit/export?format=csv".to_owned(),
+        "/v1/audit/grants?from=2026-01-01T00:00:00Z".to_owned(),
+        "/v1/audit/emergencies?from=2026-01-01T00:00:00Z".to_owned(),
+        "/v1/audit/access?bucket=recordings&object=a&at=2026-01-01T00:00:00Z".to_owned(),
+        format!("/v1/audit/access?key={MINTED_KEY}"),
+        format!("/v1/audit/access?key={good}"),
+        format!("/v1/audit/events?cursor={good}"),
+        format!("/v1/audit/events?type={good}"),
+        format!("/v1/audit/events?{good}=1"),
+        format!("/v1/audit/events?from={good}"),
+        format!("/v1/audit/events?request_id={good}"),
+        format!("/v1/audit/export?format={good}"),
+    ] {
+        for token in [good, nobody] {
+            stage.send(stage.request(Method::GET, &path).bearer_auth(token)).await;
+        }
+        stage.send(stage.request(Method::GET, &path)).await;
+    }
+    for form in [format!("key={MINTED_KEY}"), format!("key={good}"), format!("{good}=1"), good.to_owned()] {
+        for token in [good, nobody] {
+            let request = stage.request(Method::POST, "/v1/audit/access").bearer_auth(token);
+            let request = request.header("content-type", "application/x-www-form-urlencoded");
+            stage.send(request.body(form.clone())).await;
+        }
+    }
+}
+
+/// What the program says of its log on the command line, and everything that an evidence bundle holds.
+async fn commands(site: &Site) -> String {
+    let bundle = site.path().join("bundle").to_str().unwrap().to_owned();
+    let private = site.path().join("audit.pem").to_str().unwrap().to_owned();
+    let mut said = String::new();
+    for (code, arguments) in [
+        (0, vec!["check"]),
+        (0, vec!["audit", "verify"]),
+        (0, vec!["audit", "verify", "--json"]),
+        (0, vec!["audit", "head", "--json"]),
+        (0, vec!["audit", "export", "--output", &bundle, "--format", "jsonl,csv"]),
+        (0, vec!["audit", "verify", "--bundle", &bundle]),
+        // Not empty any more.
+        (1, vec!["audit", "export", "--output", &bundle]),
+        // The private key where a public one belongs.
+        (1, vec!["audit", "verify", "--key", &private]),
+        (1, vec!["audit", "verify", "--since", &private]),
+    ] {
+        let mut command = stint(&arguments);
+        if !arguments.contains(&"--bundle") {
+            command.arg("--config").arg(site.config());
+        }
+        let ended = run(command).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        said += &(ended.stdout + &ended.stderr);
+    }
+    for entry in fs::read_dir(&bundle).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            said += &fs::read_to_string(path).unwrap();
+        }
+    }
+    said
+}
+
+/// What it says of a database that cannot be reached.
+async fn commands_without_database(site: &Site) -> String {
+    let mut said = String::new();
+    for arguments in [["audit", "verify"], ["audit", "head"]] {
+        let mut command = stint(arguments);
+        command.arg("--config").arg(site.config());
+        let ended = run(command).await;
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.stdout);
+        said += &(ended.stdout + &ended.stderr);
+    }
+    said
 }
 
 /// Requests that are no exchange, with a token wherever one can stand.
