@@ -466,7 +466,7 @@ async fn commands(site: &Site) -> String {
     for entry in fs::read_dir(&bundle).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
-            said += &fs::read_to_string(path).unwrap();
+            said += &String::from_utf8_lossy(&fs::read(path).unwrap());
         }
     }
     said
