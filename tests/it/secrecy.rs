@@ -421,6 +421,8 @@ async fn questions(stage: &mut Stage, good: &str, nobody: &str) {
         format!("/v1/audit/events?{good}=1"),
         format!("/v1/audit/events?from={good}"),
         format!("/v1/audit/events?request_id={good}"),
+        format!("/v1/audit/events?subject={good}"),
+        format!("/v1/audit/grants?subject={good}&from=2026-01-01T00:00:00Z"),
         format!("/v1/audit/export?format={good}"),
     ] {
         for token in [good, nobody] {
