@@ -9,6 +9,7 @@ mod demo_object_server;
 mod doors;
 mod evidence;
 mod exchange;
+mod faults;
 mod harness;
 mod issuer;
 mod object_server;
