@@ -41,8 +41,8 @@ impl Questions for PostgresStore {
         sqlx::query_file_as!(
             LeaseRecord,
             "src/postgres/questions/key_leases.sql",
-            range.from(),
-            range.to(),
+            range.first(),
+            range.end(),
             i64::from(MOST)
         )
         .fetch_all(&mut *reading)
@@ -141,8 +141,8 @@ impl PostgresStore {
             filter.driver().as_str(),
             filter.kind.as_deref(),
             filter.lease_id,
-            filter.key_fingerprint.as_ref().map(FingerprintRange::from),
-            filter.key_fingerprint.as_ref().map(FingerprintRange::to),
+            filter.key_fingerprint.as_ref().map(FingerprintRange::first),
+            filter.key_fingerprint.as_ref().map(FingerprintRange::end),
             filter.token_sha256.as_deref(),
             filter.subject.as_deref(),
             filter.effect.as_deref(),
@@ -180,8 +180,8 @@ impl PostgresStore {
             filter.driver().as_str(),
             filter.kind.as_deref(),
             filter.lease_id,
-            filter.key_fingerprint.as_ref().map(FingerprintRange::from),
-            filter.key_fingerprint.as_ref().map(FingerprintRange::to),
+            filter.key_fingerprint.as_ref().map(FingerprintRange::first),
+            filter.key_fingerprint.as_ref().map(FingerprintRange::end),
             filter.token_sha256.as_deref(),
             filter.subject.as_deref(),
             filter.effect.as_deref(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right: a room imports only rooms to its left.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "clock",
     "token",
     "policy",
@@ -15,6 +15,7 @@ const ROOMS: [&str; 11] = [
     "object_server",
     "exchange",
     "reconciler",
+    "inquiry",
     "http",
     "app",
 ];

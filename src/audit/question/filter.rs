@@ -42,13 +42,13 @@ impl FingerprintRange {
 
     /// The first text of the range, by bytes.
     #[must_use]
-    pub fn from(&self) -> &str {
+    pub fn first(&self) -> &str {
         &self.0
     }
 
     /// The first text after it: no digit is greater than `f`.
     #[must_use]
-    pub fn to(&self) -> String {
+    pub fn end(&self) -> String {
         format!("{}g", self.0)
     }
 
@@ -212,7 +212,7 @@ impl EventFilter {
 
     /// What a cursor is bound to: the same filter, whole.
     pub(super) fn digest(&self) -> Digest {
-        let whole = (serde_json::to_string(self), self.key_fingerprint.as_ref().map(FingerprintRange::from));
+        let whole = (serde_json::to_string(self), self.key_fingerprint.as_ref().map(FingerprintRange::first));
         Digest::of(format!("{whole:?}").as_bytes())
     }
 }
@@ -248,7 +248,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<EventFilter, BadQuestion> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let mut given = Given::new(pairs)?;
+        let mut given = Given::new(pairs);
         let filter = EventFilter::read(&mut given)?;
         given.finish()?;
         Ok(filter)

@@ -52,26 +52,38 @@ pub enum BadQuestion {
 }
 
 /// What was given: one value per name. Its `Debug` shows names only: an access key may be among the values.
-pub struct Given(BTreeMap<String, String>);
+pub struct Given {
+    values: BTreeMap<String, String>,
+    fault: Option<BadQuestion>,
+}
 
 impl Given {
-    /// Takes the pairs; a name given twice is refused.
-    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, BadQuestion> {
-        let mut given = BTreeMap::new();
+    /// Takes the pairs. A name given twice, or too many, is a fault that [`Given::check`] tells: whoever may not ask is to
+    /// learn nothing, not even that.
+    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut given = Self { values: BTreeMap::new(), fault: None };
         for (name, value) in pairs {
-            if given.insert(name, value).is_some() {
-                return Err(BadQuestion::Repeated);
+            if given.values.insert(name, value).is_some() {
+                given.fault = Some(BadQuestion::Repeated);
+                break;
             }
-            if given.len() > MOST {
-                return Err(BadQuestion::TooMany);
+            if given.values.len() > MOST {
+                given.fault = Some(BadQuestion::TooMany);
+                break;
             }
         }
-        Ok(Self(given))
+        given
+    }
+
+    /// Each name was given once.
+    pub fn check(&self) -> Result<(), BadQuestion> {
+        self.fault.map_or(Ok(()), Err)
     }
 
     /// Nothing may be left.
     pub fn finish(self) -> Result<(), BadQuestion> {
-        if self.0.is_empty() { Ok(()) } else { Err(BadQuestion::Unknown) }
+        self.check()?;
+        if self.values.is_empty() { Ok(()) } else { Err(BadQuestion::Unknown) }
     }
 
     /// A value as it stands: 1 to 1,024 bytes, no control character, no U+FFFD (which stands for what was no UTF-8).
@@ -144,14 +156,14 @@ impl Given {
         wanted: &'static str,
         read: impl FnOnce(String) -> Option<T>,
     ) -> Result<Option<T>, BadQuestion> {
-        let Some(text) = self.0.remove(parameter) else { return Ok(None) };
+        let Some(text) = self.values.remove(parameter) else { return Ok(None) };
         read(text).map(Some).ok_or(BadQuestion::Value { parameter, wanted })
     }
 }
 
 impl std::fmt::Debug for Given {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 
@@ -166,7 +178,7 @@ mod tests {
     use super::*;
 
     fn given(name: &str, value: &str) -> Given {
-        Given::new([(name.to_owned(), value.to_owned())]).unwrap()
+        Given::new([(name.to_owned(), value.to_owned())])
     }
 
     #[test]
@@ -211,9 +223,9 @@ mod tests {
     fn unknown_and_repeated_parameters_are_refused() {
         assert_eq!(given("subjct", "ada").finish(), Err(BadQuestion::Unknown));
         let twice = ["ada", "eve"].map(|value| ("subject".to_owned(), value.to_owned()));
-        assert_eq!(Given::new(twice).unwrap_err(), BadQuestion::Repeated);
+        assert_eq!(Given::new(twice).finish(), Err(BadQuestion::Repeated));
         let many = (0..=MOST).map(|i| (i.to_string(), String::new()));
-        assert_eq!(Given::new(many).unwrap_err(), BadQuestion::TooMany);
+        assert_eq!(Given::new(many).finish(), Err(BadQuestion::TooMany));
     }
 
     #[test]
