@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod audit_doors;
 mod commands;
 mod config;
 mod demo;
