@@ -104,7 +104,7 @@ impl Reader {
     #[must_use]
     pub fn at_the_console(user: Option<String>, request_id: uuid::Uuid) -> Self {
         let identity =
-            Identity { issuer: "console".to_owned(), subject: user, client: None, groups: Vec::new(), jti: None };
+            Identity { issuer: "os".to_owned(), subject: user, client: None, groups: Vec::new(), jti: None };
         Self { identity, request: request(Origin { door: Door::Cli, address: None, request_id }, None) }
     }
 }

@@ -82,22 +82,62 @@ impl Questions for PostgresStore {
     async fn grants(&self, question: &GrantsQuestion) -> Result<RowPage<LeaseRecord>, StoreError> {
         let GrantsQuestion { subject, group, issuer, period, after, limit } = question;
         let mut reading = self.reading().await.map_err(unavailable)?;
-        let mut rows = sqlx::query_file_as!(
-            LeaseRecord,
-            "src/postgres/questions/grants.sql",
-            after.map(|place| place.occurred_at),
-            after.map(|place| place.stream),
-            after.map(|place| place.seq),
-            period.from,
-            period.to,
-            subject.as_deref(),
-            group.as_deref(),
-            issuer.as_deref(),
-            i64::from(*limit) + 1
-        )
-        .fetch_all(&mut *reading)
-        .await
-        .map_err(refused)?;
+        let mut rows = if subject.is_some() {
+            sqlx::query_file_as!(
+                LeaseRecord,
+                "src/postgres/questions/grants.sql",
+                after.map(|place| place.occurred_at),
+                after.map(|place| place.stream),
+                after.map(|place| place.seq),
+                period.from,
+                period.to,
+                subject.as_deref(),
+                group.as_deref(),
+                issuer.as_deref(),
+                i64::from(*limit) + 1
+            )
+            .fetch_all(&mut *reading)
+            .await
+            .map_err(refused)?
+        } else {
+            let rows = sqlx::query_file_as!(
+                LeaseRecord,
+                "src/postgres/questions/grants_common.sql",
+                after.map(|place| place.occurred_at),
+                after.map(|place| place.stream),
+                after.map(|place| place.seq),
+                period.from,
+                period.to,
+                subject.as_deref(),
+                group.as_deref(),
+                issuer.as_deref(),
+                i64::from(*limit) + 1,
+                i64::from(EXAMINED)
+            )
+            .fetch_all(&mut *reading)
+            .await
+            .map_err(refused)?;
+            if rows.len() > usize::from(*limit) {
+                rows
+            } else {
+                sqlx::query_file_as!(
+                    LeaseRecord,
+                    "src/postgres/questions/grants_rare.sql",
+                    after.map(|place| place.occurred_at),
+                    after.map(|place| place.stream),
+                    after.map(|place| place.seq),
+                    period.from,
+                    period.to,
+                    subject.as_deref(),
+                    group.as_deref(),
+                    issuer.as_deref(),
+                    i64::from(*limit) + 1
+                )
+                .fetch_all(&mut *reading)
+                .await
+                .map_err(refused)?
+            }
+        };
         let place = |row: &LeaseRecord| Place { occurred_at: row.occurred_at, stream: row.stream, seq: row.seq };
         let more = rows.len() > usize::from(*limit);
         rows.truncate(usize::from(*limit));

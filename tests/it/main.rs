@@ -12,6 +12,7 @@ mod exchange;
 mod harness;
 mod issuer;
 mod object_server;
+mod plans;
 mod policies;
 mod postgres;
 mod reconciler;
