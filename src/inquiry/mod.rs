@@ -103,8 +103,7 @@ impl Reader {
     /// ask through us is on record like everyone's.
     #[must_use]
     pub fn at_the_console(user: Option<String>, request_id: uuid::Uuid) -> Self {
-        let identity =
-            Identity { issuer: "os".to_owned(), subject: user, client: None, groups: Vec::new(), jti: None };
+        let identity = Identity { issuer: "os".to_owned(), subject: user, client: None, groups: Vec::new(), jti: None };
         Self { identity, request: request(Origin { door: Door::Cli, address: None, request_id }, None) }
     }
 }
