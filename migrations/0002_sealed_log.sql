@@ -828,3 +828,19 @@ begin
     end loop;
 end;
 $$;
+
+-- Auditors' questions (src/postgres/questions/*.sql). Each index is paid for by every exchange, so there are few: other columns
+-- are tested on a bounded number of rows found by one of these.
+-- A subject is asked for with and without its issuer: the issuer is tested on the rows found.
+drop index audit_event_holder_idx;
+create index audit_event_subject_idx on audit_event (subject, occurred_at) where subject is not null;
+-- By bytes, so that a prefix is a range whatever the collation of the database.
+drop index audit_event_key_fingerprint_idx;
+create index audit_event_key_fingerprint_idx on audit_event (key_fingerprint text_pattern_ops)
+    where key_fingerprint is not null;
+-- Four bytes an entry: a b-tree of random 64-digit texts would be many times the size.
+create index audit_event_token_idx on audit_event using hash (token_sha256) where token_sha256 is not null;
+-- One entry for each group of an issued lease, merged in bulk: what else names groups is looked up by time.
+create index audit_event_groups_idx on audit_event using gin (groups) where type = 'lease.issued';
+-- Costs ordinary events nothing.
+create index audit_event_break_glass_idx on audit_event (occurred_at) where type like 'break\_glass.%';

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stint::command::audit::{ExportOptions, VerifyOptions};
+use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::{self, Failure};
 use stint::evidence::Formats;
 use time::OffsetDateTime;
@@ -112,6 +112,10 @@ enum Audit {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the log: who held a key, who could reach an object, what somebody got, which events and emergencies there were.
+    ///
+    /// Times are RFC 3339 with an explicit offset, and shown in UTC. That somebody asked is recorded before it is answered.
+    Query(QueryOptions),
     /// Write an evidence bundle: events, seals, keys and policies, to be verified on another machine.
     ///
     /// A period takes every commit with an event inside, whole, so that the bundle can be verified. That somebody made it
@@ -158,6 +162,7 @@ fn audit(command: Audit, out: &mut dyn Write) -> Result<(), Failure> {
             command::audit::verify(&VerifyOptions { config, bundle, keys, since, all, json }, out)
         }
         Audit::Head { config, json } => command::audit::head(&config, json, out),
+        Audit::Query(options) => command::audit::query(options, out),
         Audit::Export { config, output, from, to, streams, format } => {
             let formats = Formats { csv: format.contains(&Format::Csv), parquet: format.contains(&Format::Parquet) };
             command::audit::export(&ExportOptions { config, output, from, to, streams, formats }, out)

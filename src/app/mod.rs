@@ -23,6 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
+use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::ServerLimits;
 use crate::object_server::{ConfigError, MinioServer, MinioSettings, ObjectServer};
@@ -157,15 +158,24 @@ impl App {
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);
 
-        let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
+        let (rules, settings): (Vec<_>, Vec<_>) =
+            config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let reloader =
-            policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log)).await?;
+            policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log), store.clone())
+                .await?;
 
+        let readers = Readers { verifier: Verifier::new(rules.clone(), issuers.clone()), policies: reloader.current() };
+        let archive = ArchiveParts {
+            log: Arc::clone(&log),
+            questions: store.clone(),
+            fingerprints: fingerprints.clone(),
+            clock: Arc::clone(&clock),
+        };
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
@@ -188,6 +198,7 @@ impl App {
         let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
+            inquiry: Arc::new(Inquiry::new(readers, archive)),
             readiness: Arc::new(probes),
             metrics,
             clock,
@@ -275,7 +286,7 @@ pub fn server_limits(config: &Config) -> Result<ServerLimits, Vec<String>> {
 
 /// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all
 /// instances in front of one object server.
-fn fingerprint_key(config: &Config) -> FingerprintKey {
+pub fn fingerprint_key(config: &Config) -> FingerprintKey {
     let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
     FingerprintKey::derive(secret.expose_secret().as_bytes())
 }

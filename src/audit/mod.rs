@@ -14,6 +14,7 @@ mod ledger;
 mod log;
 mod lone_intent;
 pub mod merkle;
+pub mod question;
 mod record;
 mod report;
 mod scribe;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod migrate;
+mod table;
 
 use std::error::Error;
 use std::io::Write;

@@ -99,6 +99,8 @@ impl StsCode {
 pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
     let (code, message) = match fault {
         Fault::Refused(refusal) => return told_of_refusal(refusal),
+        // Never at this door: the log has its own.
+        Fault::Inquiry(_) => (StsCode::InternalFailure, FAULT),
         Fault::Invalid(invalid) => return (invalid_code(*invalid), Cow::Owned(invalid.to_string())),
         Fault::MissingToken | Fault::MalformedAuthorization => (StsCode::ValidationError, "No token was sent."),
         Fault::NotFound => (StsCode::NotFound, "No such path; the STS door is at /."),

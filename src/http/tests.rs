@@ -62,9 +62,25 @@ impl Readiness for Ready {
     }
 }
 
+/// Answers no question.
+#[derive(Debug)]
+struct Unasked;
+
+#[async_trait]
+impl Inquiries for Unasked {
+    async fn inquire(&self, _request: InquiryRequest) -> Result<Answer, InquiryRefusal> {
+        Err(InquiryRefusal::Busy)
+    }
+
+    async fn export(&self, _request: InquiryRequest) -> Result<Export, InquiryRefusal> {
+        Err(InquiryRefusal::Busy)
+    }
+}
+
 fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
     Doors {
         exchange,
+        inquiry: Arc::new(Unasked),
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock::start()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right: a room imports only rooms to its left.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "clock",
     "token",
     "policy",
@@ -15,6 +15,7 @@ const ROOMS: [&str; 11] = [
     "object_server",
     "exchange",
     "reconciler",
+    "inquiry",
     "http",
     "app",
 ];
@@ -24,7 +25,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "audit", "clock", "config", "evidence", "postgres", "telemetry"]),
+    ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "postgres", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod audit_doors;
 mod commands;
 mod config;
 mod demo;
@@ -13,6 +14,7 @@ mod faults;
 mod harness;
 mod issuer;
 mod object_server;
+mod plans;
 mod policies;
 mod postgres;
 mod reconciler;

@@ -4,6 +4,7 @@
 mod export;
 mod head;
 mod progress;
+mod query;
 mod verify;
 
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 pub use export::{ExportOptions, export};
 pub use head::head;
+pub use query::{QueryOptions, query};
 pub use verify::{VerifyOptions, verify};
 
 use super::Failure;
