@@ -35,7 +35,8 @@ impl Ledger for PostgresStore {
     async fn heads(&self) -> Result<Vec<StreamHead>, LedgerError> {
         let mut connection = self.snapshot().await?;
         let named: BTreeSet<StreamHead> = openings(&mut connection).await?.into_values().flatten().collect();
-        let heads = last_heads(&mut connection).await?;
+        let mut heads = last_heads(&mut connection).await?;
+        heads.extend(retired(&mut connection).await?);
         Ok(heads.into_iter().filter(|head| !named.contains(head)).collect())
     }
 

@@ -536,7 +536,7 @@ async fn a_detached_stream_is_whole_as_long_as_its_head_is_the_one_that_was_name
     log.execute(&format!("delete from audit_seal where stream = '{stream}'")).await;
     log.execute(&format!("delete from audit_event where stream = '{stream}'")).await;
     log.execute(&format!(
-        "insert into audit_retired_stream values ('{stream}', {number}, {last_seq}, '\\x{hash}', true)"
+        "insert into audit_retired_stream (stream, number, last_seq, hash, closed, named) values ('{stream}', {number}, {last_seq}, '\\x{hash}', true, true)"
     ))
     .await;
     let report = log.verify(pinned()).await;
