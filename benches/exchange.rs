@@ -134,7 +134,8 @@ async fn measure(
         let exchange = Arc::new(Exchange { url: service.url.clone(), token: token.to_owned() });
         let ours = load(clients, length, exchange).await;
         let (ours_cpu, postgres_cpu) = service.cpu(directory);
-        let (ours_cpu, postgres_cpu) = (ours_cpu - cpu_before.0, postgres_cpu - cpu_before.1);
+        let ours_cpu = ours_cpu.saturating_sub(cpu_before.0);
+        let postgres_cpu = postgres_cpu.saturating_sub(cpu_before.1);
         let commits = Commits::count(database).await.since(before);
         println!(
             "{clients:>8} {:>12.0} {:>12.0} {:>7.2} {:>10} {:>10} {:>10} {:>10} {:>13.1}",

@@ -182,7 +182,7 @@ async fn alter(database: &SecretString, settings: &[&str]) {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }
 
 /// PostgreSQL runs as another user than root and must be able to pass through.

@@ -105,7 +105,7 @@ impl World {
 }
 
 fn holder(n: u32, is_machine: bool, rng: &mut StdRng) -> Holder {
-    let (group, role, rule) = if is_machine {
+    let (group, role, given_by) = if is_machine {
         MECHANICAL[n as usize % MECHANICAL.len()]
     } else {
         // Most people are in the studio.
@@ -123,7 +123,7 @@ fn holder(n: u32, is_machine: bool, rng: &mut StdRng) -> Holder {
             jti: None,
         },
         role,
-        rule,
+        rule: given_by,
         address: IpAddr::V4(Ipv4Addr::from(address)),
         is_machine,
     }
