@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str]); 6] = [
     ("csv", &["evidence"]),
     ("parquet", &["evidence"]),
     ("axum", &["http", "app", "demo"]),
-    ("sqlx", &["postgres"]),
+    ("sqlx", &["postgres", "demo"]),
     ("reqwest", &["issuer", "object_server", "client", "demo"]),
     ("s3s", &["demo"]),
 ];

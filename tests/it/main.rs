@@ -3,6 +3,7 @@
 
 mod architecture;
 mod audit_doors;
+mod by_hand;
 mod commands;
 mod config;
 mod demo;
