@@ -286,6 +286,7 @@ pub fn server_limits(config: &Config) -> Result<ServerLimits, Vec<String>> {
 
 /// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all
 /// instances in front of one object server.
+#[must_use]
 pub fn fingerprint_key(config: &Config) -> FingerprintKey {
     let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
     FingerprintKey::derive(secret.expose_secret().as_bytes())

@@ -99,8 +99,6 @@ impl StsCode {
 pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
     let (code, message) = match fault {
         Fault::Refused(refusal) => return told_of_refusal(refusal),
-        // Never at this door: the log has its own.
-        Fault::Inquiry(_) => (StsCode::InternalFailure, FAULT),
         Fault::Invalid(invalid) => return (invalid_code(*invalid), Cow::Owned(invalid.to_string())),
         Fault::MissingToken | Fault::MalformedAuthorization => (StsCode::ValidationError, "No token was sent."),
         Fault::NotFound => (StsCode::NotFound, "No such path; the STS door is at /."),
@@ -109,7 +107,8 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::BodyTooLarge => (StsCode::RequestEntityTooLarge, "The body exceeds 64 KiB."),
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
-        Fault::Panicked => (StsCode::InternalFailure, FAULT),
+        // No question comes through this door: the log has its own.
+        Fault::Panicked | Fault::Inquiry(_) => (StsCode::InternalFailure, FAULT),
     };
     (code, Cow::Borrowed(message))
 }

@@ -363,16 +363,22 @@ impl Answer {
             Self::Events(Events { events, next: _ }) => events.iter_mut().for_each(mask_row),
             Self::Key(KeyLeases { key_fingerprint, leases, at: _, truncated: _ }) => {
                 mask(key_fingerprint);
-                leases.iter_mut().for_each(|lease| mask(&mut lease.key_fingerprint));
+                mask_leases(leases);
             }
             Self::Object(ObjectAccess { holders: leases, .. }) | Self::Grants(Grants { leases, .. }) => {
-                leases.iter_mut().for_each(|lease| mask(&mut lease.key_fingerprint));
+                mask_leases(leases);
             }
             Self::Emergencies(Emergencies { emergencies, .. }) => {
                 emergencies.iter_mut().flat_map(|emergency| &mut emergency.events).for_each(mask_row);
             }
         }
         self
+    }
+}
+
+fn mask_leases(leases: &mut [Held]) {
+    for lease in leases {
+        mask(&mut lease.key_fingerprint);
     }
 }
 

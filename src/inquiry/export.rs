@@ -62,7 +62,7 @@ const COLUMNS: [&str; 34] = [
 #[derive(Debug)]
 pub struct Export {
     archive: Arc<Archive>,
-    question: Option<EventsQuestion>,
+    question: Option<Box<EventsQuestion>>,
     format: ExportFormat,
     reveal: bool,
     begun: bool,

@@ -43,7 +43,7 @@ impl Kind {
 #[derive(Debug)]
 pub enum Question {
     /// A page of events.
-    Events(EventsQuestion),
+    Events(Box<EventsQuestion>),
     /// Who held this key at an instant.
     Key {
         /// Its fingerprint, or the beginning of it.
@@ -79,7 +79,7 @@ impl Question {
         given.check()?;
         let reveal = given.flag("reveal")?;
         let question = match kind {
-            Kind::Events | Kind::Export => Self::Events(events(&mut given)?),
+            Kind::Events | Kind::Export => Self::Events(Box::new(events(&mut given)?)),
             Kind::Access => access(&mut given, fingerprints, now)?,
             Kind::Grants => Self::Grants(grants(&mut given, now)?),
             Kind::Emergencies => Self::Emergencies(Period::read(&mut given, now)?),
@@ -92,10 +92,13 @@ impl Question {
     #[must_use]
     pub fn told(&self) -> String {
         let told = match self {
-            Self::Events(EventsQuestion { filter, order, after, limit }) => json!({
-                "question": "events", "filter": filter, "order": order.as_str(), "limit": limit,
-                "continued": after.is_some(),
-            }),
+            Self::Events(question) => {
+                let EventsQuestion { filter, order, after, limit } = question.as_ref();
+                json!({
+                    "question": "events", "filter": filter, "order": order.as_str(), "limit": limit,
+                    "continued": after.is_some(),
+                })
+            }
             Self::Key { range, at } => {
                 json!({"question": "key", "key_fingerprint": range.masked(), "at": instant::format(*at)})
             }

@@ -26,6 +26,10 @@ const LONGEST_STREAM: time::Duration = time::Duration::days(33);
 const BOUNDS: &str = "select set_config('statement_timeout', '5s', true), set_config('plan_cache_mode', \
                       'force_custom_plan', true), set_config('jit', 'off', true)";
 
+/// Pages of events are read in their order from an index, so that a full page ends the reading: a bitmap would first be made of
+/// all there is.
+const IN_ORDER: &str = "select set_config('enable_bitmapscan', 'off', true)";
+
 #[async_trait]
 impl Questions for PostgresStore {
     async fn events(&self, question: &EventsQuestion) -> Result<RowPage<AuditRow>, StoreError> {
@@ -170,6 +174,7 @@ impl PostgresStore {
     async fn events_by_time(&self, question: &EventsQuestion) -> Result<Vec<ExaminedRow>, PostgresError> {
         let EventsQuestion { filter, order: _, after, limit } = question;
         let mut reading = self.reading().await?;
+        reading.execute(IN_ORDER).await?;
         let rows = sqlx::query_file_as!(
             ExaminedRow,
             "src/postgres/questions/events_by_time.sql",
@@ -209,6 +214,7 @@ impl PostgresStore {
     async fn events_by_log(&self, question: &EventsQuestion) -> Result<Vec<ExaminedRow>, PostgresError> {
         let EventsQuestion { filter, order: _, after, limit } = question;
         let mut reading = self.reading().await?;
+        reading.execute(IN_ORDER).await?;
         let rows = sqlx::query_file_as!(
             ExaminedRow,
             "src/postgres/questions/events_by_log.sql",

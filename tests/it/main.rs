@@ -18,6 +18,7 @@ mod object_server;
 mod plans;
 mod policies;
 mod postgres;
+mod questions;
 mod reconciler;
 mod retention;
 mod roles;

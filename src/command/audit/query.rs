@@ -237,21 +237,21 @@ fn show(answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
     let told = serde_json::to_value(answer).unwrap_or_default();
     match answer {
         Answer::Events(events) => {
-            table::write(&told["events"], EVENT, out)?;
+            table::write(part(&told, "/events"), EVENT, out)?;
             next(events.next.as_deref(), out)?;
         }
         Answer::Key(key) => {
-            writeln!(out, "key {} at {}", key.key_fingerprint, text(&told["at"]))?;
-            table::write(&told["leases"], LEASE, out)?;
+            writeln!(out, "key {} at {}", key.key_fingerprint, text(part(&told, "/at")))?;
+            table::write(part(&told, "/leases"), LEASE, out)?;
             if !key.leases.iter().any(|lease| lease.held) {
                 writeln!(out, "nobody held it then, as far as the log says")?;
             }
             truncated(key.truncated, out)?;
         }
         Answer::Object(object) => {
-            writeln!(out, "{}/{} at {}", object.bucket, object.object, text(&told["at"]))?;
+            writeln!(out, "{}/{} at {}", object.bucket, object.object, text(part(&told, "/at")))?;
             writeln!(out, "\nholders: leases live then whose session policy allows something")?;
-            table::write(&told["holders"], HOLDER, out)?;
+            table::write(part(&told, "/holders"), HOLDER, out)?;
             truncated(object.truncated, out)?;
             if let Some(unknown) = &object.unknown {
                 writeln!(
@@ -260,20 +260,20 @@ fn show(answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
                     unknown.leases
                 )?;
             }
-            writeln!(out, "\nentitled: roles of policy set {}", text(&told["entitled"]["policy_hash"]))?;
+            writeln!(out, "\nentitled: roles of policy set {}", text(part(&told, "/entitled/policy_hash")))?;
             match object.entitled.unknown {
                 Some(why) => writeln!(out, "unknown: {why}")?,
-                None => table::write(&told["entitled"]["roles"], ROLE, out)?,
+                None => table::write(part(&told, "/entitled/roles"), ROLE, out)?,
             }
         }
         Answer::Grants(grants) => {
-            table::write(&told["leases"], LEASE, out)?;
+            table::write(part(&told, "/leases"), LEASE, out)?;
             next(grants.next.as_deref(), out)?;
         }
         Answer::Emergencies(emergencies) => {
-            for emergency in told["emergencies"].as_array().into_iter().flatten() {
-                writeln!(out, "incident {}", text(&emergency["incident"]))?;
-                table::write(&emergency["events"], EVENT, out)?;
+            for emergency in part(&told, "/emergencies").as_array().into_iter().flatten() {
+                writeln!(out, "incident {}", text(part(emergency, "/incident")))?;
+                table::write(part(emergency, "/events"), EVENT, out)?;
             }
             if emergencies.emergencies.is_empty() {
                 writeln!(out, "no emergency")?;
@@ -323,6 +323,11 @@ fn next(cursor: Option<&str>, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn truncated(truncated: bool, out: &mut dyn Write) -> Result<(), Failure> {
     if truncated { Ok(writeln!(out, "there are more: ask more narrowly, or with a higher --limit")?) } else { Ok(()) }
+}
+
+/// A part of an answer; null where there is none.
+fn part<'a>(told: &'a Value, pointer: &str) -> &'a Value {
+    told.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> &str {
