@@ -14,7 +14,7 @@ use crate::harness::binary::{Ended, Site, run, stint};
 use crate::verify::{PRIVATE, Tampered, key, pinned};
 
 /// A log, a configuration that names it, and a bundle of all of it.
-async fn site(log: &Tampered) -> Site {
+fn site(log: &Tampered) -> Site {
     let site = Site::new(&log.url, "http://127.0.0.1:9");
     site.write("signing.pem", PRIVATE);
     site.write("public.pem", key().public().to_pem());
@@ -32,8 +32,13 @@ async fn export(site: &Site, more: &[&str]) -> Ended {
     run(stint(arguments)).await
 }
 
+/// Progress that nobody watches.
+fn unheard() -> stint::audit::Progress {
+    Arc::new(|_| {})
+}
+
 fn verify(directory: &Path, inspection: &Inspection) -> Report {
-    evidence::verify(directory, inspection, &(Arc::new(|_| {}) as stint::audit::Progress)).unwrap()
+    evidence::verify(directory, inspection, &unheard()).unwrap()
 }
 
 #[track_caller]
@@ -44,7 +49,7 @@ fn assert_found(findings: &[Finding], fault: Fault) {
 #[tokio::test]
 async fn a_bundle_of_everything_is_whole_and_each_file_that_is_changed_is_named() {
     let log = Tampered::new().await;
-    let site = site(&log).await;
+    let site = site(&log);
     let ended = export(&site, &[]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let bundle = site.path().join("bundle");
@@ -70,13 +75,13 @@ async fn a_bundle_of_everything_is_whole_and_each_file_that_is_changed_is_named(
             let mut changed = whole.clone();
             changed[at] ^= 1;
             fs::write(&path, &changed).unwrap();
-            match evidence::verify(&bundle, &pinned(), &(Arc::new(|_| {}) as stint::audit::Progress)) {
+            match evidence::verify(&bundle, &pinned(), &unheard()) {
                 Ok(report) => assert_found(&report.findings, Fault::FileChanged),
                 Err(error) => assert_eq!(name, "manifest.json", "{error}"),
             }
         }
         fs::remove_file(&path).unwrap();
-        match evidence::verify(&bundle, &pinned(), &(Arc::new(|_| {}) as stint::audit::Progress)) {
+        match evidence::verify(&bundle, &pinned(), &unheard()) {
             Ok(report) if name == "manifest.sig" => assert_eq!(report.findings, [], "an unsigned bundle is one too"),
             Ok(report) => assert_found(&report.findings, Fault::FileChanged),
             Err(error) => {
@@ -92,7 +97,7 @@ async fn a_bundle_of_everything_is_whole_and_each_file_that_is_changed_is_named(
 #[tokio::test]
 async fn a_change_under_a_manifest_made_anew_is_named_by_the_seals() {
     let log = Tampered::new().await;
-    let site = site(&log).await;
+    let site = site(&log);
     assert_eq!(export(&site, &["--format", "jsonl"]).await.code, Some(0));
     let bundle = site.path().join("bundle");
     fs::remove_file(bundle.join("manifest.sig")).unwrap();
@@ -105,7 +110,7 @@ async fn a_change_under_a_manifest_made_anew_is_named_by_the_seals() {
     let doubled = [&lines[..4], &lines[3..]].concat().concat();
     let changes = [
         ("events.jsonl", events.replacen("authentik", "authentic", 1), Fault::RowEdited),
-        ("events.jsonl", events.replacen(":", ": ", 1), Fault::RowEdited),
+        ("events.jsonl", events.replacen(':', ": ", 1), Fault::RowEdited),
         ("events.jsonl", without(0), Fault::RowMissing),
         ("events.jsonl", without(3), Fault::RowMissing),
         ("events.jsonl", without(lines.len() - 1), Fault::RowMissing),
@@ -138,7 +143,7 @@ async fn a_change_under_a_manifest_made_anew_is_named_by_the_seals() {
 #[tokio::test]
 async fn a_part_is_whole_as_a_part_and_its_tables_hold_the_same_rows() {
     let log = Tampered::new().await;
-    let site = site(&log).await;
+    let site = site(&log);
     let ended = export(&site, &["--stream", &log.streams[1].0.to_string()]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let bundle = site.path().join("bundle");
@@ -167,7 +172,7 @@ async fn a_part_is_whole_as_a_part_and_its_tables_hold_the_same_rows() {
 #[tokio::test]
 async fn an_export_is_on_record_before_it_is_written_and_never_writes_over_anything() {
     let log = Tampered::new().await;
-    let site = site(&log).await;
+    let site = site(&log);
     fs::create_dir(site.path().join("bundle")).unwrap();
     let ended = export(&site, &[]).await;
     assert_eq!(ended.code, Some(1));
@@ -187,7 +192,7 @@ async fn an_export_is_on_record_before_it_is_written_and_never_writes_over_anyth
 #[tokio::test]
 async fn the_commands_answer_with_their_exit_codes_and_a_tampered_row_is_named_on_one_line() {
     let mut log = Tampered::new().await;
-    let site = site(&log).await;
+    let site = site(&log);
     let (config, public) = (site.config(), site.path().join("public.pem"));
     let (config, public) = (config.to_str().unwrap(), public.to_str().unwrap());
     let head = run(stint(["audit", "head", "--config", config, "--json"])).await;
