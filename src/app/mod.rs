@@ -124,6 +124,11 @@ pub fn sealing_key(settings: &AuditSettings) -> Result<SigningKey, StartError> {
     SigningKey::generate().map_err(|_| StartError::Randomness)
 }
 
+/// The key that signs checkpoints: that of the file, or none. One that lives as long as a process proves nothing later.
+pub fn checkpoint_key(settings: &AuditSettings) -> Result<Option<SigningKey>, StartError> {
+    settings.signing_key_file.is_some().then(|| sealing_key(settings)).transpose()
+}
+
 /// Opens the log, in a stream of its own.
 pub fn open_log(
     settings: &AuditSettings,
@@ -165,6 +170,7 @@ impl App {
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
+        let signing_key = checkpoint_key(&config.audit)?;
         let reloader =
             policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log), store.clone())
                 .await?;
@@ -173,6 +179,8 @@ impl App {
         let archive = ArchiveParts {
             log: Arc::clone(&log),
             questions: store.clone(),
+            ledger: store.clone(),
+            signing_key,
             fingerprints: fingerprints.clone(),
             clock: Arc::clone(&clock),
         };

@@ -205,10 +205,67 @@ pub(super) async fn emergencies(
     answer(&shared, arrival, Kind::Emergencies, request).await
 }
 
+/// Where the log stands.
+#[utoipa::path(
+    get,
+    path = "/v1/audit/head",
+    tag = "audit",
+    operation_id = "audit_head",
+    description = "A checkpoint: where every stream stands, signed with the configured key. Keep it away from the \
+                   database.",
+    responses(
+        (status = 200, description = "`{heads, key_id, signature, taken_at, version}`", body = Object),
+        (status = "4XX", description = "Refused", content_type = "application/problem+json", body = ProblemDetails),
+        (status = "5XX", description = "Come back", content_type = "application/problem+json", body = ProblemDetails),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn head(
+    State(shared): State<Arc<Shared>>,
+    Extension(arrival): Extension<Arrival>,
+    request: Request,
+) -> Result<Response, Fault> {
+    answer(&shared, arrival, Kind::Head, request).await
+}
+
+/// Whether the log is whole since a checkpoint.
+#[utoipa::path(
+    post,
+    path = "/v1/audit/verify",
+    tag = "audit",
+    operation_id = "audit_verify",
+    description = "Whether the log has only grown since the checkpoint in the body, and is whole since. The service's \
+                   word: whoever trusts nobody verifies a bundle. One at a time, 10 seconds at most.",
+    request_body(content = Object, description = "The checkpoint, as it was given"),
+    responses(
+        (status = 200, description = "`{whole, findings, warnings, rows, seals, …}`", body = Object),
+        (status = "4XX", description = "Refused", content_type = "application/problem+json", body = ProblemDetails),
+        (status = "5XX", description = "Come back", content_type = "application/problem+json", body = ProblemDetails),
+    ),
+    security(("token" = []))
+)]
+pub(super) async fn verify(
+    State(shared): State<Arc<Shared>>,
+    Extension(arrival): Extension<Arrival>,
+    request: Request,
+) -> Result<Response, Fault> {
+    if !matches!(body::media_type(request.headers()).as_str(), "application/json" | "") {
+        return Err(Fault::UnsupportedMediaType);
+    }
+    let (parts, document) = request.into_parts();
+    let document = body::read(&parts.headers, document).await?;
+    let mut asked = read(arrival, Kind::Verify, &Request::from_parts(parts, Body::empty()), &[])?;
+    asked.given.give("checkpoint", &String::from_utf8_lossy(&document));
+    told(&shared, asked).await
+}
+
 async fn answer(shared: &Shared, arrival: Arrival, kind: Kind, request: Request) -> Result<Response, Fault> {
     let (parts, content) = request.into_parts();
     let content = body::read(&parts.headers, content).await?;
-    let asked = read(arrival, kind, &Request::from_parts(parts, Body::empty()), &content)?;
+    told(shared, read(arrival, kind, &Request::from_parts(parts, Body::empty()), &content)?).await
+}
+
+async fn told(shared: &Shared, asked: InquiryRequest) -> Result<Response, Fault> {
     let answer = shared.doors.inquiry.inquire(asked).await?;
     let json = serde_json::to_vec(&answer).unwrap_or_default();
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())

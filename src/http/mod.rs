@@ -156,6 +156,8 @@ pub fn router(doors: Doors) -> Router {
         .route("/v1/audit/access", get(audit::access).post(audit::access_by_form).head(no_head))
         .route("/v1/audit/grants", get(audit::grants).head(no_head))
         .route("/v1/audit/emergencies", get(audit::emergencies).head(no_head))
+        .route("/v1/audit/head", get(audit::head).head(no_head))
+        .route("/v1/audit/verify", post(audit::verify))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::text))

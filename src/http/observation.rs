@@ -113,7 +113,13 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
         Some("/v1/leases") => Some(Door::Leases),
         Some("/v1/roles/{role}/credentials") => Some(Door::Container),
         Some(
-            "/v1/audit/events" | "/v1/audit/export" | "/v1/audit/access" | "/v1/audit/grants" | "/v1/audit/emergencies",
+            "/v1/audit/events"
+            | "/v1/audit/export"
+            | "/v1/audit/access"
+            | "/v1/audit/grants"
+            | "/v1/audit/emergencies"
+            | "/v1/audit/head"
+            | "/v1/audit/verify",
         ) => Some(Door::Audit),
         Some(_) | None => None,
     }
@@ -131,6 +137,8 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/v1/audit/access",
         "/v1/audit/grants",
         "/v1/audit/emergencies",
+        "/v1/audit/head",
+        "/v1/audit/verify",
         "/health/live",
         "/health/ready",
         "/metrics",

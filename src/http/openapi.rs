@@ -24,6 +24,8 @@ use super::{Shared, audit, container, health, leases, metrics, problem, problem_
         audit::access_by_form,
         audit::grants,
         audit::emergencies,
+        audit::head,
+        audit::verify,
         health::live,
         health::ready,
         metrics::text,

@@ -107,7 +107,9 @@ fn code_of_inquiry(refusal: &InquiryRefusal) -> ProblemCode {
         InquiryRefusal::NotPermitted => ProblemCode::NotPermitted,
         InquiryRefusal::Question(_) => ProblemCode::InvalidRequest,
         InquiryRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
-        | InquiryRefusal::Store(_) => ProblemCode::LogUnavailable,
+        | InquiryRefusal::Store(_)
+        | InquiryRefusal::Ledger(_) => ProblemCode::LogUnavailable,
+        InquiryRefusal::NoSigningKey => ProblemCode::NoSigningKey,
         InquiryRefusal::Busy => ProblemCode::Overloaded,
         InquiryRefusal::TooLong => ProblemCode::TimedOut,
     }

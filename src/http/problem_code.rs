@@ -44,6 +44,8 @@ pub(super) enum ProblemCode {
     LogUnavailable,
     /// The object server issued nothing.
     ObjectServerUnavailable,
+    /// There is no key to sign checkpoints with.
+    NoSigningKey,
     /// As many exchanges as allowed are running.
     Overloaded,
     /// No answer in time.
@@ -54,7 +56,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -73,6 +75,7 @@ impl ProblemCode {
         Self::IssuerUnavailable,
         Self::LogUnavailable,
         Self::ObjectServerUnavailable,
+        Self::NoSigningKey,
         Self::Overloaded,
         Self::TimedOut,
         Self::Internal,
@@ -141,6 +144,11 @@ impl ProblemCode {
                 "object_server_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The object server issues no credentials at the moment",
+            ),
+            Self::NoSigningKey => (
+                "no_signing_key",
+                StatusCode::NOT_IMPLEMENTED,
+                "The service has no signing key, so it signs no checkpoints",
             ),
             Self::Overloaded => ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Too many exchanges at once"),
             Self::TimedOut => ("timed_out", StatusCode::GATEWAY_TIMEOUT, "The exchange did not finish in time"),

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::audit::question::{LeaseRecord, MOST, Period};
-use crate::audit::{AuditRow, instant};
+use crate::audit::{AuditRow, Report, instant};
 use crate::policy::{Asked, Hindsight};
 
 /// An answer.
@@ -26,6 +26,20 @@ pub enum Answer {
     Grants(Grants),
     /// Emergencies.
     Emergencies(Emergencies),
+    /// A checkpoint: the document as it is signed.
+    Head(serde_json::Value),
+    /// Whether the log is whole.
+    Verified(Verified),
+}
+
+/// What a verification found.
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    /// Nothing was found.
+    pub whole: bool,
+    /// What was looked at, and what was found.
+    #[serde(flatten)]
+    pub report: Report,
 }
 
 /// One page of events.
@@ -371,6 +385,8 @@ impl Answer {
             Self::Emergencies(Emergencies { emergencies, .. }) => {
                 emergencies.iter_mut().flat_map(|emergency| &mut emergency.events).for_each(mask_row);
             }
+            // They hold no fingerprint.
+            Self::Head(_) | Self::Verified(_) => {}
         }
         self
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::mask_row;
 use super::question::{Kind, Question};
-use super::{Archive, InquiryRefusal, Reader};
+use super::{Archive, InquiryRefusal, Reader, turn};
 use crate::audit::AuditRow;
 use crate::audit::question::{EventsQuestion, Given, MOST};
 
@@ -104,7 +104,7 @@ impl Export {
         self.begun = true;
         while let Some(mut question) = self.question.take() {
             let page = {
-                let _turn = self.archive.turn().await?;
+                let _turn = turn(&self.archive.turns).await?;
                 self.archive.parts.questions.events(&question).await?
             };
             for mut row in page.rows {

@@ -17,14 +17,15 @@ use tokio::time::timeout;
 
 pub use answer::{
     Answer, Emergencies, Emergency, Entitled, EntitledRole, Events, GivenTo, Grants, Held, Holder, KeyLeases,
-    ObjectAccess, Right, Rights, UnknownPolicies,
+    ObjectAccess, Right, Rights, UnknownPolicies, Verified,
 };
 pub use export::{Export, ExportFormat};
 pub use question::{Kind, Question};
 
 use crate::audit::question::{BadQuestion, Cursor, Given, MOST, Questions};
 use crate::audit::{
-    AuditError, AuditLog, Door, FingerprintKey, Identity, Inquiry as Asked, Origin, RecordedEffect, Request, StoreError,
+    AuditError, AuditLog, Checkpoint, Door, FingerprintKey, Identity, Inquiry as Asked, Inspection, Ledger,
+    LedgerError, Origin, RecordedEffect, Request, SigningKey, StoreError,
 };
 use crate::clock::Clock;
 use crate::policy::{Permission, PolicySet};
@@ -35,6 +36,8 @@ const AT_ONCE: usize = 3;
 /// How long a question waits for its turn, and how long its answer may take, all statements together.
 const TURN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a verification may take: what is longer is for the command line.
+const VERIFYING: Duration = Duration::from_secs(10);
 
 /// What a door parsed. Nothing in it has been believed yet.
 #[derive(Debug)]
@@ -73,6 +76,12 @@ pub enum InquiryRefusal {
     /// The store failed.
     #[error("the log cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// The log as a whole cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// There is no key that anybody could know beforehand: a checkpoint signed by another proves nothing.
+    #[error("audit.signing_key_file is not set: there are no checkpoints")]
+    NoSigningKey,
 }
 
 impl InquiryRefusal {
@@ -86,7 +95,8 @@ impl InquiryRefusal {
             Self::Audit(error) => error.code(),
             Self::Busy => "too_many_questions",
             Self::TooLong => "answer_too_long",
-            Self::Store(_) => "log_unreadable",
+            Self::Store(_) | Self::Ledger(_) => "log_unreadable",
+            Self::NoSigningKey => "no_signing_key",
         }
     }
 }
@@ -124,6 +134,10 @@ pub struct ArchiveParts {
     pub log: Arc<AuditLog>,
     /// Where they are answered.
     pub questions: Arc<dyn Questions>,
+    /// Where it is read as a whole.
+    pub ledger: Arc<dyn Ledger>,
+    /// Signs checkpoints: the configured key, if one is.
+    pub signing_key: Option<SigningKey>,
     /// Turns an access key id into what rows hold of it.
     pub fingerprints: FingerprintKey,
     /// The time.
@@ -135,6 +149,7 @@ pub struct ArchiveParts {
 pub struct Archive {
     parts: ArchiveParts,
     turns: Arc<Semaphore>,
+    verifications: Arc<Semaphore>,
 }
 
 /// The use case: readers who prove themselves with a token.
@@ -204,16 +219,27 @@ impl Archive {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: ArchiveParts) -> Self {
-        Self { parts, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        let (turns, verifications) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(1)));
+        Self { parts, turns, verifications }
     }
 
     /// Steps 3 to 6.
     pub async fn answer(&self, reader: &Reader, kind: Kind, given: Given) -> Result<Answer, InquiryRefusal> {
         let now = self.parts.clock.now();
         let (question, reveal) = Question::read(kind, given, &self.parts.fingerprints, now)?;
-        let _turn = self.turn().await?;
+        // A verification reads on a connection of its own: it takes nobody's turn, and there is one at a time.
+        let (turns, patience) = match question {
+            Question::Verify(_) => (&self.verifications, VERIFYING),
+            Question::Events(_)
+            | Question::Key { .. }
+            | Question::Object { .. }
+            | Question::Grants(_)
+            | Question::Emergencies(_)
+            | Question::Head => (&self.turns, PATIENCE),
+        };
+        let _turn = turn(turns).await?;
         self.record_reading(reader, &question, reveal).await?;
-        match timeout(PATIENCE, self.ask(question, now)).await {
+        match timeout(patience, self.ask(question, now)).await {
             Ok(answered) => Ok(answered?.masked_unless(reveal)),
             Err(_elapsed) => Err(InquiryRefusal::TooLong),
         }
@@ -248,14 +274,17 @@ impl Archive {
                 let rows = questions.emergencies(&period).await?;
                 Answer::Emergencies(Emergencies::of(period, rows))
             }
+            Question::Head => {
+                let key = self.parts.signing_key.as_ref().ok_or(InquiryRefusal::NoSigningKey)?;
+                let checkpoint = Checkpoint::take(self.parts.ledger.heads().await?, now, key);
+                Answer::Head(serde_json::from_str(&checkpoint.to_json()).unwrap_or_default())
+            }
+            Question::Verify(since) => {
+                let inspection = Inspection { since: Some(*since), ..Inspection::default() };
+                let report = self.parts.ledger.verify(inspection, Arc::new(|_tally| ())).await?;
+                Answer::Verified(Verified { whole: report.is_whole(), report })
+            }
         })
-    }
-
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, InquiryRefusal> {
-        match timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(InquiryRefusal::Busy),
-        }
     }
 
     /// Step 4.
@@ -274,6 +303,13 @@ impl Archive {
         detail: String,
     ) -> Result<(), AuditError> {
         self.parts.log.read(Asked { request, identity, effect, reason, detail }).await
+    }
+}
+
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, InquiryRefusal> {
+    match timeout(TURN, Arc::clone(turns).acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) | Err(_) => Err(InquiryRefusal::Busy),
     }
 }
 

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::audit::question::{
     BadQuestion, Cursor, EventFilter, EventsQuestion, FingerprintRange, Given, GrantsQuestion, Order, Period,
 };
-use crate::audit::{FingerprintKey, instant};
+use crate::audit::{Checkpoint, FingerprintKey, instant};
 
 /// Which question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub enum Kind {
     Grants,
     /// Which emergencies there were.
     Emergencies,
+    /// Where the log stands, signed.
+    Head,
+    /// Whether it is whole since then.
+    Verify,
 }
 
 impl Kind {
@@ -35,6 +39,8 @@ impl Kind {
             Self::Access => "access",
             Self::Grants => "grants",
             Self::Emergencies => "emergencies",
+            Self::Head => "head",
+            Self::Verify => "verify",
         }
     }
 }
@@ -66,6 +72,10 @@ pub enum Question {
     Grants(GrantsQuestion),
     /// The emergencies of a period.
     Emergencies(Period),
+    /// A checkpoint, now.
+    Head,
+    /// Whether the log has only grown since a checkpoint, and is whole since.
+    Verify(Box<Checkpoint>),
 }
 
 impl Question {
@@ -83,6 +93,8 @@ impl Question {
             Kind::Access => access(&mut given, fingerprints, now)?,
             Kind::Grants => Self::Grants(grants(&mut given, now)?),
             Kind::Emergencies => Self::Emergencies(Period::read(&mut given, now)?),
+            Kind::Head => Self::Head,
+            Kind::Verify => Self::Verify(Box::new(given.checkpoint()?)),
         };
         given.finish()?;
         Ok((question, reveal))
@@ -110,6 +122,8 @@ impl Question {
                 "limit": limit, "continued": after.is_some(),
             }),
             Self::Emergencies(period) => json!({"question": "emergencies", "period": period}),
+            Self::Head => json!({"question": "head"}),
+            Self::Verify(since) => json!({"question": "verify", "since": instant::format(since.taken_at())}),
         };
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -12,7 +12,8 @@ use crate::harness::tokens::{Forge, Provider};
 
 const OPERATORS: &str = "[[operator]]\nissuer = \"authentik\"\ngroups = [\"authentik Admins\"]\npermissions = \
                          [\"audit.read\"]\n[[operator]]\ngroups = [\"/team/a\"]\npermissions = [\"lease.read\"]\n";
-const PATHS: [&str; 5] = [
+const PATHS: [&str; 6] = [
+    "/v1/audit/head",
     "/v1/audit/events",
     "/v1/audit/export",
     "/v1/audit/access?key=AKIAPLANTED",
@@ -95,7 +96,7 @@ async fn a_token_without_the_permission_is_refused_at_every_door_and_on_record()
         assert!(row.subject.is_some() && row.token_sha256.is_some() && row.request_id.is_some());
         assert!(!row.detail.as_deref().unwrap_or_default().contains("PLANTED"), "{row:?}");
     }
-    assert_eq!(ask(&service, &auditor(), PATHS[0]).await.status, StatusCode::OK, "the near twin is served");
+    assert_eq!(ask(&service, &auditor(), PATHS[1]).await.status, StatusCode::OK, "the near twin is served");
 }
 
 #[tokio::test]
@@ -365,4 +366,50 @@ async fn the_policy_text_is_kept_under_its_hash_before_it_decides() {
     let files: Value = serde_json::from_str(&files).unwrap();
     assert_eq!(files["operators.toml"], OPERATORS);
     assert!(files["documents/recordings.json"].as_str().unwrap().contains("recordings"));
+}
+
+async fn verify(service: &Service, checkpoint: &str) -> Seen {
+    let request = service.http.post(service.url("/v1/audit/verify")).header("content-type", "application/json");
+    let request = request.header("authorization", format!("Bearer {}", auditor())).body(checkpoint.to_owned());
+    service.send(request).await
+}
+
+#[tokio::test]
+async fn whether_the_log_is_whole_is_answered_since_a_checkpoint_and_a_foreign_one_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("signing.pem");
+    std::fs::write(&key, crate::verify::PRIVATE).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let more = format!("[audit]\nsigning_key_file = \"{}\"\n", key.display());
+    let start = async || {
+        let object_server = ScriptedObjectServer::start(Vec::new()).await;
+        let setup = Setup {
+            more: Box::leak(more.clone().into_boxed_str()),
+            policies: &[("operators.toml", OPERATORS)],
+            ..Setup::with(object_server.endpoint())
+        };
+        Service::start(setup).await
+    };
+    let (service, other) = (start().await, start().await);
+    let head = ask(&service, &auditor(), "/v1/audit/head").await;
+    assert_eq!(head.status, StatusCode::OK, "{}", head.body);
+    let whole = verify(&service, &head.body).await;
+    assert_eq!(whole.json()["whole"], json!(true), "{}", whole.body);
+    let foreign = ask(&other, &auditor(), "/v1/audit/head").await;
+    let told = verify(&service, &foreign.body).await.json();
+    assert_eq!((&told["whole"], &told["findings"][0]["fault"]), (&json!(false), &json!("stream_missing")), "{told}");
+
+    for wrong in ["", "{}", "[1]", &head.body.replace("checkpoint 1", "checkpoint 2"), &format!("{} x", head.body)] {
+        assert_eq!(code(&verify(&service, wrong).await), (400, "invalid_request".to_owned()), "{wrong}");
+    }
+    let details: Vec<String> = reads(&service).await.into_iter().map(|row| row.detail.unwrap()).collect();
+    assert_eq!(details.len(), 3, "{details:?}");
+    assert!(details[0].contains("head") && details[1].contains("verify"), "{details:?}");
+}
+
+#[tokio::test]
+async fn without_a_signing_key_there_are_no_checkpoints() {
+    let (service, _object_server) = service().await;
+    let seen = ask(&service, &auditor(), "/v1/audit/head").await;
+    assert_eq!(code(&seen), (501, "no_signing_key".to_owned()));
 }

@@ -9,6 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::audit::Checkpoint;
+
 /// More than any question has.
 const MOST: usize = 40;
 /// Longest value: an object's key has at most 1,024 bytes.
@@ -75,6 +77,13 @@ impl Given {
         given
     }
 
+    /// One more; a fault if it was given already.
+    pub fn give(&mut self, name: &str, value: &str) {
+        if self.values.insert(name.to_owned(), value.to_owned()).is_some() {
+            self.fault = Some(BadQuestion::Repeated);
+        }
+    }
+
     /// Each name was given once.
     pub fn check(&self) -> Result<(), BadQuestion> {
         self.fault.map_or(Ok(()), Err)
@@ -119,6 +128,13 @@ impl Given {
     /// A UUID in its usual form.
     pub fn uuid(&mut self, name: &'static str) -> Result<Option<Uuid>, BadQuestion> {
         self.read(name, "a UUID", |text| Uuid::try_parse(&text).ok().filter(|_| text.len() == 36))
+    }
+
+    /// A checkpoint, which is longer than other values; whoever carried it here bounded it.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, BadQuestion> {
+        let wanted = "the document that `stint audit head --json` or GET /v1/audit/head gave";
+        let read = self.read("checkpoint", wanted, |text| Checkpoint::parse(text.as_bytes()).ok())?;
+        read.ok_or(BadQuestion::Missing { wanted: "checkpoint" })
     }
 
     /// 64 lower-case hex digits.

@@ -159,7 +159,14 @@ pub fn query(options: QueryOptions, out: &mut dyn Write) -> Result<(), Failure> 
         let log = Arc::new(open_log(&config.audit, store.clone(), clock.clone(), &tasks)?);
         let request_id = time_ordered_id(clock.now(), &mut crate::app::random()?);
         let fingerprints = fingerprint_key(&config);
-        let archive = Archive::new(ArchiveParts { log, questions: store, fingerprints, clock });
+        let archive = Archive::new(ArchiveParts {
+            log,
+            questions: store.clone(),
+            ledger: store,
+            signing_key: None,
+            fingerprints,
+            clock,
+        });
         let reader = Reader::at_the_console(user(), request_id);
         let answer = archive.answer(&reader, kind, Given::new(given)).await;
         drop(archive);
@@ -236,6 +243,8 @@ fn read_key(key: String) -> Result<String, Failure> {
 fn show(answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
     let told = serde_json::to_value(answer).unwrap_or_default();
     match answer {
+        // `stint audit head` and `stint audit verify` ask these.
+        Answer::Head(_) | Answer::Verified(_) => writeln!(out, "{told:#}")?,
         Answer::Events(events) => {
             table::write(part(&told, "/events"), EVENT, out)?;
             next(events.next.as_deref(), out)?;
