@@ -386,7 +386,7 @@ impl Service {
             "[http]\nlisten = \"127.0.0.1:{port}\"\n[postgres]\nurl = \"{}\"\n[[issuer]]\nname = \"authentik\"\n\
              issuer = \"{issuer}\"\naudiences = [\"stint\"]\nprofile = \"authentik\"\n[object_server]\nkind = \"minio\"\n\
              endpoint = \"{s3}\"\naccess_key = \"{}\"\nsecret_key = \"{}\"\n[policies]\ndirectory = \"{}/policies\"\n\
-             [telemetry]\nlog = \"warn\"\n",
+             [telemetry]\nlog = \"error\"\n",
             database.expose_secret(),
             parent.access_key,
             parent.secret_key.expose_secret(),
