@@ -101,7 +101,7 @@ impl InquiryRefusal {
     }
 }
 
-/// Somebody who may read the log. Made only by [`Readers::admit`] and [`Reader::at_the_console`].
+/// Somebody who may read the log. Made only by `Inquiry::admit` and [`Reader::at_the_console`].
 #[derive(Debug)]
 pub struct Reader {
     identity: Identity,
