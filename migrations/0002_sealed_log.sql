@@ -196,7 +196,7 @@ comment on column audit_seal.leaves is
 comment on column audit_seal.root is
     'The Merkle root (RFC 6962) of the leaves, 32 bytes.';
 comment on column audit_seal.previous is
-    'SHA-256 of the statement of the seal before, 32 bytes; zeros for the first.';
+    'The hash of the seal before, SHA-256 of its statement and its signature, 32 bytes; zeros for the first.';
 comment on column audit_seal.sealed_at is
     'When it was made, by the clock of the service.';
 comment on column audit_seal.key_id is
@@ -273,7 +273,7 @@ comment on column audit_retired_stream.number is
 comment on column audit_retired_stream.last_seq is
     'The last event under that seal.';
 comment on column audit_retired_stream.hash is
-    'SHA-256 of the statement of that seal, 32 bytes.';
+    'SHA-256 of the statement and the signature of that seal, 32 bytes.';
 comment on column audit_retired_stream.closed is
     'Whether the stream ended in good order, with stream.closed.';
 comment on column audit_retired_stream.named is
@@ -524,7 +524,7 @@ begin
                     ''"sealed_at":"%%s","stream":"%%s","version":"stint seal 1"}'',
                     first_seq, key_id, last_seq, number, encode(previous, ''hex''), encode(root, ''hex''),
                     to_char(sealed_at at time zone ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''), stream
-                ), ''UTF8'')) as hash
+                ), ''UTF8'') || signature) as hash
             from %1$I.%3$I order by stream, number desc
          ) as last
          join %1$I.%2$I as event on event.stream = last.stream and event.seq = last.last_seq

@@ -22,6 +22,12 @@ impl Digest {
         hash(&[bytes])
     }
 
+    /// The SHA-256 of these bytes, one after the other.
+    #[must_use]
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        hash(parts)
+    }
+
     /// The hash of a leaf: `SHA-256(0x00 || canonical event)`.
     #[must_use]
     pub fn of_leaf(canonical: &[u8]) -> Self {

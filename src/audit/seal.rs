@@ -74,7 +74,7 @@ impl Seal {
         seal
     }
 
-    /// The bytes that are signed and, hashed, chained: canonical JSON (RFC 8785) of everything but leaves and signature.
+    /// The bytes that are signed: canonical JSON (RFC 8785) of everything but leaves and signature.
     #[must_use]
     pub fn statement(&self) -> Vec<u8> {
         let statement = Statement {
@@ -91,10 +91,16 @@ impl Seal {
         serde_json::to_vec(&statement).unwrap_or_default()
     }
 
-    /// What the next seal chains to.
+    /// What the next seal chains to: SHA-256 of the statement and, right behind it, the 64 bytes of the signature. So the
+    /// signature of one seal vouches for every bit of all seals before it.
     #[must_use]
     pub fn hash(&self) -> Digest {
-        Digest::of(&self.statement())
+        self.hash_of(&self.statement())
+    }
+
+    /// The same, from a statement at hand.
+    pub(super) fn hash_of(&self, statement: &[u8]) -> Digest {
+        Digest::of_parts(&[statement, self.signature.as_bytes()])
     }
 
     /// Whether this key signed it.

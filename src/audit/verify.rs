@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::merkle::{self, Digest};
 use super::report::{Expected, Fault, Finding, NamedBy, Report};
-use super::{KeyId, Seal, StreamHead, StreamId, VerifyingKey};
+use super::{KeyId, Seal, Signature, StreamHead, StreamId, VerifyingKey};
 
 /// Up to where a stream is vouched for by a checkpoint: a seal number and its last row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +51,27 @@ pub struct SeenRow<'a> {
     pub key_id: Option<&'a str>,
 }
 
+/// How many seals wait for the signature of the last of them to vouch for all. Each seal's hash covers its statement and
+/// its signature, and stands in the signed statement of the next: while they chain, one signature proves them all, and
+/// checking each would take most of the time. Where it does not hold, each is checked, to name the one that was forged.
+const MOST_UNPROVEN: usize = 256;
+
+/// A seal whose signature has not been checked.
+#[derive(Debug)]
+struct Unproven {
+    number: u64,
+    statement: Vec<u8>,
+    signature: Signature,
+}
+
 /// What is known of the stream at hand.
 #[derive(Debug)]
 struct Walk {
     stream: StreamId,
     /// The last seal: its number, last row, hash and key.
     last: Option<(u64, u64, Digest, KeyId)>,
+    /// Seals that chain to each other, the last of them the last seal, all by its key.
+    unproven: Vec<Unproven>,
     /// Seals whose rows have not all come.
     pending: VecDeque<Seal>,
     /// The next row that must come, once known.
@@ -73,6 +88,7 @@ impl Walk {
         Self {
             stream,
             last: None,
+            unproven: Vec::new(),
             pending: VecDeque::new(),
             next_row: None,
             last_row: None,
@@ -197,14 +213,20 @@ impl Verifier {
         self.report.count_key(seal.key_id);
         let floor = self.floors.get(&seal.stream).copied();
         let vouched = floor.is_some_and(|floor| seal.number <= floor.number);
-        let hash = seal.hash();
+        let statement = seal.statement();
+        let hash = seal.hash_of(&statement);
+        if !self.follows(&seal) {
+            self.prove();
+        }
         self.check_chain(&seal);
         self.check_expected(&seal, hash);
         if !vouched || seal.number == 0 {
-            self.check_content(&seal);
+            self.check_root(&seal);
+            self.check_signature(&seal, statement);
         }
         let Some(walk) = self.walk.as_mut() else { return };
         walk.last = Some((seal.number, seal.last_seq, hash, seal.key_id));
+        let many = walk.unproven.len() >= MOST_UNPROVEN;
         if vouched && seal.number != 0 {
             self.report.rows_before =
                 self.report.rows_before.saturating_add(seal.last_seq.saturating_sub(seal.first_seq).saturating_add(1));
@@ -214,6 +236,9 @@ impl Verifier {
         } else {
             walk.next_row.get_or_insert(seal.first_seq);
             walk.pending.push_back(seal);
+        }
+        if many {
+            self.prove();
         }
     }
 
@@ -350,6 +375,33 @@ impl Verifier {
         self.walk = Some(Walk::new(stream));
     }
 
+    /// Whether a signature of this seal would vouch for the one before.
+    fn follows(&self, seal: &Seal) -> bool {
+        let last = self.walk.as_ref().and_then(|walk| walk.last);
+        last.is_some_and(|(number, _, hash, key)| {
+            number.checked_add(1) == Some(seal.number) && seal.previous == hash && seal.key_id == key
+        })
+    }
+
+    /// Checks the signature of the last seal, and where it does not hold those before it: one of them was forged.
+    fn prove(&mut self) {
+        let Some(walk) = self.walk.as_mut() else { return };
+        let (stream, unproven) = (walk.stream, std::mem::take(&mut walk.unproven));
+        let Some(key) = walk.last.and_then(|(.., key)| self.keys.get(&key)).copied() else { return };
+        let holds = |seal: &Unproven| key.verifies(&seal.statement, &seal.signature);
+        if unproven.last().is_some_and(holds) {
+            return;
+        }
+        for forged in unproven.iter().filter(|seal| !holds(seal)) {
+            self.fault_at(
+                Fault::SealForged,
+                stream,
+                Some(forged.number),
+                "its key did not sign it: it was changed or made by somebody else",
+            );
+        }
+    }
+
     /// Number, link, range and key must follow from the seal before.
     fn check_chain(&mut self, seal: &Seal) {
         let Some(walk) = self.walk.as_ref() else { return };
@@ -396,29 +448,27 @@ impl Verifier {
         }
     }
 
-    /// The leaves must make the root, and a trusted key the signature.
-    fn check_content(&mut self, seal: &Seal) {
-        let (stream, number) = (seal.stream, Some(seal.number));
+    /// The leaves must make the root.
+    fn check_root(&mut self, seal: &Seal) {
         let covered = seal.last_seq.checked_sub(seal.first_seq).and_then(|more| more.checked_add(1));
         if covered != u64::try_from(seal.leaves.len()).ok() || merkle::root(&seal.leaves) != seal.root {
             self.fault_at(
                 Fault::SealRoot,
-                stream,
-                number,
+                seal.stream,
+                Some(seal.number),
                 "its leaves do not make its root: one of the two was changed",
             );
         }
-        if let Some(key) = self.keys.get(&seal.key_id) {
-            if !seal.is_signed_by(key) {
-                self.fault_at(
-                    Fault::SealForged,
-                    stream,
-                    number,
-                    "its key did not sign it: it was changed or made by somebody else",
-                );
-            }
+    }
+
+    /// A trusted key must have signed it: this one, or soon one that vouches for it.
+    fn check_signature(&mut self, seal: &Seal, statement: Vec<u8>) {
+        let (stream, number) = (seal.stream, Some(seal.number));
+        if self.keys.contains_key(&seal.key_id) {
+            let Some(walk) = self.walk.as_mut() else { return };
+            walk.unproven.push(Unproven { number: seal.number, statement, signature: seal.signature });
         } else if let Some(key) = self.untrusted.get(&seal.key_id) {
-            let words = if seal.is_signed_by(key) {
+            let words = if key.verifies(&statement, &seal.signature) {
                 format!("it is signed by key {}, which is not among the trusted ones", seal.key_id)
             } else {
                 format!("it names key {}, which is not trusted, and which did not sign it", seal.key_id)
@@ -474,6 +524,7 @@ impl Verifier {
 
     /// The stream at hand has ended: what should still have come?
     fn end_walk(&mut self) {
+        self.prove();
         self.pass_to(u64::MAX);
         let Some(walk) = self.walk.take() else { return };
         let Walk { stream, last, closed, unsealed, .. } = walk;

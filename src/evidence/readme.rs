@@ -36,5 +36,6 @@ Check it by hand
 
   The hash of an event is SHA-256 of a zero byte and the line without its end:
   (printf '\\0'; sed -n 1p events.jsonl | tr -d '\\n') | sha256sum        is the first of the seal's leaves
-  The root is their Merkle tree hash (RFC 6962 section 2.1), and `previous` is the SHA-256 of the statement before.
+  The root is their Merkle tree hash (RFC 6962 section 2.1), and `previous` is the hash of the seal before:
+  cat statement signature | sha256sum
 ";
