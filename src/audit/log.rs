@@ -269,6 +269,16 @@ impl AuditLog {
         self.tally.count(reason, address);
     }
 
+    /// Commits that a reader with a validly signed token was turned away, or counts it like [`AuditLog::refuse_token`].
+    pub async fn refuse_reader(&self, inquiry: Inquiry) -> Result<(), AuditError> {
+        let Inquiry { request, identity, reason, .. } = &inquiry;
+        let (request, identity) = (request.clone(), identity.clone());
+        match self.tally.count_repeated(Refused { request, identity, reason, policy_hash: None }) {
+            Some(_first) => self.read(inquiry).await,
+            None => Ok(()),
+        }
+    }
+
     /// Commits that somebody asked the log something, or was refused to.
     pub async fn read(&self, inquiry: Inquiry) -> Result<(), AuditError> {
         self.write(Event {

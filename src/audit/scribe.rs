@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use time::OffsetDateTime;
 
 use super::tally::Told;
-use super::{Event, EventKind, RecordedEffect, Refused, StreamId, instant};
+use super::{Door, Event, EventKind, RecordedEffect, Refused, StreamId, instant};
 use crate::clock::{Clock, time_ordered_id};
 
 #[derive(Debug)]
@@ -63,11 +63,15 @@ impl Scribe {
     /// Somebody with a valid signature was turned away.
     pub(super) fn refusal(&self, refused: Refused) -> Event {
         let Refused { request, identity, reason, policy_hash } = refused;
+        let kind = match request.origin.door {
+            Door::Sts | Door::Leases | Door::Container => EventKind::ExchangeRefused,
+            Door::Audit | Door::Cli => EventKind::AuditRead,
+        };
         Event {
             request: Some(request),
             identity: Some(identity),
             policy_hash,
-            ..self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, reason)
+            ..self.event(kind, RecordedEffect::Deny, reason)
         }
     }
 

@@ -186,19 +186,21 @@ impl Inquiry {
         let request = request(origin, Some(token.digest().to_hex()));
         let verified = match verifier.verify(token, self.archive.parts.clock.now()).await {
             Ok(verified) => verified,
-            Err(refusal) => return Err(self.turned_away(request, kind, refusal).await),
+            Err(refusal) => return Err(self.refuse_token(request, kind, refusal).await),
         };
         let identity = Identity::from(&verified);
         if permitted(&policies.load(), &verified) {
             return Ok(Reader { identity, request });
         }
-        self.archive.record(request, identity, RecordedEffect::Deny, "not_permitted", kind.as_str().to_owned()).await?;
-        Err(InquiryRefusal::NotPermitted)
+        Err(self.turn_away(request, identity, kind, InquiryRefusal::NotPermitted).await)
     }
 
-    /// A refused token becomes a row only if its signature held: anyone can send junk.
-    async fn turned_away(&self, request: Request, kind: Kind, mut refusal: TokenRefusal) -> InquiryRefusal {
-        let Some(signed) = refusal.signed.take() else { return refusal.into() };
+    /// A refused token becomes a row only if its signature held: anyone can send junk. The rest is counted.
+    async fn refuse_token(&self, request: Request, kind: Kind, mut refusal: TokenRefusal) -> InquiryRefusal {
+        let Some(signed) = refusal.signed.take() else {
+            self.archive.parts.log.count_refusal(refusal.reason.code(), request.origin.address);
+            return refusal.into();
+        };
         let identity = Identity {
             issuer: signed.issuer.as_str().to_owned(),
             subject: signed.subject.map(|subject| subject.as_str().to_owned()),
@@ -206,10 +208,20 @@ impl Inquiry {
             groups: Vec::new(),
             jti: signed.jti,
         };
-        let reason = refusal.reason.code();
-        let detail = kind.as_str().to_owned();
-        match self.archive.record(request, identity, RecordedEffect::Deny, reason, detail).await {
-            Ok(()) => refusal.into(),
+        self.turn_away(request, identity, kind, refusal.into()).await
+    }
+
+    /// On record once, then counted: whoever may not read the log must not fill it by asking again and again.
+    async fn turn_away(
+        &self,
+        request: Request,
+        identity: Identity,
+        kind: Kind,
+        refusal: InquiryRefusal,
+    ) -> InquiryRefusal {
+        let (effect, reason, detail) = (RecordedEffect::Deny, refusal.code(), kind.as_str().to_owned());
+        match self.archive.parts.log.refuse_reader(Asked { request, identity, effect, reason, detail }).await {
+            Ok(()) => refusal,
             Err(error) => error.into(),
         }
     }
@@ -291,18 +303,8 @@ impl Archive {
     async fn record_reading(&self, reader: &Reader, question: &Question, reveal: bool) -> Result<(), AuditError> {
         let reason = if reveal { "reveal" } else { "read" };
         let Reader { identity, request } = reader;
-        self.record(request.clone(), identity.clone(), RecordedEffect::Allow, reason, question.told()).await
-    }
-
-    async fn record(
-        &self,
-        request: Request,
-        identity: Identity,
-        effect: RecordedEffect,
-        reason: &'static str,
-        detail: String,
-    ) -> Result<(), AuditError> {
-        self.parts.log.read(Asked { request, identity, effect, reason, detail }).await
+        let (identity, request, effect) = (identity.clone(), request.clone(), RecordedEffect::Allow);
+        self.parts.log.read(Asked { request, identity, effect, reason, detail: question.told() }).await
     }
 }
 

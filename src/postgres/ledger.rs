@@ -137,6 +137,9 @@ async fn begin(
         let words = "no trusted key signed the checkpoint: nothing in it was believed, and the whole log was verified";
         verifier.add(Finding::new(Fault::CheckpointForged, words));
     }
+    for finding in outside(connection).await? {
+        verifier.add(finding);
+    }
     Ok((verifier, floors))
 }
 
@@ -146,7 +149,7 @@ async fn send_all(
     floors: &BTreeMap<StreamId, Floor>,
     work: &mpsc::Sender<Work>,
 ) -> Result<(), LedgerError> {
-    let (mut sealed, mut done) = ((Uuid::nil(), i64::MIN), BEGINNING);
+    let (mut sealed, mut done) = (BEGINNING, BEGINNING);
     let mut openings_end: BTreeMap<Uuid, i64> = BTreeMap::new();
     loop {
         let seals = seals(connection, sealed, floors).await?;
@@ -304,6 +307,32 @@ async fn openings(connection: &mut PgConnection) -> Result<BTreeMap<StreamId, Ve
         openings.insert(StreamId(row.stream), heads.collect());
     }
     Ok(openings)
+}
+
+/// Rows that stand in no range of streams and numbers, and so in none that is read: at its very beginning, or, where
+/// somebody took the constraints away, without a place at all. Questions would still find them.
+async fn outside(connection: &mut PgConnection) -> Result<Vec<Finding>, LedgerError> {
+    let rows = sqlx::query!(
+        r#"
+        (
+            select id as "id?" from audit_event
+            where stream = '00000000-0000-0000-0000-000000000000' and seq = '-9223372036854775808'
+            limit 100
+        )
+        union all
+        (
+            select id from audit_event
+            where (stream is null or seq is null) and exists (
+                select from pg_attribute
+                where attrelid = 'audit_event'::regclass and attname in ('stream', 'seq') and not attnotnull
+            )
+            limit 100
+        )
+        "#
+    );
+    let words = "it has no place in any stream: it was inserted";
+    let rows = rows.fetch_all(connection).await?.into_iter();
+    Ok(rows.map(|row| Finding { event: row.id, ..Finding::new(Fault::RowUnsealed, words) }).collect())
 }
 
 /// The last seal of every stream, found by leaping from stream to stream in the index.

@@ -53,7 +53,8 @@ impl<'a> Tuples<'a> {
             _ => return Err(NotUnderstood),
         }
         let stream = cursor.uuid()?.ok_or(NotUnderstood)?;
-        let seq = cursor.int8()?.ok_or(NotUnderstood)?;
+        // Null only where somebody took the constraint away: no number of ours.
+        let seq = cursor.int8()?.unwrap_or(-1);
         let id = cursor.uuid()?.unwrap_or_default();
         let mut fields = Fields { cursor, faulty: id.is_nil() };
         let occurred_at = fields.instant()?;

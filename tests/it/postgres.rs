@@ -146,6 +146,33 @@ async fn an_event_that_breaks_a_rule_is_rejected_and_nothing_of_the_batch_is_kep
 }
 
 #[tokio::test]
+async fn a_row_or_a_seal_that_a_trigger_swallows_is_never_acknowledged() {
+    for (kept, returned, taken) in [
+        ("audit_event", "case when new.reason = 'opened' then new end", false),
+        ("audit_event", "null", false),
+        ("audit_seal", "null", false),
+        ("audit_event", "new", true),
+    ] {
+        let url = fresh_database().await;
+        let store = store(&url).await;
+        let mut stream = Sealer::start();
+        store.open(stream.stream(), stream.key.public()).await.unwrap();
+        let mut administrator = plain(&url).await;
+        let swallow = format!(
+            "create function swallow() returns trigger language plpgsql as $$ begin return {returned}; end $$;
+             create trigger swallow before insert on {kept} for each row execute function swallow()"
+        );
+        administrator.execute(sqlx::AssertSqlSafe(swallow)).await.unwrap();
+        let opened = stint::audit::Event { reason: "opened", ..bare_event() };
+        let appended = store.append(&stream.next([opened, bare_event()])).await;
+        assert_eq!(appended.is_ok(), taken, "{kept} {returned}: {appended:?}");
+        let sealed: i64 =
+            sqlx::query_scalar("select count(*) from audit_seal").fetch_one(&mut administrator).await.unwrap();
+        assert_eq!(sealed, i64::from(taken));
+    }
+}
+
+#[tokio::test]
 async fn update_delete_and_truncate_are_refused_for_the_owner_too() {
     let url = fresh_database().await;
     let store = store(&url).await;

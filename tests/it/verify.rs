@@ -355,6 +355,32 @@ async fn rows_that_were_swapped_inserted_or_doubled_are_named() {
 }
 
 #[tokio::test]
+async fn rows_that_stand_where_no_stream_is_read_are_found() {
+    let mut log = Tampered::new().await;
+    let stream = log.stream();
+    let copy = |place: &str| {
+        format!(
+            "create temporary table inserted as select * from audit_event where stream = '{stream}' and seq = 2;
+             update inserted set {place}; insert into audit_event select * from inserted; drop table inserted"
+        )
+    };
+    let before_all = format!("stream = '{}', seq = '{}'", Uuid::nil(), i64::MIN);
+    log.execute(&copy(&before_all)).await;
+    assert_eq!(faults(&log.found().await), [(Fault::RowUnsealed, None, None)]);
+    log.restore().await;
+    log.execute("alter table audit_event drop constraint audit_event_pkey").await;
+    log.execute("alter table audit_event alter stream drop not null, alter seq drop not null, alter id drop not null")
+        .await;
+    assert_eq!(log.found().await, [], "the constraints alone say nothing");
+    for place in ["stream = null", "seq = null", "stream = null, seq = null, id = null"] {
+        log.execute(&copy(place)).await;
+        let found = log.found().await;
+        assert!(faults(&found).contains(&(Fault::RowUnsealed, None, None)), "{place}: {found:#?}");
+        log.restore().await;
+    }
+}
+
+#[tokio::test]
 async fn seals_that_are_gone_or_changed_are_named() {
     let mut log = Tampered::new().await;
     let stream = log.stream();
