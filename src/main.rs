@@ -57,6 +57,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prepare or examine the object server.
+    #[command(subcommand)]
+    ObjectServer(ObjectServerCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ObjectServerCommand {
+    /// Make the buckets of policies/buckets.toml, and prove them private.
+    ///
+    /// Shows what it will change, changes exactly that, reads everything back, and tries as a stranger to list, read and
+    /// write. Can run again: then there is nothing to do. Needs an administrator's key, for this command alone:
+    /// `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `STINT_OBJECT_SERVER__BOOTSTRAP__SECRET_KEY` (or `…_FILE`). On
+    /// MinIO, with object_server.bootstrap.parent_policy_file, it makes the parent user too.
+    Bootstrap {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Only show what would change.
+        #[arg(long)]
+        plan: bool,
+        /// Answer in JSON: {"ok", "plan", "steps"}.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -66,6 +90,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo { once, env_file, data } => stint::demo::run(stint::demo::Options { once, env_file, data }, out),
         Command::Check { config, json } => command::check(&config, json, out),
+        Command::ObjectServer(ObjectServerCommand::Bootstrap { config, plan, json }) => {
+            command::object_server::bootstrap(&config, plan, json, out)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
+pub mod object_server;
+
 use std::error::Error;
 use std::io::Write;
 use std::iter::successors;
@@ -114,7 +116,7 @@ fn load(path: &Path) -> Result<Config, Failure> {
 }
 
 /// The problems of a configuration file, each with its place.
-fn placed(path: &Path, problems: &[Problem]) -> Vec<String> {
+pub(crate) fn placed(path: &Path, problems: &[Problem]) -> Vec<String> {
     if !path.exists() {
         return vec![format!("there is no {}: name the configuration file with --config", path.display())];
     }
@@ -149,6 +151,6 @@ pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
     shutdown.cancel();
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(crate) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }

@@ -213,6 +213,14 @@ fn key_location(issuer: &mut Section<'_>) -> Option<KeyLocation> {
 }
 
 pub(super) fn object_server(root: &mut Section<'_>) -> Option<ObjectServerSettings> {
+    object_server_with(root, super::bootstrap::skip).map(|(settings, ())| settings)
+}
+
+/// The same, with what `bootstrap` makes of the table inside.
+pub(super) fn object_server_with<T>(
+    root: &mut Section<'_>,
+    bootstrap: impl FnOnce(&mut Section<'_>) -> T,
+) -> Option<(ObjectServerSettings, T)> {
     let mut section = root.section("object_server");
     let kind = section.text("kind");
     let kind = section.required("kind", kind);
@@ -237,14 +245,16 @@ pub(super) fn object_server(root: &mut Section<'_>) -> Option<ObjectServerSettin
     if section.text("role_arn").is_some() && kind == Some(ObjectServerKind::Minio) {
         section.reject::<()>("role_arn", None, "has no meaning for minio, which has no roles: remove it");
     }
+    let inside = bootstrap(&mut section);
     section.finish();
-    Some(ObjectServerSettings {
+    let settings = ObjectServerSettings {
         kind: kind?,
         endpoint: endpoint?,
         region,
         access_key: access_key?,
         secret_key: secret_key?,
-    })
+    };
+    Some((settings, inside))
 }
 
 pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<LeaseRules> {

@@ -1,9 +1,13 @@
 //! The object server's STS. This room speaks each server's dialect and proves nothing about identity or policy: it
 //! sends the request that is on record, and believes only a complete answer. It never mints without a receipt.
 
+pub mod bootstrap;
+pub mod conformance;
 mod credentials;
 mod endpoint;
 mod minio;
+mod minio_admin;
+pub mod s3;
 mod signing;
 mod sts_call;
 mod wire;

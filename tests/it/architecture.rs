@@ -12,7 +12,7 @@ const OTHERS: [(&str, &[&str]); 6] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "clock", "config", "telemetry"]),
+    ("command", &["app", "clock", "config", "object_server", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",

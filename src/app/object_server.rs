@@ -1,0 +1,99 @@
+//! What the `object-server` commands work with, put together from the configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::{StartError, compile_directory, random};
+use crate::clock::{Clock, time_ordered_id};
+use crate::config::{BootstrapConfig, BootstrapKey, ObjectServerKind, ObjectServerSettings};
+use crate::object_server::ConfigError;
+use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
+use crate::object_server::s3::{S3Client, S3Key, S3Settings};
+
+/// How long one call on a bucket may take: longer than a mint's, for a part of an upload has 5 MiB.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why `bootstrap` does not begin, in words for the operator. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// No key to do it with.
+    #[error(
+        "object_server.bootstrap.access_key and secret_key are not set: bootstrap makes buckets with an administrator's key, \
+         never with the parent's. Give them for this command alone, as STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY and \
+         …__SECRET_KEY_FILE; `stint serve` needs neither"
+    )]
+    NoKey,
+    /// The administrator is the parent.
+    #[error(
+        "object_server.bootstrap.access_key is the parent's own: a parent that can make buckets or users is too powerful. \
+         Use an administrator's key"
+    )]
+    ParentKey,
+    /// No buckets to make.
+    #[error("{0} has no [[bucket]]: there is nothing to do")]
+    NoBuckets(PathBuf),
+    /// The parent's policy.
+    #[error("object_server.bootstrap.parent_policy_file {0} cannot be read: {1}")]
+    PolicyUnreadable(PathBuf, std::io::Error),
+    /// The same.
+    #[error("object_server.bootstrap.parent_policy_file {0} {1}")]
+    Policy(PathBuf, PolicyFault),
+    /// Everything that stops the service too.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<ConfigError> for BootstrapError {
+    fn from(error: ConfigError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Prepares `stint object-server bootstrap`; connects to nothing.
+pub fn bootstrap(config: BootstrapConfig, clock: &Arc<dyn Clock>) -> Result<Bootstrap, BootstrapError> {
+    let BootstrapConfig { object_server, key, parent_policy, policies, issuers } = config;
+    let key = key.ok_or(BootstrapError::NoKey)?;
+    if key.access_key.expose_secret() == object_server.access_key.expose_secret() {
+        return Err(BootstrapError::ParentKey);
+    }
+    let set = compile_directory(&policies, &issuers).map_err(StartError::Policies)?;
+    if set.buckets().is_empty() {
+        return Err(BootstrapError::NoBuckets(policies.join("buckets.toml")));
+    }
+    let parent = parent_policy.map(|file| parent_user(&object_server, file)).transpose()?;
+    Ok(Bootstrap {
+        client: s3_client(&object_server, clock)?,
+        key: s3_key(key),
+        buckets: set.buckets().to_vec(),
+        parent,
+        traits: traits(object_server.kind),
+        run: time_ordered_id(clock.now(), &mut random()?),
+    })
+}
+
+fn parent_user(settings: &ObjectServerSettings, file: PathBuf) -> Result<ParentUser, BootstrapError> {
+    let policy = match std::fs::read(&file) {
+        Ok(policy) => policy,
+        Err(error) => return Err(BootstrapError::PolicyUnreadable(file, error)),
+    };
+    let name = settings.access_key.expose_secret().to_owned();
+    ParentUser::new(name, settings.secret_key.clone(), &policy).map_err(|fault| BootstrapError::Policy(file, fault))
+}
+
+fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
+    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
+    S3Client::new(S3Settings { endpoint, region, timeout: TIMEOUT }, Arc::clone(clock))
+}
+
+fn s3_key(key: BootstrapKey) -> S3Key {
+    S3Key::long_lived(key.access_key, key.secret_key)
+}
+
+fn traits(kind: ObjectServerKind) -> Traits {
+    match kind {
+        ObjectServerKind::Minio => Traits { removes_uploads_by_rule: false },
+    }
+}
