@@ -81,6 +81,22 @@ enum ObjectServerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the object server whether it keeps what stint rests on.
+    ///
+    /// Mints two leases as the service would (on record, as nobody's) and tries what they must and must not be good for.
+    /// Touches only names below `stint-verify/` and removes them again, also when interrupted. Exit code 1 when a check
+    /// failed. With an administrator's key (object_server.bootstrap) it also tries a bucket of its own and a lifecycle.
+    Verify {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// A bucket that the parent may use [default: the first of policies/buckets.toml].
+        #[arg(long, value_name = "NAME")]
+        bucket: Option<String>,
+        /// Answer in JSON: {"ok", "endpoint", "checks"}.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -92,6 +108,9 @@ fn main() -> ExitCode {
         Command::Check { config, json } => command::check(&config, json, out),
         Command::ObjectServer(ObjectServerCommand::Bootstrap { config, plan, json }) => {
             command::object_server::bootstrap(&config, plan, json, out)
+        }
+        Command::ObjectServer(ObjectServerCommand::Verify { config, bucket, json }) => {
+            command::object_server::verify(&config, json, bucket, out)
         }
     };
     match result {

@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use object_server::{BootstrapError, bootstrap};
+pub use object_server::{BootstrapError, VerifyError, bootstrap, verify};
 pub use policies::{PolicyReport, compile_directory, compile_policies};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};

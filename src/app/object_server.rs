@@ -1,17 +1,22 @@
 //! What the `object-server` commands work with, put together from the configuration.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::{StartError, compile_directory, random};
+use super::{LOG_QUEUE, StartError, compile_directory, fingerprint_key, object_server, random};
+use crate::audit::{AuditLog, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, time_ordered_id};
-use crate::config::{BootstrapConfig, BootstrapKey, ObjectServerKind, ObjectServerSettings};
+use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
 use crate::object_server::ConfigError;
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
+use crate::object_server::conformance::{self, Check, Subject};
 use crate::object_server::s3::{S3Client, S3Key, S3Settings};
+use crate::postgres::PostgresStore;
 
 /// How long one call on a bucket may take: longer than a mint's, for a part of an upload has 5 MiB.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,6 +77,88 @@ pub fn bootstrap(config: BootstrapConfig, clock: &Arc<dyn Clock>) -> Result<Boot
         traits: traits(object_server.kind),
         run: time_ordered_id(clock.now(), &mut random()?),
     })
+}
+
+/// Why `verify` does not begin, in words for the operator. The object server was asked nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// No bucket to work in.
+    #[error("buckets.toml names no bucket: name one that the parent may use with --bucket")]
+    NoBucket,
+    /// Not a bucket's name.
+    #[error("--bucket is no bucket name: 3 to 63 of a-z, 0-9, `-`, `.`")]
+    BucketName,
+    /// Everything that stops the service too.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Runs `stint object-server verify`: every check, each told as it is done, with the service's own adapter and log. Mints
+/// are on record in a stream of this run's own, as nobody's.
+pub async fn verify(
+    config: Config,
+    administrator: Option<BootstrapKey>,
+    bucket: Option<String>,
+    clock: Arc<dyn Clock>,
+    interrupted: &CancellationToken,
+    told: &mut (dyn FnMut(&Check) + Send),
+) -> Result<Vec<Check>, VerifyError> {
+    let bucket = match bucket {
+        Some(name) if crate::policy::is_bucket_name(&name) => name,
+        Some(_) => return Err(VerifyError::BucketName),
+        None => first_bucket(&config)?,
+    };
+    let server = object_server(&config.object_server, &clock).map_err(StartError::from)?;
+    let client = s3_client(&config.object_server, &clock).map_err(StartError::from)?;
+    let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
+    let tasks = TaskTracker::new();
+    let parts = LogParts {
+        store: Arc::new(store),
+        clock: Arc::clone(&clock),
+        rng: random()?,
+        key: SigningKey::generate().map_err(|_| StartError::Randomness)?,
+        settings: LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE },
+    };
+    let mut rng = random()?;
+    let subject = Subject {
+        server,
+        client,
+        parent: S3Key::long_lived(config.object_server.access_key.clone(), config.object_server.secret_key.clone()),
+        administrator: administrator.map(s3_key),
+        bucket,
+        log: Arc::new(AuditLog::open(parts, &tasks)),
+        fingerprints: fingerprint_key(&config),
+        run: time_ordered_id(clock.now(), &mut rng),
+        clock,
+        rng: Mutex::new(rng),
+        traits: conformance_traits(config.object_server.kind),
+    };
+    let checks = conformance::verify(&subject, interrupted, told).await;
+    // The stream is closed when the log is dropped.
+    drop(subject);
+    tasks.close();
+    if tokio::time::timeout(config.audit.deadline * 2, tasks.wait()).await.is_err() {
+        tracing::warn!("the log's stream could not be closed in time; what was committed stands");
+    }
+    Ok(checks)
+}
+
+fn first_bucket(config: &Config) -> Result<String, VerifyError> {
+    let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
+    let set = compile_directory(&config.policies, &issuers).map_err(StartError::Policies)?;
+    set.buckets().first().map(|bucket| bucket.name().to_owned()).ok_or(VerifyError::NoBucket)
+}
+
+fn conformance_traits(kind: ObjectServerKind) -> conformance::Traits {
+    match kind {
+        ObjectServerKind::Minio => conformance::Traits {
+            name: "MinIO",
+            has_minio_admin: true,
+            revokes_leases: true,
+            role_arn: None,
+            bootstrap: traits(kind),
+        },
+    }
 }
 
 fn parent_user(settings: &ObjectServerSettings, file: PathBuf) -> Result<ParentUser, BootstrapError> {

@@ -108,7 +108,7 @@ pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure
 }
 
 /// Loads the configuration or says everything that is wrong with it.
-fn load(path: &Path) -> Result<Config, Failure> {
+pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     Config::load(path, &ProcessEnvironment).map_err(|problems| {
         let lines = placed(path, &problems);
         Failure(format!("the configuration has {}\n{}", count(lines.len(), "error"), lines.join("\n")))

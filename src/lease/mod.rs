@@ -8,6 +8,8 @@ mod session_policy;
 mod terms;
 
 pub use names::{LeaseId, RoleSessionName};
-pub use plan::{AssumeRole, LeaseError, LeaseRules, ServerLimits, plan, prove_roles_fit, uncomfortable_roles};
+pub use plan::{
+    AssumeRole, LeaseError, LeaseRules, ServerLimits, plan, plan_verification, prove_roles_fit, uncomfortable_roles,
+};
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

@@ -141,7 +141,9 @@ fn days(value: &Spanned<DeValue<'_>>) -> Option<u32> {
     integer.as_str().parse().ok().filter(|days| (1..=MOST_DAYS).contains(days))
 }
 
-fn is_bucket_name(name: &str) -> bool {
+/// Whether all servers take this as a bucket's name.
+#[must_use]
+pub fn is_bucket_name(name: &str) -> bool {
     let clean = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
     let parts = name.split('.').all(|part| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-'));
     (3..=63).contains(&name.len()) && clean && parts && name.parse::<std::net::Ipv4Addr>().is_err()

@@ -30,7 +30,7 @@ mod statement;
 mod toml_section;
 mod warnings;
 
-pub use buckets::{Bucket, Expiry};
+pub use buckets::{Bucket, Expiry, is_bucket_name};
 pub use decide::{AccessRequest, Denial, DenialReason, Grant, RequestedRole};
 pub use directory::PolicyFiles;
 pub use document::Document;

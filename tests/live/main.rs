@@ -2,7 +2,9 @@
 //! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
 #![cfg(test)]
 
+mod bootstrap;
 mod boto3;
+mod conformance;
 mod doors;
 mod exchange;
 mod faults;

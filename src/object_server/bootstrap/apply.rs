@@ -114,7 +114,7 @@ fn not_begun(name: String) -> Step {
 }
 
 impl Reader<'_> {
-    async fn apply(&self, change: &Change) -> Result<(), String> {
+    pub(super) async fn apply(&self, change: &Change) -> Result<(), String> {
         match &change.0 {
             Kind::Create => self.create().await,
             Kind::ClosePolicy { public: _, rest: Some(rest) } => {

@@ -55,6 +55,13 @@ pub(super) fn wanted(bucket: &Bucket, traits: Traits) -> Effects {
     effects
 }
 
+/// What a verification asks a server to keep.
+pub(super) fn example(traits: Traits) -> Effects {
+    let everything = |deed| Effect { scope: Scope::Everything, deed };
+    let abort = traits.removes_uploads_by_rule.then_some(Deed::AbortUploads(7));
+    [Some(Deed::Expire(30)), abort].into_iter().flatten().map(everything).collect()
+}
+
 /// Reads a `LifecycleConfiguration`.
 pub(super) fn read(configuration: &Element) -> Result<Effects, &'static str> {
     let mut effects = Effects::new();

@@ -9,6 +9,7 @@ mod lifecycle;
 mod parent;
 mod plan;
 mod proof;
+mod scratch;
 mod state;
 
 pub use change::Change;
@@ -17,6 +18,7 @@ pub use plan::{BucketPlan, Plan};
 pub use proof::Proof;
 
 pub use apply::{Report, Step};
+pub(super) use scratch::Scratch;
 
 use uuid::Uuid;
 

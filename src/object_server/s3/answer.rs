@@ -82,6 +82,13 @@ impl S3Answer {
         wire::error_code(&self.body).or_else(json)
     }
 
+    /// The server's own words, of an error in XML: for telling faults apart that share a code, never for people.
+    pub(in crate::object_server) fn message(&self) -> Option<String> {
+        let root = xml::parse(&self.body).ok()?;
+        let error = if root.name() == "Error" { &root } else { root.child("Error")? };
+        error.text_of("Message").map(str::to_owned)
+    }
+
     /// The status and the code, for people: `HTTP 403 AccessDenied`.
     #[must_use]
     pub fn told(&self) -> String {

@@ -2,6 +2,7 @@
 //! what was minted or recorded are exact, and all share one Keycloak, which takes a quarter of a minute to start.
 
 mod answer;
+mod commands;
 mod database;
 mod environment;
 mod installation;
@@ -13,6 +14,7 @@ mod server;
 mod stint;
 
 pub(crate) use answer::{Answer, Keys};
+pub(crate) use commands::{Ended, Site};
 pub(crate) use database::Database;
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use keycloak::Keycloak;

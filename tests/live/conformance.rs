@@ -1,0 +1,166 @@
+//! `stint object-server verify` on a real MinIO: everything passes on one that is set up as documented, and each thing that
+//! is set up wrong fails its own check. With `STINT_LIVE_ROWS` naming a directory, what was seen becomes a row of
+//! `docs/compatibility.md` there.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::harness::{Database, Ended, Minio, PARENT, Site, until};
+
+/// Outcome and text of each check.
+fn checks(ended: &Ended) -> BTreeMap<String, (String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let report = ended.json();
+    let checks = report["checks"].as_array().expect("checks").iter();
+    checks.map(|check| (text(&check["name"]), (text(&check["outcome"]), text(&check["seen"])))).collect()
+}
+
+fn outcome<'a>(checks: &'a BTreeMap<String, (String, String)>, name: &str) -> &'a str {
+    &checks[name].0
+}
+
+async fn prepared(environment: &[(&str, &str)]) -> (Minio, Database, Site) {
+    let (minio, database) = (Minio::bare(environment).await, Database::start().await);
+    let site = Site::new(&minio, &database.url());
+    let bootstrap = site.run(&["bootstrap"]);
+    assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
+    (minio, database, site)
+}
+
+/// Nothing of a run is left on the server.
+fn nothing_is_left(minio: &Minio) {
+    for bucket in ["server/recordings", "server/textures"] {
+        for what in ["--versions", "--incomplete"] {
+            let listed = minio.as_root(&["ls", "--recursive", what, bucket]);
+            assert!(listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
+        }
+    }
+    let buckets = minio.as_root(&["ls", "server"]);
+    assert!(!String::from_utf8_lossy(&buckets.stdout).contains("stint-verify"), "{buckets:?}");
+}
+
+#[tokio::test]
+async fn a_server_set_up_as_documented_keeps_what_stint_rests_on() {
+    let (minio, database, site) = prepared(&[]).await;
+    let ended = site.run(&["verify", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let seen = checks(&ended);
+    assert_eq!(seen.len(), 21);
+    for (name, (outcome, told)) in &seen {
+        // That sessions end is not awaited: the shortest takes a quarter of an hour.
+        let expected = if name == "expiry" { "noted" } else { "passed" };
+        assert_eq!(outcome, expected, "{name}: {told}");
+    }
+    nothing_is_left(&minio);
+    assert_eq!(minio.minted(), 0, "the sessions were ended");
+
+    // The two mints are on record as nobody's, each with its outcome, in a stream that was closed.
+    for kind in ["lease.intended", "lease.issued"] {
+        let told = "select count(*) from audit_event where type = $1 and door = 'cli' and role = 'stint:verify' \
+                    and subject is null and effect = 'not_applicable'";
+        let query = sqlx::query_scalar::<_, i64>(told).bind(kind);
+        let rows = query.fetch_one(&mut database.connection().await).await.expect("the log can be read");
+        assert_eq!((rows, database.rows(kind).await), (2, 2), "{kind}");
+    }
+    assert_eq!(database.rows("stream.closed").await, 1);
+    keep_row("minio", "MinIO", &Minio::release(), &ended.json());
+}
+
+#[tokio::test]
+async fn the_table_says_the_same_and_without_an_administrators_key_less() {
+    let (minio, _database, site) = prepared(&[]).await;
+    site.configure("access_key = \"root\"\n", "");
+    site.configure(&format!("secret_key = \"{}\"\n", minio.root_secret()), "");
+    let ended = site.run(&["verify", "--bucket", "textures"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in ["passed  outside-is-refused", "n/a     lifecycle", "noted   expiry", "passed  cleanup", "ok: 21 checks, none failed"] {
+        assert!(ended.stdout.contains(line), "{line}: {ended:?}");
+    }
+    nothing_is_left(&minio);
+}
+
+#[tokio::test]
+async fn a_parent_that_is_too_powerful_fails_its_checks() {
+    let (minio, _database, site) = prepared(&[]).await;
+    minio.must(&["admin", "policy", "attach", "server", "consoleAdmin", "--user", PARENT]);
+    minio.must(&["admin", "policy", "detach", "server", PARENT, "--user", PARENT]);
+    let ended = site.run(&["verify", "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let seen = checks(&ended);
+    for failed in ["parent-reads-no-secrets", "parent-makes-no-keys"] {
+        assert_eq!(outcome(&seen, failed), "failed", "{failed}");
+    }
+    // Its sessions carry their own Deny.
+    for passed in ["no-permanent-key", "outside-is-refused", "cleanup", "parent-is-not-root"] {
+        assert_eq!(outcome(&seen, passed), "passed", "{passed}: {}", seen[passed].1);
+    }
+    let keys = minio.as_root(&["--json", "admin", "accesskey", "ls", "server", "--all", "--svcacc-only"]);
+    assert!(!String::from_utf8_lossy(&keys.stdout).contains("STINTTRIAL"), "the key that was made to try is gone: {keys:?}");
+    nothing_is_left(&minio);
+}
+
+#[tokio::test]
+async fn root_as_the_parent_is_told() {
+    let (minio, _database, site) = prepared(&[]).await;
+    let (parent, secret) = (format!("access_key = \"{PARENT}\""), format!("secret_key = \"{}\"", minio.parent_secret()));
+    site.configure("[object_server.bootstrap]\naccess_key = \"root\"\n", "[object_server.bootstrap]\n");
+    site.configure(&format!("secret_key = \"{}\"\n", minio.root_secret()), "");
+    site.configure(&parent, "access_key = \"root\"");
+    site.configure(&secret, &format!("secret_key = \"{}\"", minio.root_secret()));
+    let ended = site.run(&["verify", "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let seen = checks(&ended);
+    assert_eq!(outcome(&seen, "parent-is-not-root"), "failed", "{seen:?}");
+    nothing_is_left(&minio);
+}
+
+#[tokio::test]
+async fn a_parent_without_rights_mints_leases_that_are_good_for_nothing_and_that_is_told() {
+    let (minio, _database, site) = prepared(&[]).await;
+    minio.must(&["admin", "policy", "attach", "server", "diagnostics", "--user", PARENT]);
+    minio.must(&["admin", "policy", "detach", "server", PARENT, "--user", PARENT]);
+    let ended = site.run(&["verify", "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let seen = checks(&ended);
+    for failed in ["round-trip", "multipart", "presigned", "list", "token-is-needed", "revocation"] {
+        assert_eq!(outcome(&seen, failed), "failed", "{failed}");
+    }
+    assert_eq!(outcome(&seen, "outside-is-refused"), "passed");
+    nothing_is_left(&minio);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_stops_it_before_anything_is_minted() {
+    let (minio, mut database, site) = prepared(&[]).await;
+    database.stop();
+    let ended = site.run(&["verify"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("postgres"), "{ended:?}");
+    assert_eq!(minio.minted(), 0);
+    nothing_is_left(&minio);
+}
+
+#[tokio::test]
+async fn an_interrupted_run_cleans_up() {
+    let (minio, _database, site) = prepared(&[]).await;
+    let mut run = site.stint(&["verify"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("stint runs");
+    until("a session is minted", Duration::from_secs(30), async || minio.minted() > 0).await;
+    let pid = run.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "INT", &pid]).status().expect("kill runs").success());
+    until("it ends", Duration::from_secs(30), || std::future::ready(run.try_wait().expect("our child").is_some())).await;
+    assert_eq!(minio.minted(), 0, "its sessions were ended");
+    nothing_is_left(&minio);
+}
+
+/// A row of docs/compatibility.md, for `tests/compatibility` to put there.
+#[expect(clippy::disallowed_methods, reason = "whoever wants the rows says where they go, in the environment")]
+fn keep_row(file: &str, server: &str, version: &str, report: &Value) {
+    let Some(directory) = std::env::var_os("STINT_LIVE_ROWS") else { return };
+    let now = time::OffsetDateTime::now_utc().date().to_string();
+    let row = json!({"server": server, "version": version, "date": now, "checks": report["checks"]});
+    let path = std::path::PathBuf::from(directory).join(format!("{file}.json"));
+    std::fs::write(path, format!("{row:#}\n")).expect("the row is written");
+}
