@@ -2,8 +2,10 @@
 #![cfg(test)]
 
 mod architecture;
+mod bootstrap;
 mod commands;
 mod config;
+mod conformance;
 mod demo;
 mod demo_object_server;
 mod doors;

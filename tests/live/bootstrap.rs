@@ -23,18 +23,26 @@ async fn an_empty_server_becomes_what_the_files_say_and_then_there_is_nothing_to
 
     let done = site.run(&["bootstrap"]);
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.stdout.contains("ok     bucket backups: 2 lines applied; strangers may not list, read, write"), "{done:?}");
+    assert!(
+        done.stdout.contains("ok     bucket backups: 2 lines applied; strangers may not list, read, write"),
+        "{done:?}"
+    );
     assert!(done.stdout.contains("it may not make a permanent key"), "{done:?}");
 
     let again = site.run(&["bootstrap"]);
     assert_eq!(again.code, Some(0), "{again:?}");
-    assert!(again.stdout.starts_with("plan: nothing to do") && again.stdout.contains("\nnothing to do: 6 things"), "{again:?}");
+    assert!(
+        again.stdout.starts_with("plan: nothing to do") && again.stdout.contains("\nnothing to do: 6 things"),
+        "{again:?}"
+    );
 
     // What MinIO's own client says.
     let expiry = |bucket: &str| {
         let shown = minio.as_root(&["--json", "ilm", "rule", "ls", &format!("server/{bucket}")]);
         let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-        serde_json::from_str::<serde_json::Value>(&text).ok().map(|rules| rules["config"]["Rules"][0]["Expiration"]["Days"].clone())
+        serde_json::from_str::<serde_json::Value>(&text)
+            .ok()
+            .map(|rules| rules["config"]["Rules"][0]["Expiration"]["Days"].clone())
     };
     for (bucket, days) in [("recordings", 30), ("exports", 90), ("backups", 90)] {
         assert_eq!(expiry(bucket), Some(days.into()), "{bucket}");

@@ -3,12 +3,12 @@
 //! `docs/compatibility.md` there.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::harness::{Database, Ended, Minio, PARENT, Site, until};
+use super::harness::{Database, Ended, Minio, PARENT, Site};
 
 /// Outcome and text of each check.
 fn checks(ended: &Ended) -> BTreeMap<String, (String, String)> {
@@ -76,7 +76,13 @@ async fn the_table_says_the_same_and_without_an_administrators_key_less() {
     site.configure(&format!("secret_key = \"{}\"\n", minio.root_secret()), "");
     let ended = site.run(&["verify", "--bucket", "textures"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    for line in ["passed  outside-is-refused", "n/a     lifecycle", "noted   expiry", "passed  cleanup", "ok: 21 checks, none failed"] {
+    for line in [
+        "passed  outside-is-refused",
+        "n/a     lifecycle",
+        "noted   expiry",
+        "passed  cleanup",
+        "ok: 21 checks, none failed",
+    ] {
         assert!(ended.stdout.contains(line), "{line}: {ended:?}");
     }
     nothing_is_left(&minio);
@@ -98,14 +104,18 @@ async fn a_parent_that_is_too_powerful_fails_its_checks() {
         assert_eq!(outcome(&seen, passed), "passed", "{passed}: {}", seen[passed].1);
     }
     let keys = minio.as_root(&["--json", "admin", "accesskey", "ls", "server", "--all", "--svcacc-only"]);
-    assert!(!String::from_utf8_lossy(&keys.stdout).contains("STINTTRIAL"), "the key that was made to try is gone: {keys:?}");
+    assert!(
+        !String::from_utf8_lossy(&keys.stdout).contains("STINTTRIAL"),
+        "the key that was made to try is gone: {keys:?}"
+    );
     nothing_is_left(&minio);
 }
 
 #[tokio::test]
 async fn root_as_the_parent_is_told() {
     let (minio, _database, site) = prepared(&[]).await;
-    let (parent, secret) = (format!("access_key = \"{PARENT}\""), format!("secret_key = \"{}\"", minio.parent_secret()));
+    let (parent, secret) =
+        (format!("access_key = \"{PARENT}\""), format!("secret_key = \"{}\"", minio.parent_secret()));
     site.configure("[object_server.bootstrap]\naccess_key = \"root\"\n", "[object_server.bootstrap]\n");
     site.configure(&format!("secret_key = \"{}\"\n", minio.root_secret()), "");
     site.configure(&parent, "access_key = \"root\"");
@@ -147,10 +157,18 @@ async fn a_log_that_cannot_be_written_stops_it_before_anything_is_minted() {
 async fn an_interrupted_run_cleans_up() {
     let (minio, _database, site) = prepared(&[]).await;
     let mut run = site.stint(&["verify"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("stint runs");
-    until("a session is minted", Duration::from_secs(30), async || minio.minted() > 0).await;
+    let mut told = BufReader::new(run.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("mint ") {
+        line.clear();
+        assert_ne!(told.read_line(&mut line).expect("text"), 0, "it ended before it minted");
+    }
     let pid = run.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-s", "INT", &pid]).status().expect("kill runs").success());
-    until("it ends", Duration::from_secs(30), || std::future::ready(run.try_wait().expect("our child").is_some())).await;
+    assert!(Command::new("kill").args(["-s", "INT", &pid]).status().expect("kill runs").success());
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).expect("text");
+    run.wait().expect("our child");
+    assert!(rest.contains("passed  cleanup"), "{rest}");
     assert_eq!(minio.minted(), 0, "its sessions were ended");
     nothing_is_left(&minio);
 }

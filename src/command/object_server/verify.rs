@@ -14,12 +14,7 @@ use crate::config::{BootstrapConfig, Config, ProcessEnvironment};
 use crate::object_server::conformance::{Check, Outcome};
 
 /// `stint object-server verify`
-pub fn verify(
-    path: &Path,
-    json: bool,
-    bucket: Option<String>,
-    out: &mut (dyn Write + Send),
-) -> Result<(), Failure> {
+pub fn verify(path: &Path, json: bool, bucket: Option<String>, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
     let config = load(path)?;
     let own = BootstrapConfig::load(path, &ProcessEnvironment)
         .map_err(|problems| Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;

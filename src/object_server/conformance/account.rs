@@ -68,6 +68,11 @@ impl Run<'_> {
         };
         match self.admin(key).try_permanent_key(&trial).await {
             Ok(answer) if answer.is_refusal() => Verdict::passed(format!("refused: {}", answer.told())),
+            Ok(answer) if answer.is_success() && trial.is_unknown_to(&self.subject.client).await => {
+                // What took it for something else may have kept it as something else.
+                self.remove_key(key, &trial).await;
+                Verdict::noted(format!("answered {}, but there is no such key", answer.told()), ADVICE)
+            }
             Ok(answer) if answer.is_success() => {
                 let removed = self.remove_key(key, &trial).await;
                 Verdict::failed(format!("it made a permanent key of the parent; {removed}"), ADVICE)
@@ -82,7 +87,8 @@ impl Run<'_> {
     }
 
     async fn remove_key(&self, maker: &S3Key, trial: &TrialKey) -> String {
-        for key in [Some(maker), Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten() {
+        for key in [Some(maker), Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten()
+        {
             if self.admin(key).delete_permanent_key(trial.access_key()).await.is_ok() {
                 return "it was deleted".to_owned();
             }

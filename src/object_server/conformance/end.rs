@@ -25,7 +25,10 @@ impl Run<'_> {
                 "the server does not end sessions when asked (MinIO: is MINIO_STS_DURATION set?), and stint refuses them",
             );
         }
-        Verdict::noted(format!("{} s asked for, {seconds} s given; the end was not awaited", lease.asked.as_secs()), ADVICE)
+        Verdict::noted(
+            format!("{} s asked for, {seconds} s given; the end was not awaited", lease.asked.as_secs()),
+            ADVICE,
+        )
     }
 
     pub(super) async fn revocation(&self, spared: &Minted, doomed: &Minted) -> Verdict {

@@ -98,7 +98,10 @@ pub async fn verify(
         () = run.checks() => true,
     };
     if !finished {
-        run.tell("whole-run", Verdict::failed("interrupted: the checks that are missing were not made", "run it again"));
+        run.tell(
+            "whole-run",
+            Verdict::failed("interrupted: the checks that are missing were not made", "run it again"),
+        );
     }
     let cleaned = run.clean_up().await;
     run.tell("cleanup", cleaned);

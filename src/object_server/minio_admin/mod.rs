@@ -172,6 +172,13 @@ impl TrialKey {
     pub(super) fn access_key(&self) -> &str {
         &self.access_key
     }
+
+    /// Whether the server knows it: a yes to making it is worth as much as any other yes.
+    pub(super) async fn is_unknown_to(&self, client: &S3Client) -> bool {
+        let key = S3Key::long_lived(SecretString::from(self.access_key.as_str()), self.secret_key.clone());
+        let asked = client.send(&key, &S3Request::service(Method::GET)).await;
+        asked.is_ok_and(|answer| answer.code().as_deref() == Some("InvalidAccessKeyId"))
+    }
 }
 
 /// What no parent may read.

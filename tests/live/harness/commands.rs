@@ -87,11 +87,8 @@ log_format = "text"
     pub(crate) fn with_buckets(&self, buckets: &str) {
         let policies = self.directory.path().join("policies");
         fs::create_dir_all(policies.join("documents")).expect("our own directory");
-        fs::copy(
-            repository().join("policies/documents/readwrite.json"),
-            policies.join("documents/readwrite.json"),
-        )
-        .expect("a shipped document");
+        fs::copy(repository().join("policies/documents/readwrite.json"), policies.join("documents/readwrite.json"))
+            .expect("a shipped document");
         fs::write(policies.join("buckets.toml"), buckets).expect("our own directory");
         let shipped = repository().join("policies").display().to_string();
         let text = fs::read_to_string(self.config()).expect("written");
