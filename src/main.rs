@@ -69,7 +69,7 @@ enum ObjectServerCommand {
     /// Shows what it will change, changes exactly that, reads everything back, and tries as a stranger to list, read and
     /// write. Can run again: then there is nothing to do. Needs an administrator's key, for this command alone:
     /// `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `STINT_OBJECT_SERVER__BOOTSTRAP__SECRET_KEY` (or `…_FILE`). On
-    /// MinIO, with object_server.bootstrap.parent_policy_file, it makes the parent user too.
+    /// MinIO, with `object_server.bootstrap.parent_policy_file`, it makes the parent user too.
     Bootstrap {
         /// The configuration file.
         #[arg(long, default_value = "stint.toml", value_name = "FILE")]
@@ -85,7 +85,7 @@ enum ObjectServerCommand {
     ///
     /// Mints two leases as the service would (on record, as nobody's) and tries what they must and must not be good for.
     /// Touches only names below `stint-verify/` and removes them again, also when interrupted. Exit code 1 when a check
-    /// failed. With an administrator's key (object_server.bootstrap) it also tries a bucket of its own and a lifecycle.
+    /// failed. With an administrator's key (`object_server.bootstrap`) it also tries a bucket of its own and a lifecycle.
     Verify {
         /// The configuration file.
         #[arg(long, default_value = "stint.toml", value_name = "FILE")]

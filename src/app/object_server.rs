@@ -151,13 +151,9 @@ fn first_bucket(config: &Config) -> Result<String, VerifyError> {
 
 fn conformance_traits(kind: ObjectServerKind) -> conformance::Traits {
     match kind {
-        ObjectServerKind::Minio => conformance::Traits {
-            name: "MinIO",
-            has_minio_admin: true,
-            revokes_leases: true,
-            role_arn: None,
-            bootstrap: traits(kind),
-        },
+        ObjectServerKind::Minio => {
+            conformance::Traits { has_minio_admin: true, revokes_leases: true, role_arn: None, bootstrap: traits(kind) }
+        }
     }
 }
 

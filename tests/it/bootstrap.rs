@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use stint::clock::SystemClock;
-use stint::object_server::bootstrap::{Bootstrap, Plan, Report, Traits};
+use stint::object_server::bootstrap::{Bootstrap, Change, Plan, Report, Traits};
 use stint::object_server::s3::{S3Client, S3Key, S3Settings};
 use stint::policy::{PolicyFiles, PolicySet};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,7 @@ async fn what_is_public_goes_and_what_is_not_stays() {
     let server = BucketServer::start(Lie::Nothing).await;
     server.with_policy("recordings", &policy(&[PUBLIC, KNOWN]));
     let (plan, report) = applied(&server, RECORDINGS).await;
-    let lines: Vec<String> = plan.buckets()[0].changes().unwrap().iter().flat_map(|change| change.lines()).collect();
+    let lines: Vec<String> = plan.buckets()[0].changes().unwrap().iter().flat_map(Change::lines).collect();
     assert!(lines[0].starts_with("- policy: everybody may [\"s3:GetObject\"]"), "{lines:?}");
     assert!(report.is_done(), "{report:?}");
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();

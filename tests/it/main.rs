@@ -4,6 +4,7 @@
 mod architecture;
 mod bootstrap;
 mod commands;
+mod compatibility;
 mod config;
 mod conformance;
 mod demo;

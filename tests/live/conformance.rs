@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::harness::{Database, Ended, Minio, PARENT, Site};
+use super::harness::{Database, Ended, Minio, PARENT, Site, keep_row};
 
 /// Outcome and text of each check.
 fn checks(ended: &Ended) -> BTreeMap<String, (String, String)> {
@@ -66,7 +66,7 @@ async fn a_server_set_up_as_documented_keeps_what_stint_rests_on() {
         assert_eq!((rows, database.rows(kind).await), (2, 2), "{kind}");
     }
     assert_eq!(database.rows("stream.closed").await, 1);
-    keep_row("minio", "MinIO", &Minio::release(), &ended.json());
+    keep_row("MinIO", &Minio::release(), &ended.json());
 }
 
 #[tokio::test]
@@ -171,14 +171,4 @@ async fn an_interrupted_run_cleans_up() {
     assert!(rest.contains("passed  cleanup"), "{rest}");
     assert_eq!(minio.minted(), 0, "its sessions were ended");
     nothing_is_left(&minio);
-}
-
-/// A row of docs/compatibility.md, for `tests/compatibility` to put there.
-#[expect(clippy::disallowed_methods, reason = "whoever wants the rows says where they go, in the environment")]
-fn keep_row(file: &str, server: &str, version: &str, report: &Value) {
-    let Some(directory) = std::env::var_os("STINT_LIVE_ROWS") else { return };
-    let now = time::OffsetDateTime::now_utc().date().to_string();
-    let row = json!({"server": server, "version": version, "date": now, "checks": report["checks"]});
-    let path = std::path::PathBuf::from(directory).join(format!("{file}.json"));
-    std::fs::write(path, format!("{row:#}\n")).expect("the row is written");
 }

@@ -11,7 +11,7 @@ use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Failure, block_on, cancel_on_signal, count, placed, with_causes};
 use crate::config::{BootstrapConfig, ProcessEnvironment};
-use crate::object_server::bootstrap::{Bootstrap, Change, Plan, Report, Step};
+use crate::object_server::bootstrap::{Bootstrap, BucketPlan, Change, Plan, Report, Step};
 
 /// `stint object-server bootstrap`
 pub fn bootstrap(path: &Path, plan_only: bool, json: bool, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
@@ -47,10 +47,8 @@ async fn perform(
         if json {
             writeln!(out, "{:#}", json!({"ok": !plan.is_incomplete(), "plan": plan_json(&plan)}))?;
         }
-        return match plan.is_incomplete() {
-            true => Err(Failure("not everything could be read: the plan is incomplete".to_owned())),
-            false => Ok(()),
-        };
+        let incomplete = || Failure("not everything could be read: the plan is incomplete".to_owned());
+        return if plan.is_incomplete() { Err(incomplete()) } else { Ok(()) };
     }
     let mut told = Ok(());
     let report = bootstrap
@@ -137,20 +135,18 @@ fn show_step(step: &Step, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 fn plan_json(plan: &Plan) -> Value {
-    let bucket = |bucket: &crate::object_server::bootstrap::BucketPlan| {
+    let bucket = |bucket: &BucketPlan| {
         let lines = bucket.changes().map(|changes| changes.iter().flat_map(Change::lines).collect());
-        let mut value = lines_json(format!("bucket {}", bucket.name()), lines);
-        value["notes"] = bucket.notes().into();
-        value
+        lines_json(&format!("bucket {}", bucket.name()), lines, bucket.notes())
     };
-    let parent = plan.parent().map(|lines| lines_json("parent user".to_owned(), lines));
+    let parent = plan.parent().map(|lines| lines_json("parent user", lines, &[]));
     plan.buckets().iter().map(bucket).chain(parent).collect()
 }
 
-fn lines_json(name: String, lines: Result<Vec<String>, &str>) -> Value {
+fn lines_json(name: &str, lines: Result<Vec<String>, &str>, notes: &[String]) -> Value {
     match lines {
-        Ok(lines) => json!({"name": name, "changes": lines}),
-        Err(unknown) => json!({"name": name, "unknown": unknown}),
+        Ok(lines) => json!({"name": name, "changes": lines, "notes": notes}),
+        Err(unknown) => json!({"name": name, "unknown": unknown, "notes": notes}),
     }
 }
 

@@ -103,5 +103,5 @@ impl Run<'_> {
 
 /// A server's text, for a line.
 fn told(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic()).take(128).collect()
+    text.chars().filter(char::is_ascii_graphic).take(128).collect()
 }

@@ -1,5 +1,6 @@
 //! What a workload does all day, with a leased key: write, read, read a range, upload in parts, hand out a URL, list.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -57,10 +58,9 @@ impl Run<'_> {
 
     async fn try_multipart(&self, key: &S3Key) -> Tried<String> {
         let (name, body) = (self.inside("parts"), pattern(PART + LAST_PART));
-        let begin = self.on(Method::POST, &name).query(&[("uploads", "")]);
-        let begun = self.must(key, "beginning the upload", begin).await?;
-        let begun = begun.xml("InitiateMultipartUploadResult")?;
-        let id = begun.text_of("UploadId").filter(|id| !id.is_empty()).ok_or("the upload has no id")?;
+        let initiate = self.on(Method::POST, &name).query(&[("uploads", "")]);
+        let upload = self.must(key, "beginning the upload", initiate).await?.xml("InitiateMultipartUploadResult")?;
+        let id = upload.text_of("UploadId").filter(|id| !id.is_empty()).ok_or("the upload has no id")?;
         let mut parts = String::new();
         let (first, last) = body.split_at(PART);
         for (number, part) in [("1", first), ("2", last)] {
@@ -69,7 +69,8 @@ impl Run<'_> {
             let tag = put.header("etag").ok_or("a part has no ETag")?;
             // It is put into XML.
             let tag: String = tag.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-            parts.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{tag}\"</ETag></Part>"));
+            // Writing to a String cannot fail.
+            let _ = write!(parts, "<Part><PartNumber>{number}</PartNumber><ETag>\"{tag}\"</ETag></Part>");
         }
         let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let end = self.on(Method::POST, &name).query(&[("uploadId", id)]).body(document);

@@ -12,25 +12,27 @@ use super::mint::Minted;
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
-impl Run<'_> {
-    pub(super) fn expiry(&self, lease: &Minted) -> Verdict {
+impl Minted {
+    pub(super) fn expiry(&self) -> Verdict {
         const ADVICE: &str = "the end was not awaited: that would take as long as the shortest lease. That sessions end is the \
                               server's promise; a credential of an earlier run that is refused now shows it";
-        let asked_end = lease.asked_at + lease.asked;
-        let late = lease.expiration - asked_end;
-        let seconds = (lease.expiration - lease.asked_at).whole_seconds();
+        let asked_end = self.asked_at + self.asked;
+        let late = self.expiration - asked_end;
+        let seconds = (self.expiration - self.asked_at).whole_seconds();
         if late > time::Duration::minutes(1) {
             return Verdict::failed(
-                format!("{} s were asked for, and it says it ends after {seconds} s", lease.asked.as_secs()),
+                format!("{} s were asked for, and it says it ends after {seconds} s", self.asked.as_secs()),
                 "the server does not end sessions when asked (MinIO: is MINIO_STS_DURATION set?), and stint refuses them",
             );
         }
         Verdict::noted(
-            format!("{} s asked for, {seconds} s given; the end was not awaited", lease.asked.as_secs()),
+            format!("{} s asked for, {seconds} s given; the end was not awaited", self.asked.as_secs()),
             ADVICE,
         )
     }
+}
 
+impl Run<'_> {
     pub(super) async fn revocation(&self, spared: &Minted, doomed: &Minted) -> Verdict {
         if !self.subject.traits.revokes_leases {
             return Verdict::noted(

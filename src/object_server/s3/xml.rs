@@ -59,11 +59,11 @@ pub(in crate::object_server) fn parse(xml: &[u8]) -> Result<Element, &'static st
     loop {
         match reader.read_event().map_err(|_| "not well-formed XML")? {
             Event::Start(start) => {
-                begin(&open, &root, &mut count)?;
+                begin(&open, root.is_some(), &mut count)?;
                 open.push(Element { name: start.local_name().as_ref().to_owned(), ..Element::default() });
             }
             Event::Empty(start) => {
-                begin(&open, &root, &mut count)?;
+                begin(&open, root.is_some(), &mut count)?;
                 close(
                     Element { name: start.local_name().as_ref().to_owned(), ..Element::default() },
                     &mut open,
@@ -77,8 +77,8 @@ pub(in crate::object_server) fn parse(xml: &[u8]) -> Result<Element, &'static st
             Event::Text(part) => write(&mut open, &part),
             Event::CData(part) => write(&mut open, &part),
             Event::GeneralRef(reference) => {
-                let mut room = [0; 4];
-                write(&mut open, character(&reference)?.encode_utf8(&mut room));
+                let mut utf8 = [0; 4];
+                write(&mut open, character(&reference)?.encode_utf8(&mut utf8));
             }
             Event::DocType(_) => return Err("XML with a document type"),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -88,12 +88,12 @@ pub(in crate::object_server) fn parse(xml: &[u8]) -> Result<Element, &'static st
     }
 }
 
-fn begin(open: &[Element], root: &Option<Element>, count: &mut usize) -> Result<(), &'static str> {
+fn begin(open: &[Element], has_root: bool, count: &mut usize) -> Result<(), &'static str> {
     *count += 1;
     match () {
         () if open.len() == DEPTH => Err("XML nested too deep"),
         () if *count > MOST_ELEMENTS => Err("XML with too many elements"),
-        () if open.is_empty() && root.is_some() => Err("XML with two roots"),
+        () if open.is_empty() && has_root => Err("XML with two roots"),
         () => Ok(()),
     }
 }

@@ -80,8 +80,8 @@ impl BucketServer {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let end = CancellationToken::new();
-        let served = end.clone().run_until_cancelled_owned(axum::serve(listener, router).into_future());
-        TaskTracker::new().spawn(served);
+        let serving = end.clone().run_until_cancelled_owned(axum::serve(listener, router).into_future());
+        TaskTracker::new().spawn(serving);
         Self { endpoint, server, _ends: end.drop_guard() }
     }
 
@@ -150,7 +150,17 @@ async fn answer(
                 return (StatusCode::TEMPORARY_REDIRECT, [("location", "http://127.0.0.1:1/")]).into_response();
             }
             Lie::FailsStrangers => return refused(500, "InternalError"),
-            _ => return refused(403, "AccessDenied"),
+            Lie::Nothing
+            | Lie::StaysPublic
+            | Lie::TakesFromStrangers
+            | Lie::ForgetsLifecycle
+            | Lie::ForgetsVersioning
+            | Lie::KeepsPolicy
+            | Lie::CutsLifecycle
+            | Lie::EndlessPolicy
+            | Lie::AclIsAPage
+            | Lie::Hangs
+            | Lie::RefusesBuckets => return refused(403, "AccessDenied"),
         }
     }
     if server.lie == Lie::Hangs && has("acl") || server.lie == Lie::HangsOnObjects && !key.is_empty() {
@@ -185,49 +195,47 @@ fn on_bucket(lie: Lie, bucket: &mut Bucket, method: &Method, has: &dyn Fn(&str) 
     let text = || String::from_utf8(body.to_vec()).unwrap();
     let kept =
         |part: &Option<String>, code| part.clone().map_or_else(|| refused(404, code), IntoResponse::into_response);
-    match (method.as_str(), ()) {
-        ("HEAD", ()) => StatusCode::OK.into_response(),
-        ("GET", ()) if has("policy") && lie == Lie::EndlessPolicy => {
+    match method.as_str() {
+        "HEAD" => StatusCode::OK.into_response(),
+        "GET" if has("policy") && lie == Lie::EndlessPolicy => {
             Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 65_536]))))
                 .into_response()
         }
-        ("GET", ()) if has("policy") => kept(&bucket.policy, "NoSuchBucketPolicy"),
-        ("PUT", ()) if has("policy") => {
+        "GET" if has("policy") => kept(&bucket.policy, "NoSuchBucketPolicy"),
+        "PUT" if has("policy") => {
             bucket.policy = Some(text());
             StatusCode::NO_CONTENT.into_response()
         }
-        ("DELETE", ()) if has("policy") => {
+        "DELETE" if has("policy") => {
             if lie != Lie::KeepsPolicy {
                 bucket.policy = None;
             }
             StatusCode::NO_CONTENT.into_response()
         }
-        ("GET", ()) if has("acl") && lie == Lie::AclIsAPage => "<html><p>hello</html>".into_response(),
-        ("GET", ()) if has("acl") => "<AccessControlPolicy/>".into_response(),
-        ("GET", ()) if has("lifecycle") && lie == Lie::CutsLifecycle => {
-            "<LifecycleConfiguration><Rule>".into_response()
-        }
-        ("GET", ()) if has("lifecycle") => kept(&bucket.lifecycle, "NoSuchLifecycleConfiguration"),
-        ("PUT", ()) if has("lifecycle") => {
+        "GET" if has("acl") && lie == Lie::AclIsAPage => "<html><p>hello</html>".into_response(),
+        "GET" if has("acl") => "<AccessControlPolicy/>".into_response(),
+        "GET" if has("lifecycle") && lie == Lie::CutsLifecycle => "<LifecycleConfiguration><Rule>".into_response(),
+        "GET" if has("lifecycle") => kept(&bucket.lifecycle, "NoSuchLifecycleConfiguration"),
+        "PUT" if has("lifecycle") => {
             if lie != Lie::ForgetsLifecycle {
                 bucket.lifecycle = Some(text());
             }
             StatusCode::OK.into_response()
         }
-        ("DELETE", ()) if has("lifecycle") => {
+        "DELETE" if has("lifecycle") => {
             bucket.lifecycle = None;
             StatusCode::NO_CONTENT.into_response()
         }
-        ("GET", ()) if has("versioning") => {
+        "GET" if has("versioning") => {
             bucket.versioning.clone().unwrap_or_else(|| "<VersioningConfiguration/>".to_owned()).into_response()
         }
-        ("PUT", ()) if has("versioning") => {
+        "PUT" if has("versioning") => {
             if lie != Lie::ForgetsVersioning {
                 bucket.versioning = Some(text());
             }
             StatusCode::OK.into_response()
         }
-        ("GET", ()) if has("list-type") => {
+        "GET" if has("list-type") => {
             let object = |key: &String| format!("<Contents><Key>{}</Key></Contents>", key.replace("%20", " "));
             let listed: String = bucket.objects.keys().map(object).collect();
             format!("<ListBucketResult>{listed}</ListBucketResult>").into_response()

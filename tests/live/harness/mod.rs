@@ -3,6 +3,7 @@
 
 mod answer;
 mod commands;
+mod compatibility;
 mod database;
 mod environment;
 mod installation;
@@ -15,6 +16,7 @@ mod stint;
 
 pub(crate) use answer::{Answer, Keys};
 pub(crate) use commands::{Ended, Site};
+pub(crate) use compatibility::keep_row;
 pub(crate) use database::Database;
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use keycloak::Keycloak;
