@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tokio_util::task::TaskTracker;
 
 use super::harness::{Database, Ended, Minio, PARENT, Site, keep_row};
 
@@ -108,6 +109,42 @@ async fn a_parent_that_is_too_powerful_fails_its_checks() {
         !String::from_utf8_lossy(&keys.stdout).contains("STINTTRIAL"),
         "the key that was made to try is gone: {keys:?}"
     );
+    nothing_is_left(&minio);
+}
+
+/// An identity provider that publishes no key.
+async fn provider() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+    let discovery = serde_json::json!({
+        "issuer": issuer, "jwks_uri": format!("{issuer}/keys"), "token_endpoint": format!("{issuer}/token"),
+        "authorization_endpoint": format!("{issuer}/authorize"), "response_types_supported": ["code"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"],
+    });
+    let router = axum::Router::new()
+        .route("/.well-known/openid-configuration", axum::routing::get(async move || discovery.to_string()))
+        .route("/keys", axum::routing::get(async || r#"{"keys":[]}"#));
+    TaskTracker::new().spawn(axum::serve(listener, router).into_future());
+    issuer
+}
+
+/// On threads of its own: MinIO asks the provider while the command is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_on_of_the_servers_own_is_told() {
+    let issuer = provider().await;
+    let configuration = format!("{issuer}/.well-known/openid-configuration");
+    let (minio, _database, site) = prepared(&[
+        ("MINIO_IDENTITY_OPENID_CONFIG_URL", &configuration),
+        ("MINIO_IDENTITY_OPENID_CLIENT_ID", "minio"),
+        ("MINIO_IDENTITY_OPENID_CLIENT_SECRET", "client-secret"),
+        ("MINIO_IDENTITY_OPENID_CLAIM_NAME", "groups"),
+    ])
+    .await;
+    let ended = site.run(&["verify", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let seen = checks(&ended);
+    assert_eq!(outcome(&seen, "own-sign-on"), "noted", "{seen:?}");
+    assert!(ended.stdout.contains("CVE-2026-33322"), "{ended:?}");
     nothing_is_left(&minio);
 }
 
