@@ -16,6 +16,11 @@
     reason = "a benchmark is a program for one person at a terminal: it may print, time itself and give up"
 )]
 
+#[path = "ledger/cpu.rs"]
+mod cpu;
+#[path = "ledger/sealing.rs"]
+mod sealing;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +32,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use base64::Engine as _;
+use sealing::SealingCost;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, PgConnection, Row};
 use stint::clock::{Clock, SystemClock};
@@ -108,6 +114,7 @@ async fn measure(
     commit: Duration,
     length: Duration,
 ) {
+    let cost = SealingCost::measure();
     let service = Service::start(directory, &issuer.issuer(), endpoint, parent, database).await;
     println!(
         "\n## {name}\nready after {}, idle resident memory {:.1} MB",
@@ -123,8 +130,12 @@ async fn measure(
         let direct = load(clients, length, direct).await;
         let before = Commits::count(database).await;
         let steps_before = service.steps().await;
+        let cpu_before = service.cpu(directory);
         let exchange = Arc::new(Exchange { url: service.url.clone(), token: token.to_owned() });
         let ours = load(clients, length, exchange).await;
+        let (ours_cpu, postgres_cpu) = service.cpu(directory);
+        let ours_cpu = ours_cpu.saturating_sub(cpu_before.0);
+        let postgres_cpu = postgres_cpu.saturating_sub(cpu_before.1);
         let commits = Commits::count(database).await.since(before);
         println!(
             "{clients:>8} {:>12.0} {:>12.0} {:>7.2} {:>10} {:>10} {:>10} {:>10} {:>13.1}",
@@ -146,6 +157,14 @@ async fn measure(
             );
         }
         println!("         share of each step: {}", service.shares(&steps_before).await);
+        let (events, sealed) = (ours.count as u64 * 2, commits.unsigned_abs());
+        let share = |cost: Duration, of: Duration| cost.as_secs_f64() / of.as_secs_f64() * 100.0;
+        println!(
+            "         sealing: {:.1} % of the service's CPU ({:.1} % with the canonical form), {:.1} % of it and PostgreSQL's",
+            share(cost.seals(events, sealed), ours_cpu),
+            share(cost.whole(events, sealed), ours_cpu),
+            share(cost.seals(events, sealed), ours_cpu + postgres_cpu),
+        );
     }
     println!("after the load: resident memory {:.1} MB", service.resident_mb());
     let before = service.resident_mb();
@@ -389,6 +408,11 @@ impl Service {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// Processor time so far: the service's, and that of PostgreSQL with its sessions.
+    fn cpu(&self, directory: &Path) -> (Duration, Duration) {
+        (cpu::of_process(self.child.id()), cpu::of_postgres(&directory.join("postgres")))
     }
 
     /// Seconds spent so far in each step.

@@ -8,16 +8,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rand::rngs::StdRng;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Intent, Origin, Outcome, Refused, Request};
+use crate::audit::{
+    Abandonment, AuditError, AuditLog, AuditReceipt, FingerprintKey, Identity, Intent, Origin, Outcome, Refused,
+    Request, Unrecorded,
+};
 use crate::clock::Clock;
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
 use crate::object_server::{ObjectServer, ObjectServerError, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
+
+/// The pauses between attempts to say that a lease was abandoned: over the time in which a store usually comes back.
+/// Afterwards it is left to the reconciler.
+const ABANDON_PAUSES: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// What a door parsed. Nothing in it has been believed yet.
 #[derive(Debug)]
@@ -229,41 +238,74 @@ impl Exchange {
             Err(error) => {
                 let outcome = Outcome::Failed { reason: error.code() };
                 let concluded = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await;
-                if error.may_have_minted() {
-                    self.revoke(&assume_role).await;
-                }
-                return Err(concluded.err().map_or_else(|| error.into(), Refusal::Audit));
+                let ended =
+                    if error.may_have_minted() { self.revoke(&assume_role).await } else { Abandonment::NotMinted };
+                return Err(match concluded {
+                    Ok(()) => error.into(),
+                    Err(unrecorded) => self.abandon(unrecorded, ended),
+                });
             }
         };
 
         let key_fingerprint = parts.fingerprints.fingerprint(credentials.access_key_id.expose());
         let outcome = Outcome::Issued { key_fingerprint, ends_at: credentials.expiration };
-        if let Err(error) = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await {
-            // No row, no credential: it is dropped here and ended at the server; the lone intent is the evidence.
+        if let Err(unrecorded) = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await {
+            // No row, no credential: it is dropped here and ended at the server, and then the log is told so.
             drop(credentials);
-            self.revoke(&assume_role).await;
-            return Err(error.into());
+            let ended = self.revoke(&assume_role).await;
+            return Err(self.abandon(unrecorded, ended));
         }
         Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials })
     }
 
-    /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to its expiry.
-    async fn revoke(&self, assume_role: &AssumeRole) {
+    /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to the reconciler.
+    async fn revoke(&self, assume_role: &AssumeRole) -> Abandonment {
         let lease_id = assume_role.lease_id();
         match self.parts().object_server.revoke(lease_id).await {
-            Ok(()) => tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server"),
+            Ok(()) => {
+                tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server");
+                Abandonment::Revoked
+            }
             Err(error) => {
-                tracing::error!(%lease_id, %error, "a credential that must not leave could not be revoked: it ends by itself");
+                tracing::error!(%lease_id, %error, "a credential that must not leave could not be revoked yet");
+                Abandonment::RevokeFailed
             }
         }
     }
 
-    /// A refused token becomes a row only if its signature held: anyone can send junk, and junk must not fill the log.
+    /// An outcome that could not be recorded may still commit late. What is said after it tells the two apart, on a task
+    /// of its own: the caller has waited long enough, and is refused whatever becomes of it.
+    fn abandon(&self, Unrecorded { error, receipt }: Unrecorded, how: Abandonment) -> Refusal {
+        let inner = Arc::clone(&self.inner);
+        let saying = async move { Self { inner }.say_abandoned(&receipt, how).await };
+        self.parts().tasks.spawn(saying.in_current_span());
+        Refusal::Audit(error)
+    }
+
+    async fn say_abandoned(&self, receipt: &AuditReceipt, how: Abandonment) {
+        let Inner(parts) = self.inner.as_ref();
+        let lease_id = receipt.lease_id();
+        for pause in ABANDON_PAUSES.map(Some).into_iter().chain([None]) {
+            match (parts.log.abandon(receipt, how).await, pause) {
+                (Ok(()), _) => return parts.metrics.abandoned(how),
+                (Err(_later), Some(pause)) => sleep(pause).await,
+                (Err(error), None) => {
+                    tracing::error!(%lease_id, %error, "an abandoned lease is not on record as such yet");
+                }
+            }
+        }
+    }
+
+    /// A refused token becomes a row only if its signature held, and once: anyone can send junk, and whoever holds an old
+    /// token can send it again and again. The rest is counted; neither may fill the log.
     async fn record_refused_token(&self, asked: Request, mut refusal: TokenRefusal) -> Refusal {
-        let Some(signed) = refusal.signed.take() else { return Refusal::Token(refusal) };
-        let identity = identity_of(*signed);
-        let refused = Refused { request: asked, identity, reason: refusal.reason.code(), policy_hash: None };
-        self.recorded(refused, Refusal::Token(refusal)).await
+        let (log, reason) = (&self.parts().log, refusal.reason.code());
+        let Some(signed) = refusal.signed.take() else {
+            log.count_refusal(reason, asked.origin.address);
+            return Refusal::Token(refusal);
+        };
+        let refused = Refused { request: asked, identity: identity_of(*signed), reason, policy_hash: None };
+        self.recorded(log.refuse_token(refused), Refusal::Token(refusal)).await
     }
 
     /// A verified identity that gets nothing is always a row.
@@ -277,12 +319,12 @@ impl Exchange {
         let identity = Identity::from(token);
         let policy_hash = Some(policy_hash.to_hex());
         let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash };
-        self.recorded(refused, refusal).await
+        self.recorded(self.parts().log.refuse(refused), refusal).await
     }
 
     /// The refusal, if it could be recorded; otherwise the log's own: no answer without a row.
-    async fn recorded(&self, refused: Refused, refusal: Refusal) -> Refusal {
-        match self.timed(Step::Conclude, self.parts().log.refuse(refused)).await {
+    async fn recorded(&self, record: impl Future<Output = Result<(), AuditError>>, refusal: Refusal) -> Refusal {
+        match self.timed(Step::Conclude, record).await {
             Ok(()) => refusal,
             Err(error) => Refusal::Audit(error),
         }

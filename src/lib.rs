@@ -1,9 +1,9 @@
 //! `stint`: OIDC tokens in, short-lived S3 credentials out, every one of them on record.
 //!
 //! Read [`exchange`] first: one exchange on one page. The rooms stand in one line, and each imports only rooms to its
-//! left: `clock → token → policy → lease → audit → telemetry → object_server → exchange → http → app`. The adapters
-//! [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished types.
-//! `docs/architecture.md` has the map, and a test holds it.
+//! left: `clock → token → policy → lease → audit → telemetry → object_server → exchange → reconciler → inquiry → http → app`. The
+//! adapters [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished
+//! types. `docs/architecture.md` has the map, and a test holds it.
 
 pub mod app;
 pub mod audit;
@@ -12,12 +12,15 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod evidence;
 pub mod exchange;
 pub mod http;
+pub mod inquiry;
 pub mod issuer;
 pub mod lease;
 pub mod object_server;
 pub mod policy;
 pub mod postgres;
+pub mod reconciler;
 pub mod telemetry;
 pub mod token;

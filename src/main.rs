@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::{self, Failure};
+use stint::evidence::Formats;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
 
 /// OIDC tokens in, short-lived S3 credentials out, every one of them on record.
 ///
@@ -48,6 +53,16 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
+    /// Bring the database's schema up to date, as a user who may.
+    ///
+    /// The service does so itself at start where its own user may. Where it connects as a member of `stint_serve`, run
+    /// this before each new version, with the owner's URL in `STINT_POSTGRES__URL`. It makes the roles `stint_owner`,
+    /// `stint_serve` and `stint_audit` where it may. It can run again.
+    Migrate {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Check the configuration and the policy directory: every error at once, no network.
     Check {
         /// The configuration file.
@@ -57,9 +72,105 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Verify the issuance log, prove that it only grew, take it out as evidence.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Prepare or examine the object server.
     #[command(subcommand)]
     ObjectServer(ObjectServerCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Find any edit, deletion, reorder, insertion, cut or forged seal, and name the first bad row.
+    ///
+    /// Reads the database that the configuration names, or a bundle that `stint audit export` wrote: then it needs no
+    /// configuration and no network. Exit code 0: whole. 1: something was found, or could not be read.
+    Verify {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Verify this bundle instead of the database.
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        bundle: Option<PathBuf>,
+        /// Trust this public key (PEM) and no other but those named so too [default: the keys kept beside the log].
+        #[arg(long = "key", value_name = "PUBLIC.pem")]
+        keys: Vec<PathBuf>,
+        /// Prove that the log has only grown since this checkpoint, and verify what came after it.
+        #[arg(long, value_name = "CHECKPOINT.json")]
+        since: Option<PathBuf>,
+        /// With --since: verify what was before the checkpoint too.
+        #[arg(long, requires = "since")]
+        all: bool,
+        /// Answer in JSON: {"whole", "findings", "warnings", …}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a signed checkpoint: where every stream stands. Keep it away from the database.
+    Head {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// The document that `verify --since` takes.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the log: who held a key, who could reach an object, what somebody got, which events and emergencies there were.
+    ///
+    /// Times are RFC 3339 with an explicit offset, and shown in UTC. That somebody asked is recorded before it is answered.
+    Query(QueryOptions),
+    /// Write an evidence bundle: events, seals, keys and policies, to be verified on another machine.
+    ///
+    /// A period takes every commit with an event inside, whole, so that the bundle can be verified. That somebody made it
+    /// is recorded before it is written.
+    Export {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// The bundle's directory, which must not be there yet.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+        /// Events from this instant on: RFC 3339, as in 2026-01-01T00:00:00Z.
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        from: Option<OffsetDateTime>,
+        /// Events before this instant.
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        to: Option<OffsetDateTime>,
+        /// Only this stream, whole; may be given again.
+        #[arg(long = "stream", value_name = "ID", conflicts_with_all = ["from", "to"])]
+        streams: Vec<Uuid>,
+        /// Renderings of the events.
+        #[arg(long, value_delimiter = ',', default_value = "jsonl,csv,parquet", value_name = "FORMATS")]
+        format: Vec<Format>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// events.jsonl: what is verified; always written.
+    Jsonl,
+    /// events.csv
+    Csv,
+    /// events.parquet
+    Parquet,
+}
+
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be an RFC 3339 time, as in 2026-01-01T00:00:00Z".to_owned())
+}
+
+fn audit(command: Audit, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Audit::Verify { config, bundle, keys, since, all, json } => {
+            command::audit::verify(&VerifyOptions { config, bundle, keys, since, all, json }, out)
+        }
+        Audit::Head { config, json } => command::audit::head(&config, json, out),
+        Audit::Query(options) => command::audit::query(options, out),
+        Audit::Export { config, output, from, to, streams, format } => {
+            let formats = Formats { csv: format.contains(&Format::Csv), parquet: format.contains(&Format::Parquet) };
+            command::audit::export(&ExportOptions { config, output, from, to, streams, formats }, out)
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,19 +210,27 @@ enum ObjectServerCommand {
     },
 }
 
+fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
+    match command {
+        ObjectServerCommand::Bootstrap { config, plan, json } => {
+            command::object_server::bootstrap(&config, plan, json, out)
+        }
+        ObjectServerCommand::Verify { config, bucket, json } => {
+            command::object_server::verify(&config, json, bucket, out)
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let out = &mut std::io::stdout();
     let result = match Arguments::parse().command {
         Command::Serve { config } => command::serve(&config),
         #[cfg(feature = "demo")]
         Command::Demo { once, env_file, data } => stint::demo::run(stint::demo::Options { once, env_file, data }, out),
+        Command::Migrate { config } => command::migrate(&config, out),
         Command::Check { config, json } => command::check(&config, json, out),
-        Command::ObjectServer(ObjectServerCommand::Bootstrap { config, plan, json }) => {
-            command::object_server::bootstrap(&config, plan, json, out)
-        }
-        Command::ObjectServer(ObjectServerCommand::Verify { config, bucket, json }) => {
-            command::object_server::verify(&config, json, bucket, out)
-        }
+        Command::Audit(command) => audit(command, out),
+        Command::ObjectServer(command) => object_server(command, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

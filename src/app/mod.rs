@@ -4,6 +4,7 @@
 mod object_server;
 mod policies;
 mod readiness;
+mod signing_key;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -17,16 +18,19 @@ use tokio_util::task::TaskTracker;
 
 pub use object_server::{BootstrapError, VerifyError, bootstrap, verify};
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use signing_key::{SigningKeyError, SigningKeyFile};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
+use crate::config::{AuditSettings, Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
+use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::ServerLimits;
 use crate::object_server::{ConfigError, MinioServer, MinioSettings, ObjectServer};
-use crate::postgres::{PostgresError, PostgresStore};
+use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
+use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
 
@@ -50,6 +54,7 @@ pub struct App {
     doors: Doors,
     address: SocketAddr,
     reloader: policies::Reloader,
+    reconciler: Reconciler,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     /// How long an exchange under way may take to end.
@@ -68,6 +73,9 @@ pub enum StartError {
     /// The first event could not be written.
     #[error("the issuance log cannot be written: {0}")]
     Log(#[from] AuditError),
+    /// The signing key cannot be used.
+    #[error("audit.signing_key_file: {0}")]
+    SigningKey(#[from] SigningKeyError),
     /// The object server's settings make no sense.
     #[error("object_server: {0}")]
     ObjectServer(#[from] ConfigError),
@@ -98,9 +106,36 @@ impl StartError {
             Self::Postgres(_) => Some("Look at postgres.url, and whether PostgreSQL takes connections there."),
             Self::Listen { .. } => Some("Choose another http.listen, or stop what listens there."),
             Self::Policies(_) => Some("`stint check` says the same without starting anything."),
+            Self::SigningKey(_) => {
+                Some("`openssl genpkey -algorithm ed25519 -out signing.pem` makes one; then `chmod 600 signing.pem`.")
+            }
             Self::Log(_) | Self::ObjectServer(_) | Self::Tls(_) | Self::Serve(_) | Self::Randomness => None,
         }
     }
+}
+
+/// The key that seals this process's streams: that of the file, or one that lives as long as the process.
+pub fn sealing_key(settings: &AuditSettings) -> Result<SigningKey, StartError> {
+    if let Some(path) = &settings.signing_key_file {
+        return SigningKeyFile::read(path)?.key().map_err(|_| StartError::Randomness);
+    }
+    tracing::warn!(
+        "audit.signing_key_file is not set: the log is sealed with a key of this process alone, which nobody can have \
+         known beforehand"
+    );
+    SigningKey::generate().map_err(|_| StartError::Randomness)
+}
+
+/// Opens the log, in a stream of its own.
+pub fn open_log(
+    settings: &AuditSettings,
+    store: Arc<PostgresStore>,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskTracker,
+) -> Result<AuditLog, StartError> {
+    let key = sealing_key(settings)?;
+    let settings = LogSettings { deadline: settings.deadline, queue: LOG_QUEUE };
+    Ok(AuditLog::open(LogParts { store, clock, rng: random()?, key, settings }, tasks))
 }
 
 impl App {
@@ -120,23 +155,29 @@ impl App {
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let settings = LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE };
-        let key = SigningKey::generate().map_err(|_| StartError::Randomness)?;
-        let parts = LogParts { store: store.clone(), clock: Arc::clone(&clock), rng: random()?, key, settings };
-        let log = Arc::new(AuditLog::open(parts, &tasks));
+        let log = Arc::new(open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?);
         let mut metrics = Metrics::default();
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);
 
-        let (rules, settings) = config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
+        let (rules, settings): (Vec<_>, Vec<_>) =
+            config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let reloader =
-            policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log)).await?;
+            policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log), store.clone())
+                .await?;
 
+        let readers = Readers { verifier: Verifier::new(rules.clone(), issuers.clone()), policies: reloader.current() };
+        let archive = ArchiveParts {
+            log: Arc::clone(&log),
+            questions: store.clone(),
+            fingerprints: fingerprints.clone(),
+            clock: Arc::clone(&clock),
+        };
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
@@ -149,9 +190,17 @@ impl App {
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
         });
+        let reconciler = Reconciler::new(ReconcilerParts {
+            lone_intents: Arc::new(PostgresLoneIntents::new(Arc::clone(&store))),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        });
         let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
+            inquiry: Arc::new(Inquiry::new(readers, archive)),
             readiness: Arc::new(probes),
             metrics,
             clock,
@@ -162,7 +211,7 @@ impl App {
             tasks: tasks.clone(),
             public_url,
         };
-        Ok(Self { listener, tls, doors, address, reloader, issuers, tasks, patience })
+        Ok(Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience })
     }
 
     /// Where the doors are.
@@ -173,7 +222,7 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, issuers, tasks, patience } = self;
+        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -183,12 +232,13 @@ impl App {
             }
         };
         let watch = reloader.run(shutdown.clone());
+        let reconcile = reconciler.run(shutdown.clone());
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             served
         };
-        let (served, (), ()) = tokio::join!(serve, warm, watch);
+        let (served, (), (), ()) = tokio::join!(serve, warm, watch, reconcile);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(
@@ -206,7 +256,7 @@ fn longest_exchange(commit: Duration) -> Duration {
 }
 
 /// A generator of its own, seeded by the system.
-fn random() -> Result<StdRng, StartError> {
+pub(crate) fn random() -> Result<StdRng, StartError> {
     StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)
 }
 
@@ -238,7 +288,8 @@ pub fn server_limits(config: &Config) -> Result<ServerLimits, Vec<String>> {
 
 /// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all
 /// instances in front of one object server.
-fn fingerprint_key(config: &Config) -> FingerprintKey {
+#[must_use]
+pub fn fingerprint_key(config: &Config) -> FingerprintKey {
     let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
     FingerprintKey::derive(secret.expose_secret().as_bytes())
 }

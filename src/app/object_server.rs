@@ -8,8 +8,7 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{LOG_QUEUE, StartError, compile_directory, fingerprint_key, object_server, random};
-use crate::audit::{AuditLog, LogParts, LogSettings, SigningKey};
+use super::{StartError, compile_directory, fingerprint_key, object_server, open_log, random};
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
 use crate::object_server::ConfigError;
@@ -112,13 +111,7 @@ pub async fn verify(
     let client = s3_client(&config.object_server, &clock).map_err(StartError::from)?;
     let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
     let tasks = TaskTracker::new();
-    let parts = LogParts {
-        store: Arc::new(store),
-        clock: Arc::clone(&clock),
-        rng: random()?,
-        key: SigningKey::generate().map_err(|_| StartError::Randomness)?,
-        settings: LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE },
-    };
+    let log = open_log(&config.audit, Arc::new(store), Arc::clone(&clock), &tasks)?;
     let mut rng = random()?;
     let subject = Subject {
         server,
@@ -126,7 +119,7 @@ pub async fn verify(
         parent: S3Key::long_lived(config.object_server.access_key.clone(), config.object_server.secret_key.clone()),
         administrator: administrator.map(s3_key),
         bucket,
-        log: Arc::new(AuditLog::open(parts, &tasks)),
+        log: Arc::new(log),
         fingerprints: fingerprint_key(&config),
         run: time_ordered_id(clock.now(), &mut rng),
         clock,

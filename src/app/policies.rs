@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
-use crate::audit::{AuditError, AuditLog};
+use crate::audit::{AuditError, AuditLog, AuditStore, PolicySetText};
 use crate::config::Config;
 use crate::lease::{LeaseRules, ServerLimits, prove_roles_fit, uncomfortable_roles};
 use crate::policy::{PolicyFiles, PolicySet, Problem};
@@ -32,6 +32,8 @@ pub struct PolicyReport {
     pub policies: PolicySet,
     /// Valid, but worth a look: one line each.
     pub warnings: Vec<String>,
+    /// The directory it was compiled from, as it is kept beside the log.
+    kept: PolicySetText,
 }
 
 /// Compiles the configured directory and proves that every role fits the object server; on failure every fault.
@@ -42,6 +44,11 @@ pub fn compile_policies(config: &Config, limits: &ServerLimits) -> Result<Policy
 /// Compiles a policy directory for these issuers; on failure every fault, as `directory/file:line:column: what`, so that
 /// editors and terminals can follow it.
 pub fn compile_directory(path: &Path, issuers: &[IssuerName]) -> Result<PolicySet, Vec<String>> {
+    compile_files(path, issuers).map(|(policies, _)| policies)
+}
+
+/// The same, with the text that was compiled.
+fn compile_files(path: &Path, issuers: &[IssuerName]) -> Result<(PolicySet, PolicySetText), Vec<String>> {
     let directory = path.display().to_string();
     let place = |problem: &Problem| {
         let problem = problem.to_string();
@@ -49,7 +56,10 @@ pub fn compile_directory(path: &Path, issuers: &[IssuerName]) -> Result<PolicySe
     };
     let said = |problems: Vec<Problem>| problems.iter().map(place).collect::<Vec<_>>();
     let files = PolicyFiles::read(path).map_err(said)?;
-    PolicySet::compile(&files, issuers).map_err(said)
+    let policies = PolicySet::compile(&files, issuers).map_err(said)?;
+    let files = files.to_json().ok_or_else(|| vec![format!("{directory}: a file is not UTF-8")])?;
+    let kept = PolicySetText { hash: policies.hash().to_hex(), files };
+    Ok((policies, kept))
 }
 
 #[derive(Debug)]
@@ -66,13 +76,13 @@ impl Directory {
     }
 
     fn compile(&self, limits: &ServerLimits) -> Result<PolicyReport, Vec<String>> {
-        let policies = compile_directory(&self.path, &self.issuers)?;
+        let (policies, kept) = compile_files(&self.path, &self.issuers)?;
         let misfits = prove_roles_fit(&policies, limits);
         if !misfits.is_empty() {
             return Err(misfits);
         }
         let warnings = policies.warnings().iter().cloned().chain(uncomfortable_roles(&policies, &self.lease)).collect();
-        Ok(PolicyReport { policies, warnings })
+        Ok(PolicyReport { policies, warnings, kept })
     }
 }
 
@@ -82,6 +92,7 @@ pub(super) struct Reloader {
     directory: Arc<Directory>,
     limits: ServerLimits,
     log: Arc<AuditLog>,
+    store: Arc<dyn AuditStore>,
     current: Arc<ArcSwap<PolicySet>>,
     hangup: Option<Signal>,
 }
@@ -93,12 +104,13 @@ impl Reloader {
         report: PolicyReport,
         limits: ServerLimits,
         log: Arc<AuditLog>,
+        store: Arc<dyn AuditStore>,
     ) -> Result<Self, StartError> {
         // Before anybody knows that the service is there: an unheard SIGHUP ends a process.
         let hangup = signal(SignalKind::hangup()).ok();
-        record(&log, &report).await?;
+        record(&log, store.as_ref(), &report).await?;
         let current = Arc::new(ArcSwap::from_pointee(report.policies));
-        Ok(Self { directory: Arc::new(Directory::of(&config)), limits, log, current, hangup })
+        Ok(Self { directory: Arc::new(Directory::of(&config)), limits, log, store, current, hangup })
     }
 
     pub(super) fn current(&self) -> Arc<ArcSwap<PolicySet>> {
@@ -163,7 +175,7 @@ impl Reloader {
         if report.policies.hash() == self.current.load().hash() {
             return;
         }
-        match record(&self.log, &report).await {
+        match record(&self.log, self.store.as_ref(), &report).await {
             Ok(()) => self.current.store(Arc::new(report.policies)),
             Err(error) => {
                 tracing::error!(%error, "the new policies cannot be recorded: those loaded before stay in force");
@@ -186,13 +198,18 @@ async fn quiet(touched: &mut mpsc::Receiver<()>) {
     while timeout(QUIET, touched.recv()).await.is_ok() {}
 }
 
-async fn record(log: &AuditLog, report: &PolicyReport) -> Result<(), AuditError> {
+/// The text first, then the event: no row names a set whose text was never kept.
+async fn record(log: &AuditLog, store: &dyn AuditStore, report: &PolicyReport) -> Result<(), AuditError> {
     for warning in &report.warnings {
         tracing::warn!("policies: {warning}");
     }
     let roles: Vec<String> = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
     let policy_hash = report.policies.hash().to_hex();
     let count = roles.len();
+    store.keep_policy_set(&report.kept).await.map_err(|error| {
+        tracing::error!(cause = %error, "the policy text cannot be kept");
+        AuditError::Unavailable
+    })?;
     log.policy_loaded(policy_hash.clone(), roles).await?;
     tracing::info!(policy_hash, roles = count, "policies loaded");
     Ok(())

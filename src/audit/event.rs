@@ -140,6 +140,14 @@ impl Door {
             Self::Cli => "cli",
         }
     }
+
+    /// The door of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Sts, Self::Leases, Self::Container, Self::Audit, Self::Cli]
+            .into_iter()
+            .find(|door| door.as_str() == name)
+    }
 }
 
 /// The caller's address, after trusted proxies were peeled off.
@@ -242,4 +250,30 @@ pub enum Outcome {
         /// The stable reason code.
         reason: &'static str,
     },
+}
+
+/// How a lease ended that nobody was handed: the reason of `lease.abandoned`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Abandonment {
+    /// The object server says that nothing came to be.
+    NotMinted,
+    /// The object server was asked to end whatever exists under the lease, and did.
+    Revoked,
+    /// It could not be asked, or refused: what exists ends by itself. The reconciler asks again.
+    RevokeFailed,
+    /// It could not be asked until the lease must have ended.
+    Expired,
+}
+
+impl Abandonment {
+    /// The name in rows and counters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotMinted => "not_minted",
+            Self::Revoked => "revoked",
+            Self::RevokeFailed => "revoke_failed",
+            Self::Expired => "expired",
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 
 /// The key of the fingerprints: shared by all instances, or their rows could not be searched together.
+#[derive(Clone)]
 pub struct FingerprintKey(hmac::Key);
 
 impl FingerprintKey {

@@ -13,9 +13,11 @@ use uuid::Uuid;
 
 use super::instant::whole_microseconds;
 use super::scribe::Scribe;
-use super::writer::{Entry, LogMeter, Progress, Writer};
+use super::tally::Tally;
+use super::writer::{Entry, LogMeter, Progress, Writer, WriterParts};
 use super::{
-    AuditStore, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Request, SigningKey,
+    Abandonment, Address, AuditStore, Door, Event, EventKind, Identity, LeaseFacts, LoneIntent, Origin, Outcome,
+    RecordedEffect, Request, SigningKey,
 };
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
@@ -46,11 +48,18 @@ pub struct LogParts {
     pub settings: LogSettings,
 }
 
+/// How long a receipt is good for, on the monotonic clock: longer than a mint and an outcome take at their bounds. An
+/// outcome that comes later is refused. So whoever has seen an intent alone for longer than this knows that its exchange
+/// hands nothing out any more, whatever the wall clocks say and however long its process was stopped.
+pub const RECEIPT_LIFE: Duration = Duration::from_secs(30);
+
 /// Proof that the intent to mint one lease is committed. Not `Clone`: it is consumed by the outcome.
 #[derive(Debug)]
 pub struct AuditReceipt {
     lease_id: LeaseId,
     intent: Event,
+    /// When the intent was handed to the log, on the monotonic clock.
+    began: Duration,
 }
 
 impl AuditReceipt {
@@ -75,7 +84,7 @@ pub struct Intent<'a> {
 }
 
 /// A refusal worth a row: somebody with a valid signature was turned away.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refused {
     /// What was asked.
     pub request: Request,
@@ -133,10 +142,22 @@ impl AuditError {
     }
 }
 
+/// An outcome that is not known to be on record: nothing may leave. It may still commit late, so the receipt comes back
+/// for what is to be said after it: [`AuditLog::abandon`].
+#[derive(Debug, thiserror::Error)]
+#[error("the outcome is not on record: {error}")]
+pub struct Unrecorded {
+    /// Why.
+    pub error: AuditError,
+    /// The proof of the intent.
+    pub receipt: Box<AuditReceipt>,
+}
+
 /// The log of one process start.
 #[derive(Debug)]
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
+    tally: Arc<Tally>,
     progress: Arc<Progress>,
     scribe: Arc<Scribe>,
     deadline: Duration,
@@ -151,10 +172,13 @@ impl AuditLog {
         let LogParts { store, clock, rng, key, settings } = parts;
         let (queue, inbox) = mpsc::channel(settings.queue.max(1));
         let scribe = Arc::new(Scribe::new(clock, rng));
-        let writer = Writer::new(store, key, Arc::clone(&scribe), settings.deadline, inbox);
+        let tally = Arc::new(Tally::new());
+        let deadline = settings.deadline;
+        let parts = WriterParts { store, key, scribe: Arc::clone(&scribe), tally: Arc::clone(&tally), deadline, inbox };
+        let writer = Writer::new(parts);
         let progress = writer.progress();
         tasks.spawn(writer.run());
-        Self { queue, progress, scribe, deadline: settings.deadline }
+        Self { queue, tally, progress, scribe, deadline }
     }
 
     /// Commits the intent to mint.
@@ -197,33 +221,80 @@ impl AuditLog {
         self.commit_intent(assume_role.lease_id(), event).await
     }
 
-    /// Commits what became of it.
-    pub async fn conclude(&self, receipt: AuditReceipt, outcome: Outcome) -> Result<(), AuditError> {
-        let AuditReceipt { lease_id: _, intent } = receipt;
+    /// Commits what became of it. A receipt past its [`RECEIPT_LIFE`] concludes nothing: somebody else may have closed its
+    /// lease by now.
+    pub async fn conclude(&self, receipt: AuditReceipt, outcome: Outcome) -> Result<(), Unrecorded> {
         let (kind, reason, ending) = match outcome {
             Outcome::Issued { key_fingerprint, ends_at } => {
                 (EventKind::LeaseIssued, "granted", Some((key_fingerprint, ends_at)))
             }
             Outcome::Failed { reason } => (EventKind::LeaseFailed, reason, None),
         };
+        let unrecorded = |error, receipt| Err(Unrecorded { error, receipt: Box::new(receipt) });
+        if self.is_stale(&receipt) {
+            return unrecorded(AuditError::Deadline, receipt);
+        }
         let said = self.event(kind, RecordedEffect::Allow, reason);
-        let mut event = Event { id: said.id, occurred_at: said.occurred_at, kind, reason, ..intent };
+        let mut event = Event { id: said.id, occurred_at: said.occurred_at, kind, reason, ..receipt.intent.clone() };
         if let (Some(lease), Some((key_fingerprint, ends_at))) = (event.lease.as_mut(), ending) {
             lease.key_fingerprint = Some(key_fingerprint);
             lease.ends_at = Some(whole_microseconds(ends_at));
         }
+        match self.write(event).await {
+            // Stopped for so long between the two that the commit proves nothing any more.
+            Ok(()) if self.is_stale(&receipt) => unrecorded(AuditError::Deadline, receipt),
+            Ok(()) => Ok(()),
+            Err(error) => unrecorded(error, receipt),
+        }
+    }
+
+    /// Commits that nobody was handed the lease, and what became of whatever exists at the object server. Said after an
+    /// outcome that could not be recorded: should that commit late, this row follows it in the same stream.
+    pub async fn abandon(&self, receipt: &AuditReceipt, how: Abandonment) -> Result<(), AuditError> {
+        self.write(self.abandoned(receipt.intent.clone(), how)).await
+    }
+
+    /// The same for an intent of another time, or of another instance, read back from the log.
+    pub async fn abandon_lone(&self, lone: &LoneIntent, how: Abandonment) -> Result<(), AuditError> {
+        let lone = lone.clone();
+        let event = Event {
+            request: lone.request,
+            identity: Some(lone.identity),
+            role: lone.role,
+            roles: lone.roles,
+            matched_rule: lone.matched_rule,
+            policy_hash: lone.policy_hash,
+            lease: Some(lone.lease),
+            ..self.event(EventKind::LeaseAbandoned, RecordedEffect::Deny, how.as_str())
+        };
         self.write(event).await
+    }
+
+    /// What the intent said, and that it is taken back: hence the effect.
+    fn abandoned(&self, intent: Event, how: Abandonment) -> Event {
+        let said = self.event(EventKind::LeaseAbandoned, RecordedEffect::Deny, how.as_str());
+        let Event { id, occurred_at, kind, effect, reason, .. } = said;
+        Event { id, occurred_at, kind, effect, reason, ..intent }
     }
 
     /// Commits a refusal.
     pub async fn refuse(&self, refused: Refused) -> Result<(), AuditError> {
-        self.write(Event {
-            request: Some(refused.request),
-            identity: Some(refused.identity),
-            policy_hash: refused.policy_hash,
-            ..self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, refused.reason)
-        })
-        .await
+        self.write(self.scribe.refusal(refused)).await
+    }
+
+    /// Commits the refusal of a validly signed token, or counts it if that token was refused for this reason before: a
+    /// token that is sent again and again must not fill the log. Only the first waits for a commit.
+    pub async fn refuse_token(&self, refused: Refused) -> Result<(), AuditError> {
+        match self.tally.count_repeated(refused) {
+            Some(first) => self.refuse(first).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the refusal of a token without a valid signature. It waits for nothing; the writer says the counts, by
+    /// reason and network, once a minute.
+    pub fn count_refusal(&self, reason: &'static str, address: Option<Address>) {
+        self.tally.count(reason, address);
     }
 
     /// Commits that somebody asked the log something, or was refused to.
@@ -262,8 +333,13 @@ impl AuditLog {
 
     /// The only maker of a receipt: the intent is committed when it returns one.
     async fn commit_intent(&self, lease_id: LeaseId, intent: Event) -> Result<AuditReceipt, AuditError> {
+        let began = self.scribe.elapsed();
         self.write(intent.clone()).await?;
-        Ok(AuditReceipt { lease_id, intent })
+        Ok(AuditReceipt { lease_id, intent, began })
+    }
+
+    fn is_stale(&self, receipt: &AuditReceipt) -> bool {
+        self.scribe.elapsed().saturating_sub(receipt.began) >= RECEIPT_LIFE
     }
 
     /// Hands one event to the writer and waits for its commit, both within the deadline.
@@ -304,130 +380,14 @@ fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
     use futures::future::join_all;
     use time::OffsetDateTime;
     use tokio::time::sleep;
 
     use super::*;
-    use crate::audit::{
-        AuditRow, Batch, FingerprintKey, LogStats, PolicySetText, Seal, StoreError, StreamHead, StreamId, VerifyingKey,
-    };
+    use crate::audit::scripted::{DEADLINE, HandClock, ScriptedStore, Step, took};
+    use crate::audit::{AuditRow, FingerprintKey, LogStats};
     use crate::clock::SystemClock;
-
-    const DEADLINE: Duration = Duration::from_secs(2);
-
-    /// A test double: keeps batches in memory and fails as its script says, one step per append, then commits at once.
-    #[derive(Debug, Default)]
-    struct ScriptedStore {
-        batches: Mutex<Vec<Batch>>,
-        script: Mutex<VecDeque<Step>>,
-        limbo: Mutex<Vec<Batch>>,
-        down: AtomicBool,
-    }
-
-    #[derive(Debug, Clone, Copy)]
-    enum Step {
-        CommitAfter(Duration),
-        Fail,
-        FailAfterCommit,
-        /// Fails now, commits when the next append comes.
-        FailAndCommitLate,
-        Hang,
-    }
-
-    impl ScriptedStore {
-        /// The script begins after the stream was opened.
-        fn with(script: impl IntoIterator<Item = Step>) -> Arc<Self> {
-            let opening = Step::CommitAfter(Duration::ZERO);
-            let script = std::iter::once(opening).chain(script).collect();
-            Arc::new(Self { script: Mutex::new(script), ..Self::default() })
-        }
-
-        fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
-            let mut batches = self.batches.lock().unwrap();
-            let place = |batch: &Batch| (batch.seal.stream, batch.seal.number);
-            if batches.iter().any(|kept| place(kept) == place(batch)) {
-                return Err(failure());
-            }
-            batches.push(batch.clone());
-            Ok(())
-        }
-
-        /// Every row but those that open and close the stream.
-        fn rows(&self) -> Vec<AuditRow> {
-            let batches = self.batches.lock().unwrap();
-            let rows = batches.iter().flat_map(|batch| &batch.records);
-            let rows = rows.map(|record| serde_json::from_str::<AuditRow>(record).unwrap());
-            rows.filter(|row| !row.kind.starts_with("stream.")).collect()
-        }
-
-        /// Their places, counted from the first after the opening.
-        fn seqs(&self) -> Vec<i64> {
-            self.rows().iter().map(|row| row.seq - 1).collect()
-        }
-
-        fn reasons(&self) -> Vec<String> {
-            self.rows().into_iter().map(|row| row.reason).collect()
-        }
-    }
-
-    fn failure() -> StoreError {
-        StoreError::Unavailable("scripted".into())
-    }
-
-    #[async_trait]
-    impl AuditStore for ScriptedStore {
-        async fn open(&self, _stream: StreamId, _key: &VerifyingKey) -> Result<Vec<StreamHead>, StoreError> {
-            if self.down.load(Ordering::SeqCst) { Err(failure()) } else { Ok(Vec::new()) }
-        }
-
-        async fn append(&self, batch: &Batch) -> Result<(), StoreError> {
-            if self.down.load(Ordering::SeqCst) {
-                return Err(failure());
-            }
-            let late: Vec<_> = self.limbo.lock().unwrap().drain(..).collect();
-            for batch in &late {
-                self.keep(batch)?;
-            }
-            if batch.records.iter().any(|record| record.contains("poison")) {
-                return Err(StoreError::Rejected("scripted".into()));
-            }
-            let step = self.script.lock().unwrap().pop_front();
-            match step {
-                None => self.keep(batch),
-                Some(Step::CommitAfter(pause)) => {
-                    sleep(pause).await;
-                    self.keep(batch)
-                }
-                Some(Step::Fail) => Err(failure()),
-                Some(Step::FailAfterCommit) => self.keep(batch).and(Err(failure())),
-                Some(Step::FailAndCommitLate) => {
-                    self.limbo.lock().unwrap().push(batch.clone());
-                    Err(failure())
-                }
-                Some(Step::Hang) => std::future::pending().await,
-            }
-        }
-
-        async fn head(&self, stream: StreamId) -> Result<Option<Seal>, StoreError> {
-            if self.down.load(Ordering::SeqCst) {
-                return Err(failure());
-            }
-            let batches = self.batches.lock().unwrap();
-            let seals = batches.iter().map(|batch| &batch.seal).filter(|seal| seal.stream == stream);
-            Ok(seals.max_by_key(|seal| seal.number).cloned())
-        }
-
-        async fn keep_policy_set(&self, _set: &PolicySetText) -> Result<(), StoreError> {
-            Ok(())
-        }
-    }
 
     fn open(store: &Arc<ScriptedStore>, queue: usize) -> (AuditLog, TaskTracker) {
         let tasks = TaskTracker::new();
@@ -444,13 +404,6 @@ mod tests {
 
     async fn write(log: &AuditLog, reason: &'static str) -> Result<(), AuditError> {
         log.write(log.event(EventKind::ExchangeRefused, RecordedEffect::Deny, reason)).await
-    }
-
-    /// How long something took, on the paused clock.
-    async fn took<T>(work: impl Future<Output = T>) -> (T, Duration) {
-        #[expect(clippy::disallowed_methods, reason = "the test's paused clock")]
-        let started = tokio::time::Instant::now();
-        (work.await, started.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
@@ -691,6 +644,70 @@ mod tests {
         let rows = store.rows();
         assert_eq!((rows[1].kind.as_str(), rows[1].reason.as_str()), ("lease.failed", "unreachable"));
         assert_eq!(rows[1].key_fingerprint, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_that_is_not_recorded_gives_its_receipt_back_and_is_followed_by_an_abandonment() {
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::ZERO), Step::Fail, Step::FailAndCommitLate]);
+        let log = log(&store);
+        let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        let key_fingerprint = FingerprintKey::derive(b"k").fingerprint("AKIA");
+        let outcome = Outcome::Issued { key_fingerprint, ends_at: OffsetDateTime::UNIX_EPOCH };
+        // Twice it is not there when the writer looks; then it commits after all.
+        let Unrecorded { error, receipt } = log.conclude(receipt, outcome).await.unwrap_err();
+        assert_eq!(error, AuditError::Unavailable);
+        sleep(Duration::from_millis(100)).await;
+        log.abandon(&receipt, Abandonment::Revoked).await.unwrap();
+        let rows = store.rows();
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.kind.as_str(), row.effect.as_str(), row.reason.as_str())).collect();
+        let (intended, issued) = (("lease.intended", "allow", "granted"), ("lease.issued", "allow", "granted"));
+        assert_eq!(told, [intended, issued, ("lease.abandoned", "deny", "revoked")]);
+        let facts = |row: &AuditRow| {
+            (
+                row.lease_id,
+                row.role.clone(),
+                row.policy_hash.clone(),
+                row.granted_seconds,
+                row.role_session_name.clone(),
+            )
+        };
+        assert_eq!(facts(&rows[2]), facts(&rows[0]));
+        assert_eq!((&rows[2].key_fingerprint, rows[2].ends_at), (&None, None));
+        assert!(rows[0].seq < rows[1].seq && rows[1].seq < rows[2].seq, "told apart by order");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_past_its_life_concludes_nothing() {
+        let clock = HandClock::start();
+        let store = ScriptedStore::with([]);
+        let (log, _tasks) = store.log_with(clock.clone());
+        let failed = || Outcome::Failed { reason: "unreachable" };
+        let young = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        clock.pass(RECEIPT_LIFE * 9 / 10);
+        log.conclude(young, failed()).await.unwrap();
+
+        let old = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        clock.step(time::Duration::hours(-1));
+        clock.pass(RECEIPT_LIFE);
+        let unrecorded = log.conclude(old, failed()).await.unwrap_err();
+        assert_eq!((unrecorded.error, unrecorded.receipt.lease_id()), (AuditError::Deadline, lease().id));
+        assert_eq!(store.rows().len(), 3, "nothing was even offered");
+        log.abandon(&unrecorded.receipt, Abandonment::NotMinted).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_stopped_while_its_outcome_commits_hands_nothing_out() {
+        let clock = HandClock::start();
+        let store = ScriptedStore::with([Step::CommitAfter(Duration::ZERO), Step::CommitAfter(Duration::from_secs(1))]);
+        let (log, _tasks) = store.log_with(clock.clone());
+        let receipt = log.commit_intent(lease().id, intent(&log)).await.unwrap();
+        let stopped = async {
+            sleep(Duration::from_millis(500)).await;
+            clock.pass(RECEIPT_LIFE);
+        };
+        let (concluded, ()) = tokio::join!(log.conclude(receipt, Outcome::Failed { reason: "unreachable" }), stopped);
+        assert_eq!(concluded.unwrap_err().error, AuditError::Deadline);
     }
 
     fn intent(log: &AuditLog) -> Event {

@@ -12,27 +12,38 @@ pub mod instant;
 mod key;
 mod ledger;
 mod log;
+mod lone_intent;
 pub mod merkle;
+pub mod question;
 mod record;
 mod report;
 mod scribe;
+#[cfg(test)]
+mod scripted;
 mod seal;
 mod store;
 mod stream;
+mod tally;
+mod verify;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
-    Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals, Request,
+    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals,
+    Request,
 };
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};
 pub use ledger::{Inspection, KeptKey, Ledger, LedgerError, Piece, Progress, Selection, Tally};
-pub use log::{AuditError, AuditLog, AuditReceipt, Inquiry, Intent, LogParts, LogSettings, Refused};
+pub use log::{
+    AuditError, AuditLog, AuditReceipt, Inquiry, Intent, LogParts, LogSettings, RECEIPT_LIFE, Refused, Unrecorded,
+};
+pub use lone_intent::{LoneIntent, NotAnIntent};
 pub use merkle::Digest;
 pub use record::{AuditRow, Record};
 pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Report};
 pub use seal::{Chain, Seal};
 pub use store::{AuditStore, Batch, PolicySetText, Position, SequencedEvent, SessionPolicyText, StoreError};
 pub use stream::{NotAHead, StreamHead, StreamId};
+pub use verify::{Floor, Scope, SeenRow, Verifier, floors};
 pub use writer::{LogMeter, LogStats};

@@ -177,6 +177,8 @@ pub struct Report {
     /// Whether the keys were handed in by the auditor. If not they come from the same place as the log, and whoever could
     /// rewrite the one could replace the other.
     pub keys_pinned: bool,
+    /// Whether only a part of the log was handed in: of what is missing nothing is said.
+    pub partial: bool,
     /// What is wrong: the first [`MOST_FINDINGS`].
     pub findings: Vec<Finding>,
     /// How many more there are.

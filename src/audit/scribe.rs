@@ -1,11 +1,13 @@
 //! The scribe: begins every event with its id and its instant. The log and its writer share one.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use time::OffsetDateTime;
 
-use super::{Event, EventKind, RecordedEffect, StreamId, instant};
+use super::tally::Told;
+use super::{Event, EventKind, RecordedEffect, Refused, StreamId, instant};
 use crate::clock::{Clock, time_ordered_id};
 
 #[derive(Debug)]
@@ -21,6 +23,11 @@ impl Scribe {
 
     pub(super) fn now(&self) -> OffsetDateTime {
         instant::whole_microseconds(self.clock.now())
+    }
+
+    /// Time that never steps back.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
     }
 
     /// A stream that begins now.
@@ -51,5 +58,31 @@ impl Scribe {
             key_id: None,
             detail: None,
         }
+    }
+
+    /// Somebody with a valid signature was turned away.
+    pub(super) fn refusal(&self, refused: Refused) -> Event {
+        let Refused { request, identity, reason, policy_hash } = refused;
+        Event {
+            request: Some(request),
+            identity: Some(identity),
+            policy_hash,
+            ..self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, reason)
+        }
+    }
+
+    /// Many refusals in one event.
+    pub(super) fn told(&self, told: &Told) -> Event {
+        let Told { reason, refusals, token } = told;
+        let mut event = match token.as_deref().cloned() {
+            Some(refused) => self.refusal(refused),
+            None => self.event(EventKind::ExchangeRefused, RecordedEffect::Deny, reason),
+        };
+        // They came from more than one address: the network tells what they have in common.
+        if let Some(request) = event.request.as_mut() {
+            request.origin.address = None;
+        }
+        event.refusals = Some(*refusals);
+        event
     }
 }

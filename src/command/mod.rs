@@ -1,6 +1,9 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
+pub mod audit;
+mod migrate;
 pub mod object_server;
+mod table;
 
 use std::error::Error;
 use std::io::Write;
@@ -16,6 +19,8 @@ use crate::app::{App, StartError, compile_directory, compile_policies, server_li
 use crate::clock::SystemClock;
 use crate::config::{Config, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
+
+pub use migrate::migrate;
 
 const UNCHECKED: &str = "the policies were not checked: that needs [[issuer]] and [policies] without errors";
 

@@ -94,7 +94,7 @@ impl Config {
         let issuers = sections::issuers(&mut root);
         let object_server = sections::object_server(&mut root);
         let lease = sections::lease(&mut root, &mut warnings);
-        let audit = sections::audit(&mut root, &mut warnings);
+        let audit = sections::audit(&mut root);
         let policies = sections::policies(&mut root);
         sections::break_glass(&mut root, &mut warnings);
         let telemetry = sections::telemetry(&mut root);

@@ -75,6 +75,8 @@ pub struct AuditSettings {
     pub deadline: Duration,
     /// What access key fingerprints are keyed with, if not the object server's secret key.
     pub fingerprint_key: Option<SecretString>,
+    /// Holds the Ed25519 key that seals the log.
+    pub signing_key_file: Option<PathBuf>,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -284,19 +286,17 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
     })
 }
 
-pub(super) fn audit(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<AuditSettings> {
+pub(super) fn audit(root: &mut Section<'_>) -> Option<AuditSettings> {
     let mut section = root.section("audit");
     let given = section.has("deadline");
     let deadline = section.duration("deadline", "must be 100ms to 10s", |deadline| {
         (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&deadline)
     });
     let fingerprint_key = section.secret("fingerprint_key");
-    if section.path("signing_key_file").is_some() {
-        warnings.push("audit.signing_key_file: this version does not seal the log yet; the key is not used".to_owned());
-    }
+    let signing_key_file = section.path("signing_key_file");
     section.finish();
     let deadline = if given { deadline? } else { Duration::from_secs(2) };
-    Some(AuditSettings { deadline, fingerprint_key })
+    Some(AuditSettings { deadline, fingerprint_key, signing_key_file })
 }
 
 pub(super) fn policies(root: &mut Section<'_>) -> Option<PathBuf> {

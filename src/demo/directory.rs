@@ -5,11 +5,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use include_dir::{Dir, include_dir};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::database::PrivatePostgres;
 use super::object_server::ParentKey;
+use crate::audit::{SigningKey, VerifyingKey};
 use crate::command::Failure;
 
 /// The shipped policy directory, so that the demo needs nothing but its binary.
@@ -84,6 +89,28 @@ impl DemoDirectory {
         POLICIES.extract(&target)
     }
 
+    /// The key that seals the log, made on the first run: a kept directory's log stays under one key. Beside it the public
+    /// half, for whoever verifies.
+    pub fn write_signing_key(&self) -> Result<VerifyingKey, Failure> {
+        let (path, public_path) = (self.signing_key(), self.path.join("audit.pub"));
+        if !path.exists() {
+            let unmade = |_| Failure("no Ed25519 key could be made".to_owned());
+            let pair = Ed25519KeyPair::generate().map_err(unmade)?;
+            let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(unmade)?;
+            let pem =
+                format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
+            write_private(&path, pem.as_bytes()).map_err(about("writing", &path))?;
+        }
+        let pem = fs::read(&path).map_err(about("reading", &path))?;
+        let key = SigningKey::from_pem(&pem).map_err(|error| Failure(format!("{} {error}", path.display())))?;
+        write_private(&public_path, key.public().to_pem().as_bytes()).map_err(about("writing", &public_path))?;
+        Ok(*key.public())
+    }
+
+    fn signing_key(&self) -> PathBuf {
+        self.path.join("audit.pem")
+    }
+
     /// Writes `stint.toml`: a second `stint serve --config` with another `STINT_HTTP__LISTEN` works against the same
     /// servers.
     pub fn write_config(
@@ -123,17 +150,22 @@ ttl = "60m"
 jitter = 0.2
 grace = "5m"
 
+[audit]
+signing_key_file = "{signing_key}"
+
 [policies]
 directory = "policies"
 
 [telemetry]
-log = "warn"
+# One user for everything: the private server has no other.
+log = "warn,stint::postgres::user=error"
 log_format = "text"
 "#,
             config = path.display(),
             database = database.expose_secret(),
             access_key = parent.access_key,
             secret_key = parent.secret_key.expose_secret(),
+            signing_key = self.signing_key().display(),
         );
         write_private(&path, text.as_bytes())?;
         Ok(path)

@@ -6,6 +6,7 @@ pub mod database;
 pub mod directory;
 pub mod issuer;
 pub mod object_server;
+mod tamper;
 mod walk;
 
 use std::fmt::Display;
@@ -139,6 +140,7 @@ async fn perform(
     writeln!(out, "  object server  {s3}")?;
 
     directory.write_policies()?;
+    let key = directory.write_signing_key()?;
     let config_path = directory.write_config(&issuer.issuer(), &s3, &parent, database.url())?;
     let problems = |problems: Vec<crate::config::Problem>| {
         Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -151,7 +153,7 @@ async fn perform(
     tasks.spawn(ended(app, stop.clone()));
     writeln!(out, "  stint          {}", places.stint)?;
 
-    let walk = Walk::new(&places, database.url()).await?;
+    let walk = Walk::new(&places, database.url(), key).await?;
     walk.ready().await?;
     walk.show(out).await?;
     let tokens = directory.write_token("studio", &walk.token("studio").await?)?;

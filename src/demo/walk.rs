@@ -1,5 +1,5 @@
 //! One exchange, walked as a workload would and shown step by step: token, role, credentials, an allowed write, a
-//! refused write, and what the log says about it.
+//! refused write, what the log says about it, and what it says of somebody who changes it.
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Places;
-use crate::audit::AuditRow;
+use super::{Places, tamper};
+use crate::audit::{AuditRow, VerifyingKey};
 use crate::clock::{Clock, SystemClock};
 use crate::command::Failure;
 use crate::postgres::PostgresStore;
@@ -30,6 +30,9 @@ pub(super) struct Walk {
     http: Client,
     places: Places,
     log: PostgresStore,
+    database: SecretString,
+    /// The public half of the key that seals the log.
+    key: VerifyingKey,
     clock: SystemClock,
 }
 
@@ -54,7 +57,7 @@ struct LeaseCredentials {
 }
 
 impl Walk {
-    pub(super) async fn new(places: &Places, database: &SecretString) -> Result<Self, Failure> {
+    pub(super) async fn new(places: &Places, database: &SecretString, key: VerifyingKey) -> Result<Self, Failure> {
         let http = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -63,7 +66,7 @@ impl Walk {
             .map_err(failure)?;
         let log = PostgresStore::connect(database, Duration::from_secs(2)).await;
         let log = log.map_err(|error| Failure(error.to_string()))?;
-        Ok(Self { http, places: places.clone(), log, clock: SystemClock::start() })
+        Ok(Self { http, places: places.clone(), log, database: database.clone(), key, clock: SystemClock::start() })
     }
 
     /// Waits until the service says it is ready.
@@ -124,7 +127,23 @@ impl Walk {
             writeln!(out, "     {}", line(row))?;
         }
         let said = |kind: &str| rows.iter().any(|row| row.kind == kind);
-        expect(said("lease.intended") && said("lease.issued") && said("exchange.refused"), "the log lacks a row")
+        expect(said("lease.intended") && said("lease.issued") && said("exchange.refused"), "the log lacks a row")?;
+
+        writeln!(out, "\n6. an administrator changes who got the lease, and the log tells")?;
+        self.verified(out).await?;
+        tamper::show(out, &self.database, self.key, lease.id).await?;
+        self.verified(out).await
+    }
+
+    /// Verifies the whole log: every row, seal and signature.
+    async fn verified(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let report = tamper::verify(&self.log, self.key).await?;
+        for finding in &report.findings {
+            writeln!(out, "     FOUND {finding}")?;
+        }
+        expect(report.is_whole(), "the log is not whole")?;
+        writeln!(out, "     verify         whole: {} rows under {} seals", report.rows, report.seals)?;
+        Ok(())
     }
 
     async fn lease(&self, token: &SecretString) -> Result<Lease, Failure> {

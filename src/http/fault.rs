@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 
 use crate::exchange::Refusal;
+use crate::inquiry::InquiryRefusal;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub(super) enum Fault {
     /// The exchange refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The log is not shown.
+    #[error(transparent)]
+    Inquiry(#[from] InquiryRefusal),
     /// The request cannot be read.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -108,6 +112,7 @@ impl Fault {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
+            Self::Inquiry(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",
             Self::MalformedAuthorization => "malformed_authorization",

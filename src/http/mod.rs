@@ -1,11 +1,12 @@
-//! The doors. This room turns wire forms into an [`ExchangeRequest`] and an [`IssuedLease`] or a refusal into the exact
-//! answer that unmodified clients understand. It never decides anything: it knows no policy, no key and no SQL.
+//! The doors. This room turns wire forms into an [`ExchangeRequest`] or an [`InquiryRequest`], and what comes of it
+//! into the exact answer that unmodified clients understand. It never decides anything: it knows no policy, no key and no SQL.
 //!
 //! A refusal has two faces, and they meet here: the cause is in the log, the answer is one of a fixed set
 //! (`problem.rs`, `sts_error.rs`).
 
 mod answer;
 mod arrival;
+mod audit;
 mod authorization;
 mod body;
 mod connections;
@@ -46,6 +47,7 @@ pub use tls::{TlsError, load as load_tls};
 
 use crate::clock::Clock;
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
+use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest};
 use crate::telemetry::Metrics;
 use fault::Fault;
 
@@ -65,11 +67,36 @@ impl Exchanges for Exchange {
     }
 }
 
+/// What the auditors' doors lead to.
+///
+/// An implementor MUST have the question on record before it answers.
+#[async_trait]
+pub trait Inquiries: std::fmt::Debug + Send + Sync {
+    /// Answers one question.
+    async fn inquire(&self, request: InquiryRequest) -> Result<Answer, InquiryRefusal>;
+
+    /// Begins an export.
+    async fn export(&self, request: InquiryRequest) -> Result<Export, InquiryRefusal>;
+}
+
+#[async_trait]
+impl Inquiries for Inquiry {
+    async fn inquire(&self, request: InquiryRequest) -> Result<Answer, InquiryRefusal> {
+        Self::inquire(self, request).await
+    }
+
+    async fn export(&self, request: InquiryRequest) -> Result<Export, InquiryRefusal> {
+        Self::export(self, request).await
+    }
+}
+
 /// Everything the doors need.
 #[derive(Debug)]
 pub struct Doors {
     /// The use case.
     pub exchange: Arc<dyn Exchanges>,
+    /// The auditors' use case.
+    pub inquiry: Arc<dyn Inquiries>,
     /// Asked by `/health/ready`.
     pub readiness: Arc<dyn Readiness>,
     /// Shown by `/metrics`.
@@ -124,6 +151,11 @@ pub fn router(doors: Doors) -> Router {
         .route("/", post(sts::assume_role).get(sts::assume_role).head(no_head))
         .route("/v1/leases", post(leases::create))
         .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
+        .route("/v1/audit/events", get(audit::events).head(no_head))
+        .route("/v1/audit/export", get(audit::export).head(no_head))
+        .route("/v1/audit/access", get(audit::access).post(audit::access_by_form).head(no_head))
+        .route("/v1/audit/grants", get(audit::grants).head(no_head))
+        .route("/v1/audit/emergencies", get(audit::emergencies).head(no_head))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::text))

@@ -112,6 +112,9 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
         Some("/") => Some(Door::Sts),
         Some("/v1/leases") => Some(Door::Leases),
         Some("/v1/roles/{role}/credentials") => Some(Door::Container),
+        Some(
+            "/v1/audit/events" | "/v1/audit/export" | "/v1/audit/access" | "/v1/audit/grants" | "/v1/audit/emergencies",
+        ) => Some(Door::Audit),
         Some(_) | None => None,
     }
 }
@@ -123,6 +126,11 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/",
         "/v1/leases",
         "/v1/roles/{role}/credentials",
+        "/v1/audit/events",
+        "/v1/audit/export",
+        "/v1/audit/access",
+        "/v1/audit/grants",
+        "/v1/audit/emergencies",
         "/health/live",
         "/health/ready",
         "/metrics",

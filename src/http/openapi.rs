@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{RefOr, Required};
 
-use super::{Shared, container, health, leases, metrics, problem, problem_code, sts};
+use super::{Shared, audit, container, health, leases, metrics, problem, problem_code, sts};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,12 @@ use super::{Shared, container, health, leases, metrics, problem, problem_code, s
         sts::assume_role,
         leases::create,
         container::credentials,
+        audit::events,
+        audit::export,
+        audit::access,
+        audit::access_by_form,
+        audit::grants,
+        audit::emergencies,
         health::live,
         health::ready,
         metrics::text,

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
 use crate::exchange::Refusal;
+use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
 use crate::policy::{DenialReason, RoleName};
@@ -57,6 +58,7 @@ struct ContainerProblem {
 pub(super) fn code(fault: &Fault) -> ProblemCode {
     match fault {
         Fault::Refused(refusal) => code_of_refusal(refusal),
+        Fault::Inquiry(refusal) => code_of_inquiry(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
         Fault::MalformedAuthorization => ProblemCode::InvalidToken,
@@ -98,6 +100,19 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
     }
 }
 
+fn code_of_inquiry(refusal: &InquiryRefusal) -> ProblemCode {
+    match refusal {
+        InquiryRefusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
+        InquiryRefusal::Token(_) => ProblemCode::InvalidToken,
+        InquiryRefusal::NotPermitted => ProblemCode::NotPermitted,
+        InquiryRefusal::Question(_) => ProblemCode::InvalidRequest,
+        InquiryRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
+        | InquiryRefusal::Store(_) => ProblemCode::LogUnavailable,
+        InquiryRefusal::Busy => ProblemCode::Overloaded,
+        InquiryRefusal::TooLong => ProblemCode::TimedOut,
+    }
+}
+
 fn code_of_denial(reason: &DenialReason) -> ProblemCode {
     match reason {
         DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
@@ -116,10 +131,12 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
     let code = code(fault);
     let (detail, offered) = match fault {
         Fault::Invalid(invalid) => (Some(invalid.to_string()), Vec::new()),
+        Fault::Inquiry(InquiryRefusal::Question(question)) => (Some(question.to_string()), Vec::new()),
         Fault::Refused(Refusal::Lease(LeaseError::RolesDoNotFit { choices: roles })) => {
             (Some(choices(roles)), roles.iter().map(ToString::to_string).collect())
         }
         Fault::Refused(_)
+        | Fault::Inquiry(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization
         | Fault::NotFound
@@ -175,6 +192,7 @@ fn challenge(code: ProblemCode) -> Option<&'static str> {
         (ProblemCode::MissingToken, "Bearer"),
         (ProblemCode::InvalidToken, "Bearer error=\"invalid_token\""),
         (ProblemCode::AccessDenied, "Bearer error=\"insufficient_scope\""),
+        (ProblemCode::NotPermitted, "Bearer error=\"insufficient_scope\""),
     ];
     challenges.into_iter().find(|(challenged, _)| *challenged == code).map(|(_, challenge)| challenge)
 }

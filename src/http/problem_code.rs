@@ -16,6 +16,8 @@ pub(super) enum ProblemCode {
     InvalidToken,
     /// The token is good, and grants nothing of what was asked.
     AccessDenied,
+    /// The token is good, and does not permit to read the log.
+    NotPermitted,
     /// The session policy is not an IAM policy document.
     SessionPolicyMalformed,
     /// The session policy cannot be combined exactly with the role's.
@@ -52,11 +54,12 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
         Self::AccessDenied,
+        Self::NotPermitted,
         Self::SessionPolicyMalformed,
         Self::SessionPolicyNotCombinable,
         Self::SessionPolicyTooLarge,
@@ -93,6 +96,7 @@ impl ProblemCode {
             Self::MissingToken => ("missing_token", StatusCode::UNAUTHORIZED, "No token was sent"),
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED, "The token was refused"),
             Self::AccessDenied => ("access_denied", StatusCode::FORBIDDEN, "The role is not granted"),
+            Self::NotPermitted => ("not_permitted", StatusCode::FORBIDDEN, "Reading the log is not permitted"),
             Self::SessionPolicyMalformed => (
                 "session_policy_malformed",
                 StatusCode::BAD_REQUEST,

@@ -107,7 +107,8 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::BodyTooLarge => (StsCode::RequestEntityTooLarge, "The body exceeds 64 KiB."),
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
-        Fault::Panicked => (StsCode::InternalFailure, FAULT),
+        // No question comes through this door: the log has its own.
+        Fault::Panicked | Fault::Inquiry(_) => (StsCode::InternalFailure, FAULT),
     };
     (code, Cow::Borrowed(message))
 }

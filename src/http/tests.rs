@@ -62,9 +62,25 @@ impl Readiness for Ready {
     }
 }
 
+/// Answers no question.
+#[derive(Debug)]
+struct Unasked;
+
+#[async_trait]
+impl Inquiries for Unasked {
+    async fn inquire(&self, _request: InquiryRequest) -> Result<Answer, InquiryRefusal> {
+        Err(InquiryRefusal::Busy)
+    }
+
+    async fn export(&self, _request: InquiryRequest) -> Result<Export, InquiryRefusal> {
+        Err(InquiryRefusal::Busy)
+    }
+}
+
 fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
     Doors {
         exchange,
+        inquiry: Arc::new(Unasked),
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock::start()),
@@ -384,6 +400,11 @@ async fn faults_of_the_log_and_the_object_server_are_never_blamed_on_the_caller(
         assert!(sts.body.contains("<Type>Receiver</Type>"));
         let leases = ask(&router, "POST", "/v1/leases", &[BEARER], "").await;
         assert_eq!((leases.status, leases.problem().as_str()), (status, code));
+        let container = ask(&router, "GET", "/v1/roles/team/credentials", &[BEARER], "").await;
+        assert_eq!(container.status, status);
+        for seen in [sts, leases, container] {
+            assert_eq!(!seen.header("retry-after").is_empty(), status == 503, "{}", seen.body);
+        }
     }
 }
 

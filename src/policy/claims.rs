@@ -39,6 +39,19 @@ pub(super) fn any(text: &str) -> bool {
     text.contains(OPENING)
 }
 
+/// The text with a star for every variable: what it could become.
+pub(super) fn opened(text: &str) -> String {
+    let mut opened = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, found)) = rest.split_once(OPENING) {
+        opened.push_str(before);
+        opened.push('*');
+        rest = found.split_once('}').map_or("", |(_, after)| after);
+    }
+    opened.push_str(rest);
+    opened
+}
+
 /// Fills a resource. In the bucket's place a claim may not hold a slash: it would choose another bucket.
 pub(super) fn fill_resource(text: &str, claims: &Map<String, Value>) -> Result<String, ClaimUnusable> {
     let filled = fill(text, claims, |before| before.strip_prefix(resource::PREFIX).is_some_and(|p| !p.contains('/')))?;

@@ -32,6 +32,23 @@ impl<'a> From<&'a VerifiedToken> for Claimant<'a> {
     }
 }
 
+/// What a rule asks for, for people and answers. An empty list asks nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// `roles/studio.toml#allow[0]`.
+    pub rule: String,
+    /// The issuer; `None`: any.
+    pub issuer: Option<String>,
+    /// Any of these groups.
+    pub groups: Vec<String>,
+    /// Any of these subjects.
+    pub subjects: Vec<String>,
+    /// Any of these clients.
+    pub clients: Vec<String>,
+    /// Whether claims are asked for too.
+    pub claims: bool,
+}
+
 /// A compiled rule.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
@@ -70,6 +87,18 @@ impl Rule {
             faults.push(Fault::new(block.offset, message));
         }
         rule
+    }
+
+    /// What it asks for.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            rule: self.label.clone(),
+            issuer: self.issuer.as_ref().map(|issuer| issuer.as_str().to_owned()),
+            groups: self.groups.clone(),
+            subjects: self.subjects.clone(),
+            clients: self.clients.clone(),
+            claims: !self.claims.is_empty(),
+        }
     }
 
     /// The groups the rule names.

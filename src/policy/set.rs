@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::compile::compile;
-use super::rule::Rule;
+use super::rule::{Asked, Rule};
 use super::{Bucket, Document, Operators, PolicyFiles, PolicyHash, Problem, RoleName};
 use crate::token::IssuerName;
 
@@ -43,6 +43,12 @@ impl PolicySet {
     /// lease room proves to fit the server's limit at load.
     pub fn roles(&self) -> impl Iterator<Item = (&RoleName, &Document, Option<Duration>)> {
         self.roles.iter().map(|(name, role)| (name, &role.document, role.ttl))
+    }
+
+    /// Who gets a role: any of these.
+    #[must_use]
+    pub fn rules(&self, role: &RoleName) -> Vec<Asked> {
+        self.roles.get(role).map(|role| role.rules.iter().map(Rule::asked).collect()).unwrap_or_default()
     }
 
     /// Who may do what on stint itself.

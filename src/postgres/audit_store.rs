@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
-use uuid::Uuid;
 
 use super::seal_row::SealRow;
+use super::unnamed::unnamed_heads;
 use super::{PostgresError, PostgresStore};
-use crate::audit::{AuditStore, Batch, PolicySetText, Seal, StoreError, StreamHead, StreamId, VerifyingKey};
+use crate::audit::{
+    AuditStore, Batch, PolicySetText, Seal, SessionPolicyText, StoreError, StreamHead, StreamId, VerifyingKey,
+};
 
 #[async_trait]
 impl AuditStore for PostgresStore {
@@ -20,8 +22,10 @@ impl AuditStore for PostgresStore {
 
     async fn append(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut connection = self.writer().await.map_err(unavailable)?;
-        match insert(&mut connection, batch).await {
+        let policies = self.kept_policies.unsent(&batch.session_policies);
+        match insert(&mut connection, batch, &policies).await {
             Ok(()) => {
+                self.kept_policies.note(&policies);
                 self.keep_writer(connection);
                 Ok(())
             }
@@ -48,8 +52,12 @@ impl AuditStore for PostgresStore {
 }
 
 /// A single statement is its own transaction: all of the batch and its seal or none of it, durable when it answers.
-async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
-    let Batch { records, seal, session_policies } = batch;
+async fn insert(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    session_policies: &[&SessionPolicyText],
+) -> Result<(), sqlx::Error> {
+    let Batch { records, seal, session_policies: _ } = batch;
     let records = format!("[{}]", records.join(","));
     let seal = SealRow::from(seal);
     let (hashes, texts): (Vec<String>, Vec<String>) =
@@ -131,18 +139,15 @@ async fn open(
     stream: StreamId,
     key: &VerifyingKey,
 ) -> Result<Vec<StreamHead>, PostgresError> {
-    sqlx::query!("select audit_make_room($1)", stream.0).execute(&mut *connection).await?;
+    let room = sqlx::query_scalar!(r#"select audit_make_room($1) as "made!""#, stream.0);
+    if !room.fetch_one(&mut *connection).await? {
+        tracing::warn!(stream = %stream.0, "the month has no partition: its rows go to audit_event_default");
+    }
     let (key_id, pem) = (key.id().to_hex(), key.to_pem());
     sqlx::query!("insert into audit_key (key_id, public_key) values ($1, $2) on conflict do nothing", key_id, pem)
         .execute(&mut *connection)
         .await?;
-    unnamed_heads(connection, stream.0).await
-}
-
-/// The last seal of every stream but this one that no `stream.opened` has named yet.
-async fn unnamed_heads(connection: &mut PgConnection, stream: Uuid) -> Result<Vec<StreamHead>, PostgresError> {
-    let _ = (connection, stream);
-    Ok(Vec::new())
+    unnamed_heads(connection, stream).await
 }
 
 /// Tells an event that breaks a rule from a store that failed. A number that the stream already has is neither: it says

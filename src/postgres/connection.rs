@@ -2,43 +2,37 @@
 //! session is bounded in time by the server as well as by us, and commits durably whatever the server's default is.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::Migrator;
+use secrecy::SecretString;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::PostgresError;
+use super::kept_policies::KeptPolicies;
+use super::{PostgresError, schema};
 
 /// Questions at a time; one more waits.
 const POOL: u32 = 4;
-/// How long a migration may take: long enough for an index on a large table, and not for ever.
-const MIGRATION: Duration = Duration::from_mins(10);
-/// `server_version_num` of the oldest server the schema is tested with.
-const OLDEST: i32 = 140_000;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// The log's store, and its queries.
 pub struct PostgresStore {
     options: PgConnectOptions,
     connect_timeout: Duration,
     writer: Mutex<Option<PgConnection>>,
+    pub(super) kept_policies: KeptPolicies,
     pub(super) pool: PgPool,
 }
 
 impl PostgresStore {
-    /// Connects, brings the schema up to date with the user of the URL, and checks that the server can keep the log.
-    /// `deadline` is that of an audit write: connecting and each statement are bounded below it.
+    /// Connects, brings the schema up to date if it is not (which the user of the URL must be allowed to), and checks that
+    /// the server can keep the log. `deadline` is that of an audit write: connecting and each statement are bounded below
+    /// it.
     pub async fn connect(url: &SecretString, deadline: Duration) -> Result<Self, PostgresError> {
-        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_quotes_the_url| PostgresError::Url)?;
-        let options = options.application_name("stint").disable_statement_logging();
+        let options = schema::options(url)?;
         let connect_timeout = deadline / 2;
-        migrate(&options, connect_timeout).await?;
+        schema::stand_ready(&options, connect_timeout).await?;
 
         let options = options.options([
             // A server default of `off` would acknowledge rows that a crash can still take away.
@@ -47,14 +41,35 @@ impl PostgresStore {
             ("lock_timeout", milliseconds(deadline / 2)),
             ("idle_in_transaction_session_timeout", milliseconds(deadline * 2)),
         ]);
+        let store = Self::lazy(options, connect_timeout);
+        let first = store.writer().await?;
+        store.keep_writer(first);
+        Ok(store)
+    }
+
+    /// The store as it is, for commands that only read: nothing is migrated, and nothing is connected yet.
+    pub fn attach(url: &SecretString, deadline: Duration) -> Result<Self, PostgresError> {
+        Ok(Self::lazy(schema::options(url)?, deadline / 2))
+    }
+
+    fn lazy(options: PgConnectOptions, connect_timeout: Duration) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(POOL)
             .acquire_timeout(connect_timeout)
             .connect_lazy_with(options.clone());
-        let store = Self { options, connect_timeout, writer: Mutex::new(None), pool };
-        let first = store.writer().await?;
-        store.keep_writer(first);
-        Ok(store)
+        Self { options, connect_timeout, writer: Mutex::new(None), kept_policies: KeptPolicies::default(), pool }
+    }
+
+    /// A connection for reading the whole log: no statement's time is bounded, but the server's wait for a client that
+    /// has gone silent is.
+    pub(super) async fn reader(&self) -> Result<PgConnection, PostgresError> {
+        let unbounded = [
+            ("statement_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "600000ms"),
+            // One spelling of every value, whatever the database's default is.
+            ("datestyle", "ISO"),
+        ];
+        open(&self.options.clone().options(unbounded), self.connect_timeout).await
     }
 
     /// The writer's connection, or a new one. It is taken out while in use: a call that is given up half-way drops it,
@@ -79,37 +94,7 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-async fn migrate(options: &PgConnectOptions, connect_timeout: Duration) -> Result<(), PostgresError> {
-    let mut connection = open(options, connect_timeout).await?;
-    check_server(&mut connection).await?;
-    match timeout(MIGRATION, MIGRATIONS.run(&mut connection)).await {
-        Ok(migrated) => migrated.map_err(PostgresError::Migrate)?,
-        Err(_elapsed) => return Err(PostgresError::Timeout { within: MIGRATION }),
-    }
-    connection.close().await?;
-    Ok(())
-}
-
-async fn check_server(connection: &mut PgConnection) -> Result<(), PostgresError> {
-    let server = sqlx::query!(
-        r#"
-        select
-            current_setting('server_version_num')::int as "version!",
-            current_setting('fsync') = 'on' and current_setting('full_page_writes') = 'on' as "durable!"
-        "#
-    )
-    .fetch_one(connection)
-    .await?;
-    if server.version < OLDEST {
-        return Err(PostgresError::TooOld { found: server.version });
-    }
-    if !server.durable {
-        tracing::warn!("PostgreSQL runs with fsync or full_page_writes off: a power cut can take committed rows away");
-    }
-    Ok(())
-}
-
-async fn open(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, PostgresError> {
+pub(super) async fn open(options: &PgConnectOptions, within: Duration) -> Result<PgConnection, PostgresError> {
     match timeout(within, PgConnection::connect_with(options)).await {
         Ok(connected) => connected.map_err(PostgresError::Connect),
         Err(_elapsed) => Err(PostgresError::Timeout { within }),

@@ -27,6 +27,11 @@ pub enum PostgresError {
     /// The schema could not be brought up to date: nothing of the migration that failed is kept.
     #[error("the database schema cannot be brought up to date: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Something of the schema is missing, and this user may not make it.
+    #[error(
+        "the database schema is not up to date and this user may not change it: run `stint migrate` as its owner ({0})"
+    )]
+    MayNotMigrate(#[source] sqlx::Error),
     /// A row of `audit_seal` that no version of stint writes.
     #[error("a seal in the database is malformed: run `stint audit verify`")]
     MalformedSeal,

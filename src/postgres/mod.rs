@@ -4,8 +4,19 @@
 mod audit_store;
 mod connection;
 mod error;
+mod event_row;
+mod kept_policies;
+mod ledger;
+mod ledger_extract;
+mod ledger_row;
+mod lone_intents;
 mod queries;
+mod questions;
+mod schema;
 mod seal_row;
+mod unnamed;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
+pub use lone_intents::PostgresLoneIntents;
+pub use schema::{Migrated, migrate};

@@ -15,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Step;
-use crate::audit::{Door, LogMeter, LogStats};
+use crate::audit::{Abandonment, Door, LogMeter, LogStats};
 
 /// From a decision in memory to the longest deadline, seconds.
 const STEP_BUCKETS: [f64; 14] =
@@ -29,6 +29,11 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 struct ExchangeLabels {
     door: &'static str,
     outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AbandonmentLabels {
     reason: &'static str,
 }
 
@@ -51,6 +56,9 @@ pub struct Metrics {
     steps: Histograms<StepLabels>,
     requests: Histograms<RequestLabels>,
     in_flight: Gauge,
+    abandoned: Family<AbandonmentLabels, Counter>,
+    lone_intents: Gauge,
+    lone_intents_overdue: Gauge,
 }
 
 impl Default for Metrics {
@@ -59,6 +67,9 @@ impl Default for Metrics {
         let steps: Histograms<StepLabels> = Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS));
         let requests: Histograms<RequestLabels> = Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS));
         let in_flight = Gauge::default();
+        let abandoned = Family::default();
+        let lone_intents = Gauge::default();
+        let lone_intents_overdue = Gauge::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         let mut registry = Registry::default();
         registry.register("stint_exchanges", "Exchanges by door, outcome and reason", exchanges.clone());
@@ -75,8 +86,23 @@ impl Default for Metrics {
             requests.clone(),
         );
         registry.register("stint_http_requests_in_flight", "Requests being answered", in_flight.clone());
+        registry.register(
+            "stint_leases_abandoned",
+            "Leases that nobody was handed, by what became of them",
+            abandoned.clone(),
+        );
+        registry.register(
+            "stint_lone_intents",
+            "Intents without a fate that the reconciler saw at its last pass, those of exchanges under way among them",
+            lone_intents.clone(),
+        );
+        registry.register(
+            "stint_lone_intents_overdue",
+            "Those among them on which no exchange works any more, and which could not be closed yet",
+            lone_intents_overdue.clone(),
+        );
         registry.register("stint_build", "What is running", build);
-        Self { registry, exchanges, steps, requests, in_flight }
+        Self { registry, exchanges, steps, requests, in_flight, abandoned, lone_intents, lone_intents_overdue }
     }
 }
 
@@ -113,6 +139,17 @@ impl Metrics {
     /// One exchange refused.
     pub fn refused(&self, door: Door, reason: &'static str) {
         self.count(door, "refused", reason);
+    }
+
+    /// One lease is on record as abandoned.
+    pub fn abandoned(&self, how: Abandonment) {
+        self.abandoned.get_or_create(&AbandonmentLabels { reason: how.as_str() }).inc();
+    }
+
+    /// So many intents stood alone at the reconciler's last pass, and so many of them are still to be closed.
+    pub fn lone_intents(&self, seen: usize, overdue: usize) {
+        self.lone_intents.set(i64::try_from(seen).unwrap_or(i64::MAX));
+        self.lone_intents_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
     }
 
     fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {
@@ -171,6 +208,21 @@ mod tests {
             r#"stint_exchanges_total{door="sts",outcome="issued",reason="granted"} 2"#,
             r#"stint_exchanges_total{door="leases",outcome="refused",reason="no_role"} 1"#,
             concat!(r#"stint_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn abandoned_leases_are_counted_by_what_became_of_them() {
+        let metrics = Metrics::default();
+        metrics.abandoned(Abandonment::Revoked);
+        metrics.lone_intents(3, 1);
+        let text = metrics.encode();
+        for line in [
+            r#"stint_leases_abandoned_total{reason="revoked"} 1"#,
+            "stint_lone_intents 3",
+            "stint_lone_intents_overdue 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

@@ -5,14 +5,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right: a room imports only rooms to its left.
-const ROOMS: [&str; 10] =
-    ["clock", "token", "policy", "lease", "audit", "telemetry", "object_server", "exchange", "http", "app"];
+const ROOMS: [&str; 12] = [
+    "clock",
+    "token",
+    "policy",
+    "lease",
+    "audit",
+    "telemetry",
+    "object_server",
+    "exchange",
+    "reconciler",
+    "inquiry",
+    "http",
+    "app",
+];
 /// Outside the line: adapter or composition → what it may import.
-const OTHERS: [(&str, &[&str]); 6] = [
+const OTHERS: [(&str, &[&str]); 7] = [
+    ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
-    ("postgres", &["clock", "lease", "audit"]),
+    ("postgres", &["clock", "lease", "audit", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "clock", "config", "object_server", "telemetry"]),
+    ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "object_server", "postgres", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",
@@ -22,9 +35,11 @@ const OTHERS: [(&str, &[&str]); 6] = [
 /// Beyond its left neighbours, what a room may import.
 const EXTRA: [(&str, &[&str]); 1] = [("app", &["config", "issuer", "postgres"])];
 /// Crate → the only rooms that may name it.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 6] = [
+    ("csv", &["evidence"]),
+    ("parquet", &["evidence"]),
     ("axum", &["http", "app", "demo"]),
-    ("sqlx", &["postgres"]),
+    ("sqlx", &["postgres", "demo"]),
     ("reqwest", &["issuer", "object_server", "client", "demo"]),
     ("s3s", &["demo"]),
 ];

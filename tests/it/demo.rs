@@ -185,6 +185,13 @@ async fn once_walks_one_exchange_shows_every_step_and_leaves_nothing() {
         "lease.intended",
         "lease.issued",
         "exchange.refused",
+        "an administrator changes who got the lease",
+        "verify         whole: ",
+        "update         refused: audit_event",
+        "row 3 now says sub somebody-else",
+        "verify         FOUND row_edited: row 3, event ",
+        "rollback       the change was never committed",
+        "verify         whole: ",
         "everything it started has ended",
     ] {
         let (_, after) = rest.split_once(text).unwrap_or_else(|| panic!("{text} is not in, or out of order:\n{rest}"));
@@ -329,6 +336,10 @@ async fn a_named_directory_keeps_policies_objects_and_log_between_runs() {
     streams.sort_unstable();
     streams.dedup();
     assert_eq!(streams.len(), 2, "the rows of the first run are there");
+    assert!(rows.iter().all(|row| row.subject.as_deref() != Some("somebody-else")), "what was tampered with is undone");
+    let keys: Vec<_> = rows.iter().filter_map(|row| row.key_id.as_deref()).collect();
+    assert_eq!((keys.len(), keys[0]), (2, keys[1]), "both runs sealed with the key that was kept");
+    assert_eq!(fs::metadata(data.join("audit.pem")).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(rows.iter().filter(|row| row.kind == "lease.issued").count(), 2);
     let loaded = rows.iter().find(|row| row.kind == "policy.loaded").unwrap();
     assert!(loaded.roles.contains(&"guests".to_owned()), "{:?}", loaded.roles);

@@ -9,10 +9,11 @@ use reqwest::StatusCode;
 use serde_json::json;
 use stint::demo::database::PrivatePostgres;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::harness::database::{THROWAWAY, fresh_database, server_directory};
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
-use crate::harness::parts::{Parts, StoreDouble};
+use crate::harness::parts::{Parts, QUEUE, StoreDouble};
 use crate::harness::service::{Service, Setup, now};
 use crate::harness::tokens::Forge;
 
@@ -24,6 +25,10 @@ async fn scripted(replies: Vec<Reply>) -> (ScriptedObjectServer, Service) {
     let object_server = ScriptedObjectServer::start(replies).await;
     let service = Service::start(Setup { more: STEADY, ..Setup::with(object_server.endpoint()) }).await;
     (object_server, service)
+}
+
+fn told(events: [(&str, &str); 2]) -> [(String, String); 2] {
+    events.map(|(kind, reason)| (kind.to_owned(), reason.to_owned()))
 }
 
 fn token() -> String {
@@ -193,14 +198,62 @@ async fn without_postgresql_everything_is_refused_in_time_and_nothing_is_minted(
 
 #[tokio::test]
 async fn an_outcome_that_cannot_be_recorded_drops_and_revokes_the_credential() {
-    let object_server = ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE)]).await;
+    let object_server =
+        ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE), Reply::http(204, "text/plain", "")]).await;
     let store = Arc::new(StoreDouble::failing_on("lease.issued"));
     let parts = Parts::with(Arc::clone(&store), object_server.endpoint());
     let error = parts.exchange(&token()).await.unwrap_err();
     assert_eq!(error.code(), "log_unavailable");
-    assert_eq!(store.kinds(), ["lease.intended"], "the lone intent is the evidence");
     let requests = object_server.received();
     assert!(requests.iter().any(|request| request.line.contains("revoke-tokens")), "{requests:?}");
+    parts.drained().await;
+    assert_eq!(store.told(), told([("lease.intended", "granted"), ("lease.abandoned", "revoked")]));
+}
+
+#[tokio::test]
+async fn a_failed_mint_whose_outcome_cannot_be_recorded_says_that_nothing_was_minted() {
+    let object_server = ScriptedObjectServer::start(vec![Reply::refusal(403, "AccessDenied")]).await;
+    let store = Arc::new(StoreDouble::failing_on("lease.failed"));
+    let parts = Parts::with(Arc::clone(&store), object_server.endpoint());
+    assert_eq!(parts.exchange(&token()).await.unwrap_err().code(), "log_unavailable");
+    parts.drained().await;
+    assert_eq!(store.told(), told([("lease.intended", "granted"), ("lease.abandoned", "not_minted")]));
+    assert_eq!(object_server.received().len(), 1, "there is nothing to revoke");
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_revoked_either_is_on_record_as_that() {
+    let replies = vec![Reply::credentials_for(REAL_LIFE), Reply::refusal(503, "SlowDown")];
+    let object_server = ScriptedObjectServer::start(replies).await;
+    let store = Arc::new(StoreDouble::failing_on("lease.issued"));
+    let parts = Parts::with(Arc::clone(&store), object_server.endpoint());
+    assert_eq!(parts.exchange(&token()).await.unwrap_err().code(), "log_unavailable");
+    parts.drained().await;
+    assert_eq!(store.told(), told([("lease.intended", "granted"), ("lease.abandoned", "revoke_failed")]));
+}
+
+#[tokio::test]
+async fn one_exchange_more_than_the_logs_queue_holds_is_refused_at_once() {
+    let reached = Arc::new(Notify::new());
+    let store = Arc::new(StoreDouble::pausing_on("lease.intended", Arc::clone(&reached), Arc::default()));
+    let object_server = ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE)]).await;
+    let parts = Parts::with(Arc::clone(&store), object_server.endpoint());
+    let under_way = TaskTracker::new();
+    let token = token();
+    under_way.spawn(parts.exchange_of(&token));
+    reached.notified().await;
+    let more = futures::future::join_all((0..=QUEUE).map(|_| parts.exchange_of(&token)));
+    let overloaded = async {
+        while parts.refusals("log_overloaded") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        answers = more => panic!("all were answered: {answers:?}"),
+        () = overloaded => {}
+    }
+    assert_eq!((parts.refusals("log_overloaded"), parts.refusals("log_deadline")), (1, 0));
+    assert!(object_server.received().is_empty());
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod architecture;
+mod audit_doors;
 mod bootstrap;
+mod by_hand;
 mod commands;
 mod compatibility;
 mod config;
@@ -10,11 +12,20 @@ mod conformance;
 mod demo;
 mod demo_object_server;
 mod doors;
+mod evidence;
 mod exchange;
+mod faults;
 mod harness;
 mod issuer;
 mod object_server;
+mod plans;
 mod policies;
 mod postgres;
+mod questions;
+mod reconciler;
+mod retention;
+mod roles;
 mod secrecy;
+mod tally;
 mod token;
+mod verify;

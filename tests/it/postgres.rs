@@ -6,21 +6,19 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{Connection, Executor, PgConnection};
 use stint::audit::{
-    AuditError, AuditLog, AuditRow, AuditStore, Digest, Door, Event, EventKind, FingerprintKey, Identity, LeaseFacts,
-    LogParts, LogSettings, Origin, Position, RecordedEffect, Refusals, Refused, Request, SequencedEvent, SigningKey,
-    StoreError, StreamHead, StreamId,
+    AuditError, AuditLog, AuditRow, AuditStore, Digest, Door, Event, EventKind, LogParts, LogSettings, Position,
+    RecordedEffect, Refused, SequencedEvent, SigningKey, StoreError,
 };
 use stint::clock::{Clock, SystemClock};
 use stint::demo::database::{PrivatePostgres, PrivateSettings};
-use stint::lease::LeaseId;
 use stint::postgres::PostgresStore;
-use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::database::{THROWAWAY, fresh_database, server_directory};
+use crate::harness::events::{bare_event, request, whole_event};
 use crate::harness::sealer::Sealer;
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -31,85 +29,6 @@ async fn store(url: &SecretString) -> PostgresStore {
 
 async fn plain(url: &SecretString) -> PgConnection {
     PgConnection::connect(url.expose_secret()).await.unwrap()
-}
-
-fn instant(nanos: i128) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap()
-}
-
-/// One event with every field set.
-fn whole_event() -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        occurred_at: instant(1_790_000_000_123_456_000),
-        kind: EventKind::LeaseIssued,
-        effect: RecordedEffect::Allow,
-        reason: "granted",
-        request: Some(request()),
-        identity: Some(Identity {
-            issuer: "authentik".to_owned(),
-            subject: Some("ünïcode \"quoted\" \\ 'sub'".to_owned()),
-            client: Some("studio-rclone".to_owned()),
-            groups: vec!["authentik Admins".to_owned(), "a,b{c}\"".to_owned()],
-            jti: Some("j-1".to_owned()),
-        }),
-        role: Some("any".to_owned()),
-        roles: vec!["studio".to_owned(), "viewer".to_owned()],
-        matched_rule: Some("roles/studio.toml#allow[0]".to_owned()),
-        policy_hash: Some("ab".repeat(32)),
-        lease: Some(LeaseFacts {
-            id: LeaseId::from_uuid(Uuid::now_v7()),
-            role_session_name: "studio-0123".to_owned(),
-            session_policy_sha256: "cd".repeat(32),
-            session_policy: None,
-            granted_seconds: 3_541,
-            key_fingerprint: Some(FingerprintKey::derive(b"test").fingerprint("AKIATEST")),
-            ends_at: Some(instant(1_790_003_541_000_001_000)),
-        }),
-        refusals: Some(Refusals { count: 3, network: Some("2001:db8::/48".parse().unwrap()) }),
-        heads: vec![head()],
-        key_id: Some(Digest::of(b"key")),
-        detail: Some("for people".to_owned()),
-    }
-}
-
-fn head() -> StreamHead {
-    StreamHead { stream: StreamId(Uuid::now_v7()), number: 3, last_seq: 41, hash: Digest::of(b"seal") }
-}
-
-fn request() -> Request {
-    Request {
-        origin: Origin {
-            door: Door::Leases,
-            address: Some("2001:db8::7".parse().unwrap()),
-            request_id: Uuid::now_v7(),
-        },
-        requested_role: Some("studio".to_owned()),
-        requested_seconds: Some(7_200),
-        session_name: Some("botocore-session-1".to_owned()),
-        token_sha256: Some("ef".repeat(32)),
-    }
-}
-
-fn bare_event() -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        occurred_at: instant(1_790_000_000_000_000_000),
-        kind: EventKind::PolicyLoaded,
-        effect: RecordedEffect::NotApplicable,
-        reason: "loaded",
-        request: None,
-        identity: None,
-        role: None,
-        roles: Vec::new(),
-        matched_rule: None,
-        policy_hash: None,
-        lease: None,
-        refusals: None,
-        heads: Vec::new(),
-        key_id: None,
-        detail: None,
-    }
 }
 
 /// Appends one bare event as a stream of its own.
@@ -265,24 +184,6 @@ async fn instances_that_start_together_migrate_once() {
     for store in started {
         store.unwrap();
     }
-}
-
-#[tokio::test]
-async fn every_column_has_a_comment() {
-    let url = fresh_database().await;
-    drop(store(&url).await);
-    let bare = sqlx::query(
-        "select attname from pg_attribute
-         where attrelid = 'audit_event'::regclass and attnum >= 0 and not attisdropped
-           and coalesce(col_description(attrelid, attnum), '') = ''
-         union all
-         select 'the table' where obj_description('audit_event'::regclass, 'pg_class') is null",
-    )
-    .fetch_all(&mut plain(&url).await)
-    .await
-    .unwrap();
-    let bare: Vec<String> = bare.iter().map(|row| row.get(0)).collect();
-    assert_eq!(bare, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,13 +14,13 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::harness::binary::{Running, Site, eventually, http};
+use crate::harness::binary::{Running, Site, eventually, http, run, stint};
 use crate::harness::database::fresh_database;
 use crate::harness::hostile::hostile;
 use crate::harness::object_server::Reply;
@@ -28,6 +30,9 @@ use crate::harness::tokens::{Forge, Provider};
 const PARENT_KEY: &str = "PLANTEDPARENTKEY0001";
 const PARENT_SECRET: &str = "planted-parent-secret-key";
 const FINGERPRINT_KEY: &str = "planted-fingerprint-key";
+/// The one line of the signing key's PEM, made for this test only: what follows the first 22 characters is secret.
+const SIGNING_KEY: &str = "MC4CAQAwBQYDK2VwBCIEIFBsYW50ZWRQbGFudGVkUGxhbnRlZFBsYW50ZWRQbGFu";
+const SIGNING_SEED: &str = "PlantedPlantedPlantedPlantedPlan";
 const MINTED_KEY: &str = "PLANTEDMINTEDKEY0001";
 const MINTED_SECRET: &str = "planted/minted+secret/key/0123456789abcd";
 const MINTED_TOKEN: &str = "planted-minted-session-token.0123456789";
@@ -193,21 +198,66 @@ impl Stage {
     }
 }
 
-/// Which of these are in there.
+/// Which of these are in there, as they are or in another spelling: of a form, of a `bytea`, of an encoded text.
 fn found<'a>(planted: &'a BTreeSet<String>, place: &str) -> Vec<&'a str> {
-    planted.iter().map(String::as_str).filter(|secret| place.contains(secret)).collect()
+    let is_there = |secret: &&str| {
+        let percent = percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let base64 = STANDARD.encode(secret);
+        // Its last characters depend on what follows.
+        let base64 = &base64[..base64.len() - 4];
+        [secret, percent.as_str(), base64, &hex::encode(secret)].iter().any(|spelling| place.contains(*spelling))
+    };
+    planted.iter().map(String::as_str).filter(is_there).collect()
+}
+
+#[test]
+fn the_search_finds_a_secret_in_every_spelling() {
+    let secret = "planted/secret+with=signs and more";
+    let planted = BTreeSet::from([secret.to_owned()]);
+    for place in [
+        format!("{{\"key\":\"{secret}\"}}"),
+        form_urlencoded::byte_serialize(secret.replace(' ', "").as_bytes()).collect(),
+        format!("\\\\x00{}ff", hex::encode(secret)),
+        format!("Basic {}", STANDARD.encode(format!("{secret}:password"))),
+    ] {
+        let without_spaces = BTreeSet::from([secret.replace(' ', "")]);
+        let hits = found(&planted, &place).len() + found(&without_spaces, &place).len();
+        assert_eq!(hits, 1, "{place}");
+    }
+    assert_eq!(found(&planted, "planted/secret+with=other"), Vec::<&str>::new());
 }
 
 fn token(provider: &Provider) -> String {
     provider.draft(now()).claim("sub", SUBJECT).claim("nonce", uuid::Uuid::now_v7().to_string()).sign(&provider.key)
 }
 
-/// Every row, every column, as text.
+/// Every table, every row, every column, as text, and what the catalogue says about them: what a dump would hold.
 async fn dump(database: &SecretString) -> String {
     let mut connection = PgConnection::connect(database.expose_secret()).await.unwrap();
-    let rows: Vec<String> =
-        sqlx::query_scalar("select a::text from audit_event a").fetch_all(&mut connection).await.unwrap();
-    rows.join("\n")
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select format('%I.%I', schemaname, tablename) from pg_tables
+         where schemaname not in ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    for table in ["audit_event", "audit_seal", "audit_key", "policy_set", "session_policy", "audit_retired_stream"] {
+        assert!(tables.iter().any(|name| name == &format!("public.{table}")), "{table} is not among {tables:?}");
+    }
+    let mut dump = String::new();
+    for table in tables {
+        let rows = AssertSqlSafe(format!("select t::text from {table} t"));
+        let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await.unwrap();
+        writeln!(dump, "{table}\n{}", rows.join("\n")).unwrap();
+    }
+    let said: Vec<String> = sqlx::query_scalar(
+        "select description from pg_description union all select prosrc from pg_proc
+         union all select setconfig::text from pg_db_role_setting",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    dump + &said.join("\n")
 }
 
 /// A site with every issuer of the forge, one whose keys cannot be had, and the loudest telemetry there is.
@@ -215,6 +265,12 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
     let site = Site::new(database, &object_server.url());
     site.configure("access_key = \"parent\"", &format!("access_key = \"{PARENT_KEY}\""));
     site.configure("secret_key = \"parent-secret\"", &format!("secret_key = \"{PARENT_SECRET}\""));
+    site.write(
+        "policies/operators.toml",
+        "[[operator]]\nissuer = \"authentik\"\ngroups = [\"team-a\"]\npermissions = [\"audit.read\"]\n",
+    );
+    site.write("audit.pem", format!("-----BEGIN PRIVATE KEY-----\n{SIGNING_KEY}\n-----END PRIVATE KEY-----\n"));
+    fs::set_permissions(site.path().join("audit.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let mut more = String::new();
     for provider in &Forge::shared().providers()[1..] {
         let file = format!("{}.json", provider.name);
@@ -231,7 +287,7 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
         more,
         "[[issuer]]\nname = \"down\"\nissuer = \"https://down.example/\"\naudiences = [\"stint\"]\nprofile = \
          \"authentik\"\nkeys = {{ jwks_uri = \"{}/jwks\" }}\n[audit]\nfingerprint_key = \
-         \"{FINGERPRINT_KEY}\"\n[telemetry]\nlog = \"trace\"\nlog_format = \"json\"\notlp_endpoint = \"{}\"\n",
+         \"{FINGERPRINT_KEY}\"\nsigning_key_file = \"audit.pem\"\n[telemetry]\nlog = \"trace\"\nlog_format = \"json\"\notlp_endpoint = \"{}\"\n",
         keys.url(),
         collector.url(),
     )
@@ -261,6 +317,8 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         PARENT_KEY,
         PARENT_SECRET,
         FINGERPRINT_KEY,
+        SIGNING_KEY,
+        SIGNING_SEED,
         MINTED_KEY,
         MINTED_SECRET,
         MINTED_TOKEN,
@@ -289,6 +347,9 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     malformed(&mut stage, &good).await;
     object_server_fails(&mut stage, &object_server, &good).await;
 
+    questions(&mut stage, &good, &nobody).await;
+    let commands = commands(&site).await;
+
     for path in ["/health/live", "/health/ready", "/metrics", "/openapi.json"] {
         stage.send(stage.request(Method::GET, path)).await;
     }
@@ -307,6 +368,8 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         stage.send(stage.request(Method::GET, "/health/ready")).await == StatusCode::SERVICE_UNAVAILABLE
     })
     .await;
+
+    let commands = commands + &commands_without_database(&site).await;
 
     running.signal("TERM");
     assert_eq!(running.ended().await, Some(0));
@@ -327,9 +390,101 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         assert!(spans.contains(text), "no span says {text}");
     }
 
-    for (place, text) in [("the log", &log), ("spans", &spans), ("answers", &stage.answers), ("rows", &rows)] {
+    for text in ["whole", "statement", SUBJECT, "lease.issued"] {
+        assert!(commands.contains(text), "no command says {text}:\n{commands}");
+    }
+    for (place, text) in [
+        ("the log", &log),
+        ("spans", &spans),
+        ("answers", &stage.answers),
+        ("rows", &rows),
+        ("commands and what they export", &commands),
+    ] {
         assert_eq!(found(&stage.planted, text), Vec::<&str>::new(), "in {place}");
     }
+}
+
+/// What auditors ask, by whoever asks it, with secrets wherever something can be given.
+async fn questions(stage: &mut Stage, good: &str, nobody: &str) {
+    for path in [
+        "/v1/audit/events".to_owned(),
+        "/v1/audit/events?type=lease.issued&limit=5".to_owned(),
+        format!("/v1/audit/events?subject={SUBJECT}"),
+        "/v1/audit/export?format=csv".to_owned(),
+        "/v1/audit/grants?from=2026-01-01T00:00:00Z".to_owned(),
+        "/v1/audit/emergencies?from=2026-01-01T00:00:00Z".to_owned(),
+        "/v1/audit/access?bucket=recordings&object=a&at=2026-01-01T00:00:00Z".to_owned(),
+        format!("/v1/audit/access?key={MINTED_KEY}"),
+        format!("/v1/audit/access?key={good}"),
+        format!("/v1/audit/events?cursor={good}"),
+        format!("/v1/audit/events?type={good}"),
+        format!("/v1/audit/events?{good}=1"),
+        format!("/v1/audit/events?from={good}"),
+        format!("/v1/audit/events?request_id={good}"),
+        format!("/v1/audit/events?subject={good}"),
+        format!("/v1/audit/grants?subject={good}&from=2026-01-01T00:00:00Z"),
+        format!("/v1/audit/export?format={good}"),
+    ] {
+        for token in [good, nobody] {
+            stage.send(stage.request(Method::GET, &path).bearer_auth(token)).await;
+        }
+        stage.send(stage.request(Method::GET, &path)).await;
+    }
+    for form in [format!("key={MINTED_KEY}"), format!("key={good}"), format!("{good}=1"), good.to_owned()] {
+        for token in [good, nobody] {
+            let request = stage.request(Method::POST, "/v1/audit/access").bearer_auth(token);
+            let request = request.header("content-type", "application/x-www-form-urlencoded");
+            stage.send(request.body(form.clone())).await;
+        }
+    }
+}
+
+/// What the program says of its log on the command line, and everything that an evidence bundle holds.
+async fn commands(site: &Site) -> String {
+    let bundle = site.path().join("bundle").to_str().unwrap().to_owned();
+    let private = site.path().join("audit.pem").to_str().unwrap().to_owned();
+    let mut said = String::new();
+    for (code, arguments) in [
+        (0, vec!["check"]),
+        (0, vec!["audit", "verify"]),
+        (0, vec!["audit", "verify", "--json"]),
+        (0, vec!["audit", "head", "--json"]),
+        (0, vec!["audit", "export", "--output", &bundle, "--format", "jsonl,csv"]),
+        (0, vec!["audit", "verify", "--bundle", &bundle]),
+        // Not empty any more.
+        (1, vec!["audit", "export", "--output", &bundle]),
+        // The private key where a public one belongs.
+        (1, vec!["audit", "verify", "--key", &private]),
+        (1, vec!["audit", "verify", "--since", &private]),
+    ] {
+        let mut command = stint(&arguments);
+        if !arguments.contains(&"--bundle") {
+            command.arg("--config").arg(site.config());
+        }
+        let ended = run(command).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        said += &(ended.stdout + &ended.stderr);
+    }
+    for entry in fs::read_dir(&bundle).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            said += &String::from_utf8_lossy(&fs::read(path).unwrap());
+        }
+    }
+    said
+}
+
+/// What it says of a database that cannot be reached.
+async fn commands_without_database(site: &Site) -> String {
+    let mut said = String::new();
+    for arguments in [["audit", "verify"], ["audit", "head"]] {
+        let mut command = stint(arguments);
+        command.arg("--config").arg(site.config());
+        let ended = run(command).await;
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.stdout);
+        said += &(ended.stdout + &ended.stderr);
+    }
+    said
 }
 
 /// Requests that are no exchange, with a token wherever one can stand.

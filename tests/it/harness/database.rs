@@ -28,6 +28,39 @@ pub(crate) async fn fresh_database() -> SecretString {
     SecretString::from(format!("{server}/{name}"))
 }
 
+pub(crate) async fn connect(url: &SecretString) -> PgConnection {
+    PgConnection::connect(url.expose_secret()).await.unwrap()
+}
+
+pub(crate) async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
+    connection.execute(AssertSqlSafe(sql.to_owned())).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn one<T>(connection: &mut PgConnection, sql: &str) -> T
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+{
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(connection).await.unwrap()
+}
+
+/// A new login role with these memberships, and the URL by which it connects to the same database.
+pub(crate) async fn login(url: &SecretString, memberships: &str) -> SecretString {
+    let name = format!("l{}", uuid::Uuid::now_v7().simple());
+    let mut administrator = connect(url).await;
+    run(&mut administrator, &format!("create role {name} login password 'pw' {memberships}")).await.unwrap();
+    let (_, server) = url.expose_secret().rsplit_once('@').unwrap();
+    SecretString::from(format!("postgres://{name}:pw@{server}"))
+}
+
+/// A migrated database: its administrator's URL, and that of a member of the serving role alone.
+pub(crate) async fn migrated() -> (SecretString, SecretString) {
+    let url = fresh_database().await;
+    let migrated = stint::postgres::migrate(&url).await.unwrap();
+    assert_eq!((migrated.applied.len(), migrated.undone), (2, Vec::new()));
+    let serving = login(&url, "in role stint_serve").await;
+    (url, serving)
+}
+
 /// A directory for a server of a test's own.
 pub(crate) fn server_directory() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("stint-server-").tempdir().expect("a temporary directory");

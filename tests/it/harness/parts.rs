@@ -30,6 +30,9 @@ use uuid::Uuid;
 
 use super::tokens::Forge;
 
+/// How many events may wait for the writer.
+pub(crate) const QUEUE: usize = 64;
+
 /// What a double does when it meets an event of one kind.
 enum Mishap {
     Fail,
@@ -69,10 +72,21 @@ impl StoreDouble {
         let kinds: Vec<String> = self.kept.lock().unwrap().iter().flat_map(kinds).collect();
         kinds.into_iter().filter(|kind| !kind.starts_with("stream.")).collect()
     }
+
+    /// The same with their reasons.
+    pub(crate) fn told(&self) -> Vec<(String, String)> {
+        let kept = self.kept.lock().unwrap();
+        let rows = kept.iter().flat_map(rows).filter(|row| !row.kind.starts_with("stream."));
+        rows.map(|row| (row.kind, row.reason)).collect()
+    }
+}
+
+fn rows(batch: &Batch) -> Vec<AuditRow> {
+    batch.records.iter().map(|record| serde_json::from_str(record).unwrap()).collect()
 }
 
 fn kinds(batch: &Batch) -> Vec<String> {
-    batch.records.iter().map(|record| serde_json::from_str::<AuditRow>(record).unwrap().kind).collect()
+    rows(batch).into_iter().map(|row| row.kind).collect()
 }
 
 #[async_trait]
@@ -120,15 +134,16 @@ impl KeySource for OneKeySet {
 /// An exchange with its tracker.
 pub(crate) struct Parts {
     exchange: Arc<Exchange>,
+    metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
 
 impl Parts {
-    pub(crate) fn with(store: Arc<StoreDouble>, endpoint: &str) -> Self {
+    pub(crate) fn with(store: Arc<impl AuditStore + 'static>, endpoint: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let tasks = TaskTracker::new();
-        let settings = LogSettings { deadline: Duration::from_secs(2), queue: 64 };
+        let settings = LogSettings { deadline: Duration::from_secs(2), queue: QUEUE };
         let parts = LogParts {
             store,
             clock: Arc::clone(&clock),
@@ -156,6 +171,7 @@ impl Parts {
             secret_key: SecretString::from("parent-secret"),
             timeout: Duration::from_secs(2),
         };
+        let metrics = Arc::new(Metrics::default());
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(vec![rules.clone()], Arc::new(OneKeySet(keys))),
             policies: Arc::new(ArcSwap::from_pointee(policies(&rules.name))),
@@ -165,10 +181,10 @@ impl Parts {
             object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
             rng: Mutex::new(StdRng::seed_from_u64(1)),
             clock,
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
         });
-        Self { exchange: Arc::new(exchange), tasks }
+        Self { exchange: Arc::new(exchange), metrics, tasks }
     }
 
     pub(crate) async fn exchange(&self, token: &str) -> Result<IssuedLease, Refusal> {
@@ -187,6 +203,14 @@ impl Parts {
         };
         let exchange = Arc::clone(&self.exchange);
         async move { exchange.exchange(request).await }
+    }
+
+    /// How many exchanges were refused for this reason, as counted.
+    pub(crate) fn refusals(&self, reason: &str) -> u64 {
+        let label = format!("reason=\"{reason}\"}} ");
+        let text = self.metrics.encode();
+        let counts = text.lines().filter(|line| line.starts_with("stint_exchanges_total"));
+        counts.filter_map(|line| line.split_once(&label)).map(|(_, count)| count.parse::<u64>().unwrap()).sum()
     }
 
     /// Waits until everything under way has ended.
