@@ -13,7 +13,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use stint::clock::SystemClock;
 use stint::lease::LeaseId;
-use stint::object_server::{MinioServer, MinioSettings, ObjectServer, ObjectServerError};
+use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -95,7 +95,7 @@ impl Minio {
     }
 
     fn adapter(&self) -> MinioServer {
-        let settings = MinioSettings {
+        let settings = ServerSettings {
             endpoint: self.at(""),
             region: "us-east-1".to_owned(),
             access_key: "minter".to_owned(),
@@ -107,7 +107,7 @@ impl Minio {
 
     /// What the adapter denies a role that holds admin rights.
     fn no_accounts(&self) -> String {
-        let statements = self.adapter().limits().deny_statements_for_admins.clone();
+        let statements = self.adapter().capabilities().deny_statements_for_admins.clone();
         statements.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
@@ -259,7 +259,7 @@ async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
         let rest = long(0).len();
         minio.assume_role(&long((size - rest) / if letter == "&" { 6 } else { 1 }), "").await.status
     };
-    let limit = minio.adapter().limits().session_policy;
+    let limit = minio.adapter().capabilities().session_policy.most;
     assert_eq!((of_size(limit, "x").await, of_size(limit + 1, "x").await), (200, 400));
     assert_eq!((of_size(limit, "&").await, of_size(limit + 6, "&").await), (200, 400), "& counts six");
     for fault in [
@@ -297,7 +297,7 @@ async fn the_largest_session_policy_still_makes_usable_keys() {
         let resource = |n: usize| format!("arn:aws:s3:::recordings/{n}{}", "x".repeat(length / 2));
         format!(r#"{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["{}","{}"]}}"#, resource(1), resource(2))
     };
-    let limit = minio.adapter().limits().session_policy;
+    let limit = minio.adapter().capabilities().session_policy.most;
     let rest = policy(&[READ_A, &filler(0), NO_ADMIN]).len();
     let session = minio.session(&[READ_A, &filler(limit - rest), NO_ADMIN]).await;
     assert!(session.token.as_ref().unwrap().len() > 3500);
