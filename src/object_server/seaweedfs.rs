@@ -147,7 +147,7 @@ fn demand_version(answer: &Answer) -> Result<(), ObjectServerError> {
 fn capabilities() -> Capabilities {
     Capabilities {
         server: "SeaweedFS",
-        session_policy: SizeLimit { most: 2048, unit: SizeUnit::Characters },
+        session_policy: SizeLimit { most: 2048, unit: SizeUnit::Bytes },
         resource: 1100,
         durations: Durations {
             shortest: Duration::from_mins(15),

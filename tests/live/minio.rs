@@ -1,9 +1,6 @@
 //! MinIO alone, at the pinned release: every fact that the adapter and docs/object-servers.md rest on, asked of the
 //! server itself. `STINT_LIVE_MINIO` and `STINT_LIVE_MC` name the server and its admin client.
 
-#[path = "../it/harness/signed.rs"]
-mod signed;
-
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -17,7 +14,7 @@ use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerS
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use signed::{Answer, Key, unsigned};
+use crate::signed::{Answer, Key, unsigned};
 
 const ROOT: &str = "root:rootsecret";
 const MINTER: &str = "minter:mintersecret";
