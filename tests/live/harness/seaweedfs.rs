@@ -13,6 +13,14 @@ use super::{Answer, free_ports, server::Server, until};
 
 static SHARED: OnceCell<Seaweedfs> = OnceCell::const_new();
 
+/// By itself it takes half a minute to end, and killed it leaves its local sockets behind.
+const AT_ONCE: &str = r#"
+trap 'kill -s KILL $server; for port in $PORTS; do rm -f /tmp/seaweedfs-*-"$port".sock; done; exit' TERM
+"$0" "$@" &
+server=$!
+wait $server
+"#;
+
 /// A running SeaweedFS.
 pub(crate) struct Seaweedfs {
     _server: Server,
@@ -36,7 +44,10 @@ impl Seaweedfs {
         fs::create_dir(directory.path().join("data")).expect("the data directory is made");
         // A gRPC port would be the other port and 10,000, which may be beyond the last one.
         let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc] = free_ports();
-        let mut weed = Command::new(named_by("STINT_LIVE_WEED"));
+        let ports = [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc];
+        let mut weed = Command::new("bash");
+        weed.args(["-c", AT_ONCE]).arg(named_by("STINT_LIVE_WEED"));
+        weed.env("PORTS", ports.map(|port| port.to_string()).join(" "));
         weed.args(["server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"])
             .args([
                 "-s3.config=s3.json",
@@ -51,8 +62,7 @@ impl Seaweedfs {
             .args([format!("-filer.port={filer}"), format!("-filer.port.grpc={filer_grpc}")])
             .args(["-master.volumeSizeLimitMB=64", "-volume.max=200"])
             .current_dir(directory.path());
-        // It takes half a minute to end by itself.
-        let server = Server::start("seaweedfs", directory.path(), "KILL", &weed);
+        let server = Server::start("seaweedfs", directory.path(), "TERM", &weed);
         let endpoint = format!("http://127.0.0.1:{s3}");
         let ready = format!("{endpoint}/readyz");
         until("SeaweedFS is ready", Duration::from_mins(2), async || {
