@@ -140,6 +140,8 @@ pub enum OnUnknownAction {
 pub enum Conditions {
     /// Every operator and key that a document may hold.
     All,
+    /// The same, but for these keys.
+    AllBut(&'static [&'static str]),
     /// Any of these operators on any of these keys. A key that ends in `/` stands for every key that it begins.
     Only {
         /// Names of operators.
@@ -194,7 +196,15 @@ impl PolicyLanguage {
 
 impl Conditions {
     fn unknown(&self, operator: &str, key: &str) -> Option<String> {
-        let Self::Only { operators, keys } = self else { return None };
+        let (operators, keys) = match self {
+            Self::All => return None,
+            Self::AllBut(keys) => {
+                return keys
+                    .contains(&key)
+                    .then(|| format!("the condition key {key}: it does not know it; leave it out"));
+            }
+            Self::Only { operators, keys } => (operators, keys),
+        };
         let known = |known: &&str| *known == key || (known.ends_with('/') && key.starts_with(*known));
         if !keys.iter().any(known) {
             return Some(format!("the condition key {key}: it enforces only {}; leave it out", keys.join(", ")));
@@ -249,6 +259,9 @@ mod tests {
             assert!(with("StringNotLike", "s3:prefix").unwrap().contains("StringLike, IpAddress"));
         }
         assert_eq!(objection(ALL, &statement("Deny", "s3:PutObject", "StringNotLike", "s3:delimiter")), None);
+        let but_one = PolicyLanguage { conditions: Conditions::AllBut(&["s3:delimiter"]), ..ALL };
+        assert!(objection(but_one, &statement("Deny", "s3:PutObject", "StringNotLike", "s3:delimiter")).is_some());
+        assert_eq!(objection(but_one, &statement("Deny", "s3:PutObject", "StringNotLike", "s3:prefix")), None);
     }
 
     #[test]

@@ -43,6 +43,37 @@ const ACCOUNT_MAKING: [&str; 13] = [
     "admin:SiteReplicationOperation",
 ];
 
+/// S3 actions for which RELEASE.2025-04-22 refuses a policy.
+pub(super) const UNKNOWN_ACTIONS: &[&str] = &[
+    "s3:DeleteBucketWebsite",
+    "s3:GetAccelerateConfiguration",
+    "s3:GetBucketAcl",
+    "s3:GetBucketCORS",
+    "s3:GetBucketLogging",
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketQOS",
+    "s3:GetBucketRequestPayment",
+    "s3:GetBucketWebsite",
+    "s3:GetInventoryConfiguration",
+    "s3:GetObjectAcl",
+    "s3:GetObjectTorrent",
+    "s3:GetObjectVersionAcl",
+    "s3:HeadObject",
+    "s3:PutAccelerateConfiguration",
+    "s3:PutBucketAcl",
+    "s3:PutBucketCORS",
+    "s3:PutBucketLogging",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketQOS",
+    "s3:PutBucketRequestPayment",
+    "s3:PutBucketWebsite",
+    "s3:PutInventoryConfiguration",
+    "s3:PutObjectAcl",
+    "s3:PutObjectVersionAcl",
+];
+
 /// A MinIO server.
 #[derive(Debug)]
 pub struct MinioServer {
@@ -119,9 +150,9 @@ pub(super) fn capabilities() -> Capabilities {
         session_name: SessionName::Ignored,
         language: PolicyLanguage {
             admin_actions: true,
-            unknown_actions: &[],
+            unknown_actions: UNKNOWN_ACTIONS,
             on_unknown_action: OnUnknownAction::Refuses,
-            conditions: Conditions::All,
+            conditions: Conditions::AllBut(&["s3:x-amz-acl"]),
         },
         deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
         deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ACCOUNT_MAKING})],

@@ -74,7 +74,7 @@ fn capabilities() -> Capabilities {
         session_name: SessionName::Ignored,
         language: PolicyLanguage {
             admin_actions: true,
-            unknown_actions: &[],
+            unknown_actions: minio::UNKNOWN_ACTIONS,
             on_unknown_action: OnUnknownAction::Refuses,
             conditions: Conditions::Only { operators: &["StringEquals", "StringLike"], keys: &["s3:prefix"] },
         },

@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::dialect::{
-    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, knows_its_actions, policy, settings,
-    takes_a_policy_of,
+    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, knows_its_actions, leases_through_the_service,
+    policy, settings, takes_a_policy_of,
 };
 use crate::harness::{Ceph, now, until};
 use crate::signed::{Key, unsigned};
@@ -344,4 +344,16 @@ async fn no_lease_is_revoked_and_the_adapter_says_so() {
     let ceph = Ceph::shared().await;
     let revoked = adapter(ceph, &Ceph::key("minter"), "any").revoke(LeaseId::from_uuid(Uuid::from_u128(7))).await;
     assert!(matches!(revoked, Err(ObjectServerError::NotRevocable { .. })));
+}
+
+#[tokio::test]
+async fn leases_go_through_the_service() {
+    let ceph = Ceph::shared().await;
+    ceph.role("broker", true).await;
+    let object_server = format!(
+        "kind = \"ceph\"\nendpoint = \"{}\"\nrole_arn = \"{}\"\naccess_key = \"minter\"\nsecret_key = \"mintersecret\"",
+        ceph.endpoint(),
+        Ceph::arn("broker"),
+    );
+    leases_through_the_service(&object_server, ceph.endpoint(), &Ceph::key("minter")).await;
 }

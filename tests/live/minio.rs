@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use stint::clock::SystemClock;
-use stint::lease::LeaseId;
+use stint::lease::{Conditions, LeaseId};
 use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::dialect::{Sts, knows_its_actions, questions, refused_keys};
 use crate::signed::{Answer, Key, unsigned};
 
 const ROOT: &str = "root:rootsecret";
@@ -267,6 +268,34 @@ async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
     ] {
         assert_eq!(minio.assume_role(&policy(&[fault]), "").await.refusal(), (400, "InvalidParameterValue"), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn every_action_is_known_or_declared_unknown() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let endpoint = minio.at("");
+    let sts = Sts { endpoint: &endpoint, parent: Key::parent(), role: None };
+    knows_its_actions(&sts, minio.adapter().capabilities()).await;
+}
+
+#[tokio::test]
+async fn the_conditions_that_are_claimed_are_enforced() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let tags = "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>";
+    assert_eq!(Key::parent().s3("PUT", &minio.at("/recordings/a/1?tagging="), tags).await.status, 200);
+    let endpoint = minio.at("");
+    let sts = Sts { endpoint: &endpoint, parent: Key::parent(), role: None };
+    let mut unenforced = Vec::new();
+    for question in questions() {
+        if !question.is_enforced(&sts, "recordings").await {
+            unenforced.push((question.operator, question.key));
+        }
+    }
+    let Conditions::AllBut(unknown) = minio.adapter().capabilities().language.conditions else {
+        panic!("another claim")
+    };
+    assert_eq!(unenforced.iter().map(|(_, key)| *key).collect::<Vec<_>>(), unknown);
+    assert_eq!(refused_keys(&sts).await, unknown);
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use stint::object_server::{ObjectServer, ObjectServerError, SeaweedfsServer};
 use uuid::Uuid;
 
 use crate::dialect::{
-    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, policy, settings, takes_a_policy_of,
+    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, leases_through_the_service, policy, settings,
+    takes_a_policy_of,
 };
 use crate::harness::Seaweedfs;
 use crate::signed::{Key, unsigned};
@@ -242,4 +243,15 @@ async fn no_lease_is_revoked_and_the_adapter_says_so() {
     let server = Seaweedfs::shared().await;
     let revoked = adapter(server, &key("minter"), "Vend").revoke(LeaseId::from_uuid(Uuid::from_u128(7))).await;
     assert!(matches!(revoked, Err(ObjectServerError::NotRevocable { .. })));
+}
+
+#[tokio::test]
+async fn leases_go_through_the_service() {
+    let server = Seaweedfs::shared().await;
+    let object_server = format!(
+        "kind = \"seaweedfs\"\nendpoint = \"{}\"\nrole_arn = \"{}\"\naccess_key = \"minter\"\nsecret_key = \"mintersecret\"",
+        server.endpoint(),
+        Seaweedfs::role("Vend"),
+    );
+    leases_through_the_service(&object_server, server.endpoint(), &key("admin")).await;
 }
