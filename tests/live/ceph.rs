@@ -9,6 +9,7 @@ use stint::clock::SystemClock;
 use stint::lease::{LeaseId, RoleArn};
 use stint::object_server::{CephServer, ObjectServer, ObjectServerError};
 use time::format_description::well_known::Rfc3339;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::dialect::{
@@ -331,7 +332,7 @@ async fn one_long_resource_ends_the_gateway() {
         .append_pair("RoleArn", &Ceph::arn("fragile"))
         .append_pair("Policy", &of(1900))
         .finish();
-    let asking = tokio::spawn(async move { Ceph::key("minter").sts(&endpoint, &long).await });
+    let asking = TaskTracker::new().spawn(async move { Ceph::key("minter").sts(&endpoint, &long).await });
     assert!(asking.await.is_err(), "the connection breaks, on which the client panics");
     until("the gateway is gone", Duration::from_secs(20), async || {
         matches!(adapter.ready().await, Err(ObjectServerError::Unreachable(_)))

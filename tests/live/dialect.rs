@@ -102,6 +102,8 @@ pub(crate) async fn knows_its_actions(sts: &Sts<'_>, capabilities: &Capabilities
 
 /// The condition keys that a policy may name, as `src/policy/condition.rs` knows them, but that the server refuses.
 pub(crate) async fn refused_keys(sts: &Sts<'_>) -> Vec<&'static str> {
+    const ACTIONS: [&str; 6] =
+        ["GetObject", "GetObjectVersion", "PutObject", "PutObjectRetention", "ListBucket", "CreateBucket"];
     let source = include_str!("../../src/policy/condition.rs");
     let quoted = |line: &'static str| line.trim().strip_prefix('"')?.strip_suffix("\",");
     let keys = source.split("const LONGEST").next().into_iter().flat_map(str::lines).filter_map(quoted);
@@ -109,8 +111,6 @@ pub(crate) async fn refused_keys(sts: &Sts<'_>) -> Vec<&'static str> {
     for key in keys {
         // Each key belongs to some actions only.
         let mut taken = false;
-        const ACTIONS: [&str; 6] =
-            ["GetObject", "GetObjectVersion", "PutObject", "PutObjectRetention", "ListBucket", "CreateBucket"];
         for action in ACTIONS.map(|action| format!("s3:{action}")) {
             let mut statement = allow(&[&action], &["arn:aws:s3:::*"]);
             statement["Condition"] = json!({"Null": {key: ["true"]}});

@@ -134,7 +134,7 @@ async fn a_session_makes_neither_keys_nor_sessions() {
     let server = Seaweedfs::shared().await;
     let sts = sts(server, "Anyone");
     let everything = allow(&["s3:*"], &["arn:aws:s3:::*"]);
-    let open = sts.session(&[everything.clone()]).await;
+    let open = sts.session(std::slice::from_ref(&everything)).await;
     let chained = sts.as_key(&open, None, 900).await;
     assert_eq!(chained.status, 200, "a role that trusts everybody is known to be assumed by sessions");
     let closed = sts.session(&[everything, deny(server)]).await;
