@@ -196,9 +196,9 @@ impl Exchange {
     ) -> Result<AssumeRole, LeaseError> {
         let Inner(parts) = self.inner.as_ref();
         self.timed_now(Step::Plan, || {
-            let limits = parts.object_server.limits();
+            let capabilities = parts.object_server.capabilities();
             let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
-            lease::plan(grant, token, requested, &parts.lease_rules, limits, parts.clock.now(), &mut *rng)
+            lease::plan(grant, token, requested, &parts.lease_rules, capabilities, parts.clock.now(), &mut *rng)
         })
     }
 

@@ -27,8 +27,11 @@ use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
-use crate::lease::ServerLimits;
-use crate::object_server::{ConfigError, MinioServer, MinioSettings, ObjectServer};
+use crate::lease::Capabilities;
+use crate::object_server::{
+    AwsRole, AwsServer, CephServer, ConfigError, MinioServer, ObjectServer, RustfsServer, SeaweedfsServer,
+    ServerSettings,
+};
 use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
@@ -151,7 +154,7 @@ impl App {
 
         let object_server = object_server(&config.object_server, &clock)?;
         let fingerprints = fingerprint_key(&config);
-        let report = compile_policies(&config, object_server.limits()).map_err(StartError::Policies)?;
+        let report = compile_policies(&config, object_server.capabilities()).map_err(StartError::Policies)?;
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
@@ -167,9 +170,14 @@ impl App {
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
-        let reloader =
-            policies::Reloader::start(config, report, object_server.limits().clone(), Arc::clone(&log), store.clone())
-                .await?;
+        let reloader = policies::Reloader::start(
+            config,
+            report,
+            object_server.capabilities().clone(),
+            Arc::clone(&log),
+            store.clone(),
+        )
+        .await?;
 
         let readers = Readers { verifier: Verifier::new(rules.clone(), issuers.clone()), policies: reloader.current() };
         let archive = ArchiveParts {
@@ -265,25 +273,37 @@ fn object_server(
     settings: &ObjectServerSettings,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn ObjectServer>, ConfigError> {
-    match settings.kind {
-        ObjectServerKind::Minio => {
-            let settings = MinioSettings {
-                endpoint: settings.endpoint.clone(),
-                region: settings.region.clone(),
-                access_key: settings.access_key.expose_secret().to_owned(),
-                secret_key: settings.secret_key.clone(),
-                timeout: OBJECT_SERVER_TIMEOUT,
+    let clock = Arc::clone(clock);
+    let at = |endpoint: &str| ServerSettings {
+        endpoint: endpoint.to_owned(),
+        region: settings.region.clone(),
+        access_key: settings.access_key.expose_secret().to_owned(),
+        secret_key: settings.secret_key.clone(),
+        timeout: OBJECT_SERVER_TIMEOUT,
+    };
+    let s3 = at(&settings.endpoint);
+    Ok(match &settings.kind {
+        ObjectServerKind::Minio => Arc::new(MinioServer::new(s3, clock)?),
+        ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
+        ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, role.clone(), clock)?),
+        ObjectServerKind::Ceph(role) => Arc::new(CephServer::new(s3, role.clone(), clock)?),
+        ObjectServerKind::Aws(aws) => {
+            let regional = format!("https://sts.{}.amazonaws.com", settings.region);
+            let role = AwsRole {
+                arn: aws.role_arn.clone(),
+                session_tags: aws.session_tags,
+                source_identity: aws.source_identity,
             };
-            Ok(Arc::new(MinioServer::new(settings, Arc::clone(clock))?))
+            Arc::new(AwsServer::new(at(aws.sts_endpoint.as_deref().unwrap_or(&regional)), role, clock)?)
         }
-    }
+    })
 }
 
-/// What the configured kind of object server can take; connects to nothing.
-pub fn server_limits(config: &Config) -> Result<ServerLimits, Vec<String>> {
+/// What the configured kind of object server takes and enforces; connects to nothing.
+pub fn server_capabilities(config: &Config) -> Result<Capabilities, Vec<String>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let server = object_server(&config.object_server, &clock).map_err(|error| vec![error.to_string()])?;
-    Ok(server.limits().clone())
+    Ok(server.capabilities().clone())
 }
 
 /// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::{StartError, compile_directory, fingerprint_key, object_server, open_log, random};
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
+use crate::lease::{Capabilities, Revocation};
 use crate::object_server::ConfigError;
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
 use crate::object_server::conformance::{self, Check, Subject};
@@ -42,6 +43,12 @@ pub enum BootstrapError {
     /// The parent's policy.
     #[error("object_server.bootstrap.parent_policy_file {0} cannot be read: {1}")]
     PolicyUnreadable(PathBuf, std::io::Error),
+    /// A server without an API for users that is spoken here.
+    #[error(
+        "object_server.bootstrap.parent_policy_file is for minio: on this server the parent is made by hand, as \
+         docs/object-servers.md shows. Remove the key"
+    )]
+    NoUserApi,
     /// The same.
     #[error("object_server.bootstrap.parent_policy_file {0} {1}")]
     Policy(PathBuf, PolicyFault),
@@ -67,13 +74,17 @@ pub fn bootstrap(config: BootstrapConfig, clock: &Arc<dyn Clock>) -> Result<Boot
     if set.buckets().is_empty() {
         return Err(BootstrapError::NoBuckets(policies.join("buckets.toml")));
     }
-    let parent = parent_policy.map(|file| parent_user(&object_server, file)).transpose()?;
+    let parent = match parent_policy {
+        Some(_) if object_server.kind != ObjectServerKind::Minio => return Err(BootstrapError::NoUserApi),
+        Some(file) => Some(parent_user(&object_server, file)?),
+        None => None,
+    };
     Ok(Bootstrap {
         client: s3_client(&object_server, clock)?,
         key: s3_key(key),
         buckets: set.buckets().to_vec(),
         parent,
-        traits: traits(object_server.kind),
+        traits: traits(&object_server.kind),
         run: time_ordered_id(clock.now(), &mut random()?),
     })
 }
@@ -112,6 +123,7 @@ pub async fn verify(
     let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
     let tasks = TaskTracker::new();
     let log = open_log(&config.audit, Arc::new(store), Arc::clone(&clock), &tasks)?;
+    let traits = conformance_traits(&config.object_server.kind, server.capabilities());
     let mut rng = random()?;
     let subject = Subject {
         server,
@@ -124,7 +136,7 @@ pub async fn verify(
         run: time_ordered_id(clock.now(), &mut rng),
         clock,
         rng: Mutex::new(rng),
-        traits: conformance_traits(config.object_server.kind),
+        traits,
     };
     let checks = conformance::verify(&subject, interrupted, told).await;
     // The stream is closed when the log is dropped.
@@ -142,11 +154,17 @@ fn first_bucket(config: &Config) -> Result<String, VerifyError> {
     set.buckets().first().map(|bucket| bucket.name().to_owned()).ok_or(VerifyError::NoBucket)
 }
 
-fn conformance_traits(kind: ObjectServerKind) -> conformance::Traits {
-    match kind {
-        ObjectServerKind::Minio => {
-            conformance::Traits { has_minio_admin: true, revokes_leases: true, role_arn: None, bootstrap: traits(kind) }
-        }
+fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
+    let role_arn = match kind {
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs => None,
+        ObjectServerKind::Seaweedfs(role_arn) | ObjectServerKind::Ceph(role_arn) => Some(role_arn),
+        ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
+    };
+    conformance::Traits {
+        has_minio_admin: *kind == ObjectServerKind::Minio,
+        revokes_leases: capabilities.revocation == Revocation::Lease,
+        role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
+        bootstrap: traits(kind),
     }
 }
 
@@ -168,8 +186,7 @@ fn s3_key(key: BootstrapKey) -> S3Key {
     S3Key::long_lived(key.access_key, key.secret_key)
 }
 
-fn traits(kind: ObjectServerKind) -> Traits {
-    match kind {
-        ObjectServerKind::Minio => Traits { removes_uploads_by_rule: false },
-    }
+fn traits(kind: &ObjectServerKind) -> Traits {
+    // What RustFS does with such a rule was not seen: it is asked, and what it says is told.
+    Traits { removes_uploads_by_rule: *kind != ObjectServerKind::Minio }
 }

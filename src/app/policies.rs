@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use crate::audit::{AuditError, AuditLog, AuditStore, PolicySetText};
 use crate::config::Config;
-use crate::lease::{LeaseRules, ServerLimits, prove_roles_fit, uncomfortable_roles};
+use crate::lease::{Capabilities, LeaseRules, prove_roles_fit, uncomfortable_roles};
 use crate::policy::{PolicyFiles, PolicySet, Problem};
 use crate::token::IssuerName;
 
@@ -37,8 +37,8 @@ pub struct PolicyReport {
 }
 
 /// Compiles the configured directory and proves that every role fits the object server; on failure every fault.
-pub fn compile_policies(config: &Config, limits: &ServerLimits) -> Result<PolicyReport, Vec<String>> {
-    Directory::of(config).compile(limits)
+pub fn compile_policies(config: &Config, capabilities: &Capabilities) -> Result<PolicyReport, Vec<String>> {
+    Directory::of(config).compile(capabilities)
 }
 
 /// Compiles a policy directory for these issuers; on failure every fault, as `directory/file:line:column: what`, so that
@@ -75,9 +75,9 @@ impl Directory {
         Self { path: config.policies.clone(), issuers, lease: config.lease }
     }
 
-    fn compile(&self, limits: &ServerLimits) -> Result<PolicyReport, Vec<String>> {
+    fn compile(&self, capabilities: &Capabilities) -> Result<PolicyReport, Vec<String>> {
         let (policies, kept) = compile_files(&self.path, &self.issuers)?;
-        let misfits = prove_roles_fit(&policies, limits);
+        let misfits = prove_roles_fit(&policies, capabilities);
         if !misfits.is_empty() {
             return Err(misfits);
         }
@@ -90,7 +90,7 @@ impl Directory {
 #[derive(Debug)]
 pub(super) struct Reloader {
     directory: Arc<Directory>,
-    limits: ServerLimits,
+    capabilities: Capabilities,
     log: Arc<AuditLog>,
     store: Arc<dyn AuditStore>,
     current: Arc<ArcSwap<PolicySet>>,
@@ -102,7 +102,7 @@ impl Reloader {
     pub(super) async fn start(
         config: Config,
         report: PolicyReport,
-        limits: ServerLimits,
+        capabilities: Capabilities,
         log: Arc<AuditLog>,
         store: Arc<dyn AuditStore>,
     ) -> Result<Self, StartError> {
@@ -110,7 +110,7 @@ impl Reloader {
         let hangup = signal(SignalKind::hangup()).ok();
         record(&log, store.as_ref(), &report).await?;
         let current = Arc::new(ArcSwap::from_pointee(report.policies));
-        Ok(Self { directory: Arc::new(Directory::of(&config)), limits, log, store, current, hangup })
+        Ok(Self { directory: Arc::new(Directory::of(&config)), capabilities, log, store, current, hangup })
     }
 
     pub(super) fn current(&self) -> Arc<ArcSwap<PolicySet>> {
@@ -160,9 +160,9 @@ impl Reloader {
 
     /// A set takes effect only after it is on record: a row may name a set that never decided, never the reverse.
     async fn reload(&self) {
-        let (directory, limits) = (Arc::clone(&self.directory), self.limits.clone());
+        let (directory, capabilities) = (Arc::clone(&self.directory), self.capabilities.clone());
         // Reads files: the doors are served on this very task, and must not wait for a slow disk.
-        let compiling = tokio::task::spawn_blocking(move || directory.compile(&limits));
+        let compiling = tokio::task::spawn_blocking(move || directory.compile(&capabilities));
         let report = match compiling.await.unwrap_or_else(|_| Err(vec!["the compilation panicked".to_owned()])) {
             Ok(report) => report,
             Err(problems) => {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, StartError, compile_directory, compile_policies, server_limits};
+use crate::app::{App, StartError, compile_directory, compile_policies, server_capabilities};
 use crate::clock::SystemClock;
 use crate::config::{Config, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
@@ -89,13 +89,15 @@ pub fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure
             }
             (errors, warnings, Vec::new())
         }
-        Ok(config) => match server_limits(&config).and_then(|limits| compile_policies(&config, &limits)) {
-            Err(problems) => (problems, config.warnings, Vec::new()),
-            Ok(report) => {
-                let roles = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
-                (Vec::new(), config.warnings.into_iter().chain(report.warnings).collect(), roles)
+        Ok(config) => {
+            match server_capabilities(&config).and_then(|capabilities| compile_policies(&config, &capabilities)) {
+                Err(problems) => (problems, config.warnings, Vec::new()),
+                Ok(report) => {
+                    let roles = report.policies.roles().map(|(name, _, _)| name.as_str().to_owned()).collect();
+                    (Vec::new(), config.warnings.into_iter().chain(report.warnings).collect(), roles)
+                }
             }
-        },
+        }
     };
     if json {
         let report = json!({"ok": errors.is_empty(), "errors": errors, "warnings": warnings, "roles": roles});

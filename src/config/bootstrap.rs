@@ -56,7 +56,7 @@ impl BootstrapConfig {
     fn from_root(mut root: Section<'_>) -> Option<Self> {
         let issuers = sections::issuers(&mut root);
         let policies = sections::policies(&mut root);
-        let (object_server, (key, parent_policy)) = sections::object_server_with(&mut root, own)?;
+        let (object_server, (key, parent_policy)) = sections::object_server_with(&mut root, &mut Vec::new(), own)?;
         Some(Self {
             object_server,
             key,

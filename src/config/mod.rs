@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 pub use bootstrap::{BootstrapConfig, BootstrapKey};
 pub use environment::{Environment, ProcessEnvironment};
 pub use problem::Problem;
-pub use sections::{AuditSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles};
+pub use sections::{
+    AuditSettings, AwsSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
+};
 
 use crate::lease::LeaseRules;
 use crate::telemetry::TelemetrySettings;
@@ -92,7 +94,7 @@ impl Config {
         let http = sections::http(&mut root, &mut warnings);
         let postgres_url = sections::postgres(&mut root);
         let issuers = sections::issuers(&mut root);
-        let object_server = sections::object_server(&mut root);
+        let object_server = sections::object_server(&mut root, &mut warnings);
         let lease = sections::lease(&mut root, &mut warnings);
         let audit = sections::audit(&mut root);
         let policies = sections::policies(&mut root);

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
-use crate::lease::LeaseRules;
+use crate::lease::{LeaseRules, RoleArn};
 use crate::telemetry::{LogFormat, TelemetrySettings};
 use crate::token::{ClaimPath, IssuerName, IssuerRules, Profile};
 
@@ -61,11 +61,32 @@ pub struct ObjectServerSettings {
     pub secret_key: SecretString,
 }
 
-/// The dialects this version speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The dialects this version speaks, each with what only it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectServerKind {
     /// MinIO and its forks.
     Minio,
+    /// RustFS.
+    Rustfs,
+    /// SeaweedFS, and the role to assume.
+    Seaweedfs(RoleArn),
+    /// Ceph's object gateway, and the role to assume.
+    Ceph(RoleArn),
+    /// AWS.
+    Aws(AwsSettings),
+}
+
+/// What only AWS needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsSettings {
+    /// The role to assume.
+    pub role_arn: RoleArn,
+    /// The STS, if not the region's own.
+    pub sts_endpoint: Option<String>,
+    /// Whether the role lets sessions be tagged.
+    pub session_tags: bool,
+    /// Whether the role lets sessions name their source.
+    pub source_identity: bool,
 }
 
 /// `[audit]`
@@ -214,41 +235,36 @@ fn key_location(issuer: &mut Section<'_>) -> Option<KeyLocation> {
     }
 }
 
-pub(super) fn object_server(root: &mut Section<'_>) -> Option<ObjectServerSettings> {
-    object_server_with(root, super::bootstrap::skip).map(|(settings, ())| settings)
+pub(super) fn object_server(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<ObjectServerSettings> {
+    object_server_with(root, warnings, super::bootstrap::skip).map(|(settings, ())| settings)
 }
 
 /// The same, with what `bootstrap` makes of the table inside.
 pub(super) fn object_server_with<T>(
     root: &mut Section<'_>,
+    warnings: &mut Vec<String>,
     bootstrap: impl FnOnce(&mut Section<'_>) -> T,
 ) -> Option<(ObjectServerSettings, T)> {
     let mut section = root.section("object_server");
     let kind = section.text("kind");
     let kind = section.required("kind", kind);
-    let kind = match kind.as_deref() {
-        None => None,
-        Some("minio") => Some(ObjectServerKind::Minio),
-        Some("rustfs" | "seaweedfs" | "ceph" | "aws" | "garage") => {
-            section.reject("kind", None, "is not supported by this version yet: only minio is")
-        }
-        Some(_) => section.reject("kind", None, "must be minio (rustfs, seaweedfs, ceph, aws and garage are planned)"),
-    };
-    let endpoint = section.parsed("endpoint", "must be http:// or https://, host and port, nothing more", |text| {
-        http_url(text)
-            .filter(|url| url.split_once("://").is_some_and(|(_, host)| !host.trim_end_matches('/').contains('/')))
-    });
+    let kind = object_server_kind(&mut section, kind.as_deref());
+    let endpoint = section.parsed("endpoint", ENDPOINT, endpoint_url);
     let endpoint = section.required("endpoint", endpoint);
     let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
     let access_key = section.secret("access_key");
     let access_key = section.required("access_key", access_key);
     let secret_key = section.secret("secret_key");
     let secret_key = section.required("secret_key", secret_key);
-    if section.text("role_arn").is_some() && kind == Some(ObjectServerKind::Minio) {
-        section.reject::<()>("role_arn", None, "has no meaning for minio, which has no roles: remove it");
-    }
     let inside = bootstrap(&mut section);
     section.finish();
+    if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
+        warnings.push(
+            "object_server.kind is ceph: there a session may assume, without any session policy, every role that trusts \
+             its parent; the trust policy of each such role must deny sessions, as docs/object-servers.md shows"
+                .to_owned(),
+        );
+    }
     let settings = ObjectServerSettings {
         kind: kind?,
         endpoint: endpoint?,
@@ -257,6 +273,48 @@ pub(super) fn object_server_with<T>(
         secret_key: secret_key?,
     };
     Some((settings, inside))
+}
+
+/// The dialect and its own keys; a key that means nothing to the dialect is refused rather than forgotten.
+fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<ObjectServerKind> {
+    let own_of_aws = ["sts_endpoint", "session_tags", "source_identity"].into_iter().find(|key| section.has(key));
+    let role_given = section.has("role_arn");
+    let role_arn = section.parsed("role_arn", "must be arn:aws:iam::<account>:role/<name>", RoleArn::parse);
+    let sts_endpoint = section.parsed("sts_endpoint", ENDPOINT, endpoint_url);
+    let session_tags = section.boolean("session_tags").unwrap_or(false);
+    let source_identity = section.boolean("source_identity").unwrap_or(false);
+    let kind = kind?;
+    if kind != "aws"
+        && let Some(key) = own_of_aws
+    {
+        section.reject::<()>(key, None, "has a meaning for aws only: remove it");
+    }
+    match kind {
+        "minio" | "rustfs" if role_given => {
+            section.reject("role_arn", None, &format!("has no meaning for {kind}, which has no roles: remove it"))
+        }
+        "minio" => Some(ObjectServerKind::Minio),
+        "rustfs" => Some(ObjectServerKind::Rustfs),
+        "seaweedfs" => section.required("role_arn", role_arn).map(ObjectServerKind::Seaweedfs),
+        "ceph" => section.required("role_arn", role_arn).map(ObjectServerKind::Ceph),
+        "aws" => {
+            let role_arn = section.required("role_arn", role_arn)?;
+            Some(ObjectServerKind::Aws(AwsSettings { role_arn, sts_endpoint, session_tags, source_identity }))
+        }
+        "garage" => section.reject(
+            "kind",
+            None,
+            "is not supported by this version yet: minio, rustfs, seaweedfs, ceph and aws are",
+        ),
+        _ => section.reject("kind", None, "must be minio, rustfs, seaweedfs, ceph or aws (garage is planned)"),
+    }
+}
+
+const ENDPOINT: &str = "must be http:// or https://, host and port, nothing more";
+
+fn endpoint_url(text: &str) -> Option<String> {
+    let bare = |url: &String| url.split_once("://").is_some_and(|(_, host)| !host.trim_end_matches('/').contains('/'));
+    http_url(text).filter(bare)
 }
 
 pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<LeaseRules> {

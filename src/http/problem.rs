@@ -83,6 +83,8 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             LeaseError::PolicyTooLarge { .. } | LeaseError::ResourceTooLarge { .. } => {
                 ProblemCode::SessionPolicyTooLarge
             }
+            // Roles are checked at load: what is left is a policy that the caller sent to narrow its lease by.
+            LeaseError::NotEnforced { .. } => ProblemCode::SessionPolicyNotCombinable,
             LeaseError::RolesDoNotFit { .. } => ProblemCode::RolesDoNotFit,
         },
         Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable) => {
@@ -95,6 +97,8 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::NotReady
             | ObjectServerError::Refused { .. }
             | ObjectServerError::Nonsense { .. }
+            | ObjectServerError::Outdated { .. }
+            | ObjectServerError::NotRevocable { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
     }
@@ -243,6 +247,8 @@ mod tests {
         assert_eq!(code(too_large), ProblemCode::SessionPolicyTooLarge);
         let too_large = LeaseError::ResourceTooLarge { size: 2000, limit: 1500 };
         assert_eq!(code(too_large), ProblemCode::SessionPolicyTooLarge);
+        let unenforced = LeaseError::NotEnforced { server: "Twig", what: "x".to_owned() };
+        assert_eq!(code(unenforced), ProblemCode::SessionPolicyNotCombinable);
         assert_eq!(code(LeaseError::RolesDoNotFit { choices: Vec::new() }), ProblemCode::RolesDoNotFit);
     }
 }

@@ -116,6 +116,7 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
 const BUSY: &str = "Credentials cannot be issued at the moment; come back.";
 const FAULT: &str = "An internal fault; the request id finds it in the log.";
 const DENIED: &str = "Not authorized to assume the role.";
+const UNENFORCED: &str = "The object server would not enforce all of the session policy.";
 const TOO_LARGE: &str = "The session policy exceeds the object server's limit.";
 
 fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
@@ -127,6 +128,7 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             LeaseError::PolicyTooLarge { .. } | LeaseError::ResourceTooLarge { .. } => {
                 (StsCode::PackedPolicyTooLarge, TOO_LARGE)
             }
+            LeaseError::NotEnforced { .. } => (StsCode::MalformedPolicyDocument, UNENFORCED),
             LeaseError::RolesDoNotFit { choices: roles } => {
                 return (StsCode::PackedPolicyTooLarge, Cow::Owned(choices(roles)));
             }
@@ -141,6 +143,8 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::NotReady
             | ObjectServerError::Refused { .. }
             | ObjectServerError::Nonsense { .. }
+            | ObjectServerError::Outdated { .. }
+            | ObjectServerError::NotRevocable { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
     };
@@ -253,6 +257,9 @@ mod tests {
             let (code, message) = told_of_refusal(&Refusal::Lease(error));
             assert_eq!((code, message.as_ref()), (StsCode::PackedPolicyTooLarge, TOO_LARGE));
         }
+        let unenforced = LeaseError::NotEnforced { server: "Twig", what: "x".to_owned() };
+        let (code, message) = told_of_refusal(&Refusal::Lease(unenforced));
+        assert_eq!((code, message.as_ref()), (StsCode::MalformedPolicyDocument, UNENFORCED));
         assert_eq!(told_of_refusal(&Refusal::Lease(LeaseError::TooShort)).0, StsCode::ValidationError);
     }
 

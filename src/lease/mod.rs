@@ -2,14 +2,17 @@
 //! [`AssumeRole`] request that is put on record and then sent: its length, its session policy, its names. It is pure:
 //! time and randomness are arguments. Reuse, quotas and freezes will live here, between the grant and the plan.
 
+mod capabilities;
 mod names;
 mod plan;
 mod session_policy;
 mod terms;
 
-pub use names::{LeaseId, RoleSessionName};
-pub use plan::{
-    AssumeRole, LeaseError, LeaseRules, ServerLimits, plan, plan_verification, prove_roles_fit, uncomfortable_roles,
+pub use capabilities::{
+    Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit,
+    SizeUnit,
 };
+pub use names::{LeaseId, RoleArn, RoleSessionName};
+pub use plan::{AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, uncomfortable_roles};
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

@@ -51,13 +51,37 @@ impl RoleSessionName {
         Self(format!("{subject}-{}", lease.as_uuid().simple()))
     }
 
-    /// `stint-verify-<32 hex digits of the lease id>`: nobody's lease, as the server's own log shows too.
+    /// The name.
     #[must_use]
-    pub fn of_verification(lease: LeaseId) -> Self {
-        Self(format!("stint-verify-{}", lease.as_uuid().simple()))
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The role that is assumed at a server that has roles: `arn:aws:iam::<account>:role/<name>`, the account empty at Ceph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleArn(String);
+
+impl RoleArn {
+    /// Accepts `arn:<partition>:iam::<account or nothing>:role/<path and name>`, at most 2,048 characters of visible
+    /// ASCII.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(6, ':');
+        let arn = parts.next() == Some("arn");
+        let partition = parts.next().is_some_and(|partition| !partition.is_empty());
+        let iam = parts.next() == Some("iam");
+        let region = parts.next() == Some("");
+        let account =
+            parts.next().is_some_and(|account| account.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+        let name = parts.next().and_then(|resource| resource.strip_prefix("role/"));
+        let named = name.is_some_and(|name| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b))
+        });
+        (arn && partition && iam && region && account && named && text.len() <= 2048).then(|| Self(text.to_owned()))
     }
 
-    /// The name.
+    /// The ARN.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -80,5 +104,33 @@ mod tests {
             prop_assert!(name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"_=,.@-".contains(&b)));
             prop_assert!(name.as_str().ends_with(&lease.as_uuid().simple().to_string()));
         }
+    }
+
+    #[test]
+    fn a_role_is_named_in_full() {
+        for good in [
+            "arn:aws:iam::123456789012:role/vend",
+            "arn:aws:iam:::role/broker",
+            "arn:aws:iam::tenant_1:role/team/broker",
+            "arn:aws-cn:iam::123456789012:role/a+b=c,d.e@f-g_h",
+        ] {
+            assert_eq!(RoleArn::parse(good).map(|arn| arn.as_str().to_owned()).as_deref(), Some(good));
+        }
+        for bad in [
+            "",
+            "broker",
+            "role/broker",
+            "arn:aws:iam:::role/",
+            "arn:aws:iam:::user/minter",
+            "arn:aws:iam::123456789012:vend",
+            "arn:aws:iam:eu:1:role/vend",
+            "arn:aws:sts::1:assumed-role/vend/x",
+            "arn:aws:iam:::role/a b",
+            "arn:aws:iam:::role/a\n",
+            "arn:aws:iam:::role/*",
+        ] {
+            assert_eq!(RoleArn::parse(bad), None, "{bad}");
+        }
+        assert_eq!(RoleArn::parse(&format!("arn:aws:iam:::role/{}", "x".repeat(2048))), None);
     }
 }

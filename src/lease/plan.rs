@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::terms::{LeaseTerms, Shortening};
-use super::{LeaseId, RoleSessionName, SessionPolicy};
+use super::{Capabilities, LeaseId, RoleSessionName, SessionPolicy};
 use crate::clock::time_ordered_id;
 use crate::policy::{Document, Grant, PolicySet, RoleName};
-use crate::token::VerifiedToken;
+use crate::token::{Subject, VerifiedToken};
 
 /// No lease is shorter: stock SDKs would ask at every call, and no server but Ceph mints less.
 pub(super) const SHORTEST: Duration = Duration::from_mins(15);
@@ -31,25 +30,11 @@ pub struct LeaseRules {
     pub grace: Duration,
 }
 
-/// What one kind of object server can take, stated by its dialect.
-#[derive(Debug, Clone)]
-pub struct ServerLimits {
-    /// Longest session policy, in bytes as the server counts them.
-    pub session_policy: usize,
-    /// Longest single resource string.
-    pub resource: usize,
-    /// Statements every session policy must carry: Deny on the server's account-making actions, which some servers
-    /// grant to any session of a user unless they are denied (CVE-2025-62506).
-    pub deny_statements: Vec<Value>,
-    /// The same for a document that itself allows `admin:` actions, which the statements above would take away whole:
-    /// the account-making actions one by one.
-    pub deny_statements_for_admins: Vec<Value>,
-}
-
 /// One fully decided request to the object server's STS. What it says is what the intent row says.
 #[derive(Debug, Clone)]
 pub struct AssumeRole {
     lease_id: LeaseId,
+    subject: Subject,
     role_session_name: RoleSessionName,
     session_policy: SessionPolicy,
     duration: Duration,
@@ -65,6 +50,12 @@ impl AssumeRole {
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
         self.lease_id
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
     }
 
     /// The session name for the server's log.
@@ -135,6 +126,14 @@ pub enum LeaseError {
         /// The limit.
         limit: usize,
     },
+    /// The object server would not enforce part of the session policy: the lease would be wider than it says.
+    #[error("{server} does not enforce {what}")]
+    NotEnforced {
+        /// The server's name.
+        server: &'static str,
+        /// What it would not enforce, and the cure.
+        what: String,
+    },
     /// Several roles match `any` and do not fit together; the caller must name one of these.
     #[error("the roles that match do not fit into one session policy together")]
     RolesDoNotFit {
@@ -151,6 +150,7 @@ impl LeaseError {
             Self::TooShort => "duration_too_short",
             Self::PolicyTooLarge { .. } => "session_policy_too_large",
             Self::ResourceTooLarge { .. } => "resource_too_large",
+            Self::NotEnforced { .. } => "not_enforced_by_server",
             Self::RolesDoNotFit { .. } => "roles_do_not_fit",
         }
     }
@@ -163,23 +163,25 @@ pub fn plan(
     token: &VerifiedToken,
     requested: Option<Duration>,
     rules: &LeaseRules,
-    limits: &ServerLimits,
+    capabilities: &Capabilities,
     now: OffsetDateTime,
     rng: &mut dyn Rng,
 ) -> Result<AssumeRole, LeaseError> {
     if requested.is_some_and(|requested| requested < SHORTEST) {
         return Err(LeaseError::TooShort);
     }
-    let session_policy = SessionPolicy::compose(grant.document(), limits).map_err(|error| match grant.roles() {
-        [_] => error,
-        choices => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
-    })?;
+    let session_policy =
+        SessionPolicy::compose(grant.document(), capabilities).map_err(|error| match (grant.roles(), &error) {
+            ([_], _) | (_, LeaseError::NotEnforced { .. }) => error,
+            (choices, _) => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
+        })?;
     let ceiling = grant.ttl_or(rules.ttl).clamp(SHORTEST, LONGEST);
     let bound = requested.map_or(ceiling, |requested| requested.min(ceiling));
     let duration = draw_length(bound, rules.jitter, rng);
     let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
     Ok(AssumeRole {
         lease_id,
+        subject: token.subject().clone(),
         role_session_name: RoleSessionName::new(token.subject(), lease_id),
         session_policy,
         duration,
@@ -195,15 +197,16 @@ pub fn plan(
 /// the command's own, and its session policy carries the same Deny as any other.
 pub fn plan_verification(
     document: &Document,
-    limits: &ServerLimits,
+    capabilities: &Capabilities,
     now: OffsetDateTime,
     rng: &mut dyn Rng,
 ) -> Result<AssumeRole, LeaseError> {
-    let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
+    let (lease_id, subject) = (LeaseId::from_uuid(time_ordered_id(now, rng)), Subject::verification());
     Ok(AssumeRole {
         lease_id,
-        role_session_name: RoleSessionName::of_verification(lease_id),
-        session_policy: SessionPolicy::compose(document, limits)?,
+        role_session_name: RoleSessionName::new(&subject, lease_id),
+        subject,
+        session_policy: SessionPolicy::compose(document, capabilities)?,
         duration: SHORTEST,
         requested: None,
         shortening: None,
@@ -213,10 +216,10 @@ pub fn plan_verification(
     })
 }
 
-/// Proves at load that every role's document fits the server: one line for each that does not.
+/// Proves at load that every role's document fits the server and is enforced by it: one line for each that is not.
 #[must_use]
-pub fn prove_roles_fit(policies: &PolicySet, limits: &ServerLimits) -> Vec<String> {
-    let compose = |(name, document, _): (&RoleName, _, _)| match SessionPolicy::compose(document, limits) {
+pub fn prove_roles_fit(policies: &PolicySet, capabilities: &Capabilities) -> Vec<String> {
+    let compose = |(name, document, _): (&RoleName, _, _)| match SessionPolicy::compose(document, capabilities) {
         Ok(_) => None,
         Err(error) => Some(format!("role {name}: {error}")),
     };

@@ -6,7 +6,8 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
 
-use super::plan::{LeaseError, ServerLimits};
+use super::Capabilities;
+use super::plan::LeaseError;
 use crate::policy::Document;
 
 /// A session policy ready to be sent. There is no way to mint without one.
@@ -14,21 +15,24 @@ use crate::policy::Document;
 pub struct SessionPolicy(String);
 
 impl SessionPolicy {
-    /// Joins `document` and the server's deny statements.
-    pub(super) fn compose(document: &Document, limits: &ServerLimits) -> Result<Self, LeaseError> {
-        let admin = document.allows_admin();
-        let deny = if admin { &limits.deny_statements_for_admins } else { &limits.deny_statements };
+    /// Joins `document` and the server's deny statements, if the server enforces all of it.
+    pub(super) fn compose(document: &Document, capabilities: &Capabilities) -> Result<Self, LeaseError> {
         let mut policy = document.to_json();
+        capabilities.language.check(capabilities.server, &policy)?;
+        let admin = document.allows_admin();
+        let deny = if admin { &capabilities.deny_statements_for_admins } else { &capabilities.deny_statements };
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
             statements.extend(deny.iter().cloned());
         }
         let text = policy.to_string();
-        let size = encoded_size(&text);
-        if size > limits.session_policy {
-            return Err(LeaseError::PolicyTooLarge { size, limit: limits.session_policy });
+        let (size, limit) = (capabilities.session_policy.measure(&text), capabilities.session_policy.most);
+        if size > limit {
+            return Err(LeaseError::PolicyTooLarge { size, limit });
         }
         match longest_resource(&policy) {
-            size if size > limits.resource => Err(LeaseError::ResourceTooLarge { size, limit: limits.resource }),
+            size if size > capabilities.resource => {
+                Err(LeaseError::ResourceTooLarge { size, limit: capabilities.resource })
+            }
             _ => Ok(Self(text)),
         }
     }
@@ -52,17 +56,6 @@ impl fmt::Debug for SessionPolicy {
     }
 }
 
-/// The size as MinIO and RustFS measure it: Go's encoder writes `<`, `>`, `&`, U+2028 and U+2029 as six-byte escapes
-/// (minio `cmd/sts-handlers.go`, `encoding/json`). Counting so everywhere errs on the safe side.
-fn encoded_size(text: &str) -> usize {
-    text.chars()
-        .map(|c| match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => 6,
-            c => c.len_utf8(),
-        })
-        .sum()
-}
-
 /// One resource string of about 1,565 characters ends a Ceph 16 radosgw process silently, so each is bounded alone.
 fn longest_resource(policy: &Value) -> usize {
     let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
@@ -78,21 +71,42 @@ fn longest_resource(policy: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::{
+        Beyond, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit, SizeUnit,
+    };
     use serde_json::json;
+    use std::time::Duration;
 
-    fn limits() -> ServerLimits {
-        ServerLimits {
-            session_policy: 2048,
+    fn capabilities() -> Capabilities {
+        Capabilities {
+            server: "Twig",
+            session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
             resource: 1100,
+            durations: Durations {
+                shortest: Duration::from_mins(15),
+                longest: Duration::from_hours(12),
+                beyond: Beyond::Refused,
+            },
+            revocation: Revocation::Lease,
+            session_name: SessionName::Ignored,
+            language: PolicyLanguage {
+                admin_actions: true,
+                unknown_actions: &[],
+                on_unknown_action: OnUnknownAction::Refuses,
+                conditions: Conditions::Only { operators: &["StringLike"], keys: &["s3:prefix"] },
+            },
             deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
             deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]})],
         }
     }
 
-    fn denied(statement: &Value) -> Value {
+    fn compose(statement: &Value, capabilities: &Capabilities) -> Result<SessionPolicy, LeaseError> {
         let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
-        let document = Document::parse(policy.to_string().as_bytes()).unwrap();
-        let sent = SessionPolicy::compose(&document, &limits()).unwrap();
+        SessionPolicy::compose(&Document::parse(policy.to_string().as_bytes()).unwrap(), capabilities)
+    }
+
+    fn denied(statement: &Value) -> Value {
+        let sent = compose(statement, &capabilities()).unwrap();
         let sent: Value = serde_json::from_str(sent.as_str()).unwrap();
         assert_eq!(sent["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(sent["Statement"][1]["Effect"], "Deny");
@@ -113,8 +127,27 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_go_escapes_count_six() {
-        assert_eq!(encoded_size("a<b"), 8);
-        assert_eq!(encoded_size("ä"), 2);
+    fn what_the_server_would_not_enforce_is_never_sent() {
+        let listing = |key: &str| {
+            json!({"Effect": "Deny", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::b"],
+                   "Condition": {"StringLike": {key: ["secret/*"]}}})
+        };
+        assert!(compose(&listing("s3:prefix"), &capabilities()).is_ok());
+        let refused = compose(&listing("s3:delimiter"), &capabilities());
+        assert!(matches!(refused, Err(LeaseError::NotEnforced { server: "Twig", .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_policy_is_as_long_as_the_server_counts_it() {
+        let read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/ä&"]});
+        let length = compose(&read, &capabilities()).unwrap().as_str().chars().count();
+        let limited = |unit, most| {
+            compose(&read, &Capabilities { session_policy: SizeLimit { most, unit }, ..capabilities() }).is_ok()
+        };
+        for (unit, size) in
+            [(SizeUnit::Characters, length), (SizeUnit::Bytes, length + 1), (SizeUnit::GoEncodedBytes, length + 6)]
+        {
+            assert!(limited(unit, size) && !limited(unit, size - 1), "{unit:?}");
+        }
     }
 }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::StatusCode;
-use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::minting::Minting;
 use super::signing::Scope;
-use super::sts_call::{CallSettings, StsCaller, refusal};
-use super::{ConfigError, ObjectServer, ObjectServerError, TemporaryCredentials, wire};
+use super::sts_call::{StsCaller, refusal};
+use super::{ConfigError, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
-use crate::lease::{AssumeRole, LeaseId, ServerLimits};
+use crate::lease::{
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, LeaseId, OnUnknownAction, PolicyLanguage, Revocation,
+    SessionName, SizeLimit, SizeUnit,
+};
 
 /// Answers 503 until the users are loaded, which `live` and `ready` do not.
 const HEALTH: &str = "/minio/health/cluster";
@@ -40,35 +43,43 @@ const ACCOUNT_MAKING: [&str; 13] = [
     "admin:SiteReplicationOperation",
 ];
 
-/// How to reach a MinIO server.
-#[derive(Debug)]
-pub struct MinioSettings {
-    /// `http(s)://host[:port]` of the S3 endpoint, no path.
-    pub endpoint: String,
-    /// The server's region.
-    pub region: String,
-    /// The parent user: built-in, not root, not a service account.
-    pub access_key: String,
-    /// Its secret.
-    pub secret_key: SecretString,
-    /// Bound on one call, connection included.
-    pub timeout: Duration,
-}
+/// S3 actions for which RELEASE.2025-04-22 refuses a policy.
+pub(super) const UNKNOWN_ACTIONS: &[&str] = &[
+    "s3:DeleteBucketWebsite",
+    "s3:GetAccelerateConfiguration",
+    "s3:GetBucketAcl",
+    "s3:GetBucketCORS",
+    "s3:GetBucketLogging",
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketQOS",
+    "s3:GetBucketRequestPayment",
+    "s3:GetBucketWebsite",
+    "s3:GetInventoryConfiguration",
+    "s3:GetObjectAcl",
+    "s3:GetObjectTorrent",
+    "s3:GetObjectVersionAcl",
+    "s3:HeadObject",
+    "s3:PutAccelerateConfiguration",
+    "s3:PutBucketAcl",
+    "s3:PutBucketCORS",
+    "s3:PutBucketLogging",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketQOS",
+    "s3:PutBucketRequestPayment",
+    "s3:PutBucketWebsite",
+    "s3:PutInventoryConfiguration",
+    "s3:PutObjectAcl",
+    "s3:PutObjectVersionAcl",
+];
 
 /// A MinIO server.
 #[derive(Debug)]
 pub struct MinioServer {
     caller: StsCaller,
     parent: String,
-    limits: ServerLimits,
-}
-
-/// Everything one `AssumeRole` says to MinIO.
-struct Minting<'a> {
-    lease: LeaseId,
-    duration: Duration,
-    role_session_name: &'a str,
-    session_policy: &'a str,
+    capabilities: Capabilities,
 }
 
 /// The body of a refusal by the admin API.
@@ -80,24 +91,13 @@ struct AdminRefusal {
 
 impl MinioServer {
     /// Prepares the client; connects to nothing.
-    pub fn new(settings: MinioSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        let MinioSettings { endpoint, region, access_key, secret_key, timeout } = settings;
-        let parent = access_key.clone();
-        let caller = StsCaller::new(CallSettings { endpoint, region, access_key, secret_key, timeout }, clock)?;
-        Ok(Self { caller, parent, limits: limits() })
+    pub fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        let parent = settings.access_key.clone();
+        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, capabilities: capabilities() })
     }
 
-    async fn mint(&self, minting: Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
-        self.caller
-            .mint(&[
-                ("Action", "AssumeRole"),
-                ("Version", "2011-06-15"),
-                ("DurationSeconds", &minting.duration.as_secs().to_string()),
-                ("RoleSessionName", minting.role_session_name),
-                ("Policy", minting.session_policy),
-                ("TokenRevokeType", &minting.lease.to_string()),
-            ])
-            .await
+    async fn mint(&self, minting: &Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
+        self.caller.mint(minting, &[("TokenRevokeType", &minting.lease.to_string())]).await
     }
 }
 
@@ -108,16 +108,7 @@ impl ObjectServer for MinioServer {
         receipt: &AuditReceipt,
         request: &AssumeRole,
     ) -> Result<TemporaryCredentials, ObjectServerError> {
-        if receipt.lease_id() != request.lease_id() {
-            return Err(ObjectServerError::ReceiptMismatch);
-        }
-        self.mint(Minting {
-            lease: request.lease_id(),
-            duration: request.duration(),
-            role_session_name: request.role_session_name().as_str(),
-            session_policy: request.session_policy().as_str(),
-        })
-        .await
+        self.mint(&Minting::on_record(receipt, request)?).await
     }
 
     /// The parent revokes its own sessions, for which MinIO asks no right and heeds no Deny (`cmd/admin-handlers-users.go`,
@@ -139,15 +130,30 @@ impl ObjectServer for MinioServer {
         }
     }
 
-    fn limits(&self) -> &ServerLimits {
-        &self.limits
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 }
 
-fn limits() -> ServerLimits {
-    ServerLimits {
-        session_policy: 2048,
+/// What RELEASE.2025-04-22 takes.
+pub(super) fn capabilities() -> Capabilities {
+    Capabilities {
+        server: "MinIO",
+        session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
         resource: 1100,
+        durations: Durations {
+            shortest: Duration::from_mins(15),
+            longest: Duration::from_hours(365 * 24),
+            beyond: Beyond::Refused,
+        },
+        revocation: Revocation::Lease,
+        session_name: SessionName::Ignored,
+        language: PolicyLanguage {
+            admin_actions: true,
+            unknown_actions: UNKNOWN_ACTIONS,
+            on_unknown_action: OnUnknownAction::Refuses,
+            conditions: Conditions::AllBut(&["s3:x-amz-acl"]),
+        },
         deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
         deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ACCOUNT_MAKING})],
     }
@@ -155,37 +161,17 @@ fn limits() -> ServerLimits {
 
 #[cfg(test)]
 mod tests {
+    use super::super::minting;
     use super::super::scripted::{Received, Reply, ScriptedObjectServer, answer, assume_role_response};
+    use super::super::settings::for_double;
     use super::*;
     use crate::clock::SystemClock;
-    use secrecy::ExposeSecret;
-    use uuid::Uuid;
-
-    const POLICY: &str = r#"{"Statement":[{"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::a b+c/*"]}]}"#;
-
-    fn server(endpoint: &str, timeout: Duration) -> MinioServer {
-        let settings = MinioSettings {
-            endpoint: endpoint.to_owned(),
-            region: "us-east-1".to_owned(),
-            access_key: "minter".to_owned(),
-            secret_key: SecretString::from("mintersecret"),
-            timeout,
-        };
-        MinioServer::new(settings, Arc::new(SystemClock::start())).unwrap()
-    }
-
-    fn lease() -> LeaseId {
-        LeaseId::from_uuid(Uuid::from_u128(7))
-    }
+    use secrecy::{ExposeSecret, SecretString};
 
     async fn mint_at(endpoint: &str, timeout: Duration) -> Result<TemporaryCredentials, ObjectServerError> {
-        let minting = Minting {
-            lease: lease(),
-            duration: Duration::from_mins(15),
-            role_session_name: "alice-7",
-            session_policy: POLICY,
-        };
-        server(endpoint, timeout).mint(minting).await
+        let settings = ServerSettings { timeout, ..for_double(endpoint) };
+        let server = MinioServer::new(settings, Arc::new(SystemClock::start())).unwrap();
+        server.mint(&minting::example()).await
     }
 
     /// One mint against a server that answers so, and what the server saw.
@@ -348,7 +334,7 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_be_used_are_refused_before_anything_is_sent() {
-        let settings = |endpoint: &str, access_key: &str, region: &str, timeout| MinioSettings {
+        let settings = |endpoint: &str, access_key: &str, region: &str, timeout| ServerSettings {
             endpoint: endpoint.to_owned(),
             region: region.to_owned(),
             access_key: access_key.to_owned(),
@@ -366,10 +352,10 @@ mod tests {
 
     #[test]
     fn a_session_policy_keeps_room_beside_either_deny_block() {
-        let limits = limits();
+        let capabilities = capabilities();
         let size = |block: &[serde_json::Value]| block.iter().map(|s| s.to_string().len()).sum::<usize>();
-        assert_eq!(limits.session_policy, 2048);
-        assert!(size(&limits.deny_statements) < 64);
-        assert!(size(&limits.deny_statements_for_admins) < 512);
+        assert_eq!(capabilities.session_policy.most, 2048);
+        assert!(size(&capabilities.deny_statements) < 64);
+        assert!(size(&capabilities.deny_statements_for_admins) < 512);
     }
 }

@@ -1,13 +1,19 @@
 //! The object server's STS. This room speaks each server's dialect and proves nothing about identity or policy: it
 //! sends the request that is on record, and believes only a complete answer. It never mints without a receipt.
 
+mod aws;
 pub mod bootstrap;
+mod ceph;
 pub mod conformance;
 mod credentials;
 mod endpoint;
 mod minio;
 mod minio_admin;
+mod minting;
+mod rustfs;
 pub mod s3;
+mod seaweedfs;
+mod settings;
 mod signing;
 mod sts_call;
 mod wire;
@@ -21,12 +27,17 @@ use std::iter::successors;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+pub use aws::{AwsRole, AwsServer};
+pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
-pub use minio::{MinioServer, MinioSettings};
+pub use minio::MinioServer;
+pub use rustfs::RustfsServer;
+pub use seaweedfs::SeaweedfsServer;
+pub use settings::ServerSettings;
 
 use crate::audit::AuditReceipt;
-use crate::lease::{AssumeRole, LeaseId, ServerLimits};
+use crate::lease::{AssumeRole, Capabilities, LeaseId, Revocation};
 
 /// A server that mints temporary credentials.
 ///
@@ -42,14 +53,15 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
         request: &AssumeRole,
     ) -> Result<TemporaryCredentials, ObjectServerError>;
 
-    /// Ends one lease at the server, as far as it can: for a credential that exists and must not leave.
+    /// Ends one lease at the server, as far as it can: for a credential that exists and must not leave. A server that
+    /// cannot end one alone answers [`ObjectServerError::NotRevocable`], and is asked nothing.
     async fn revoke(&self, lease: LeaseId) -> Result<(), ObjectServerError>;
 
-    /// Whether the server would mint now. MinIO's liveness says yes before its users are loaded; this says no.
+    /// Whether the server would mint now, as far as it can be asked without minting.
     async fn ready(&self) -> Result<(), ObjectServerError>;
 
-    /// What the server can take.
-    fn limits(&self) -> &ServerLimits;
+    /// What the server takes and enforces.
+    fn capabilities(&self) -> &Capabilities;
 }
 
 /// Why no believable credentials came back; [`ObjectServerError::code`] is stable.
@@ -90,6 +102,28 @@ pub enum ObjectServerError {
         /// What it said.
         expiration: OffsetDateTime,
     },
+    /// The server's release is known to be unsafe, or cannot be told.
+    #[error("the object server is refused: it must be {oldest}; found {found}")]
+    Outdated {
+        /// The release it names.
+        found: String,
+        /// The oldest release that is taken, and why.
+        oldest: &'static str,
+    },
+    /// The server cannot end one lease alone; nothing was sent.
+    #[error("the object server cannot end one lease alone, only {}: the lease ends at its expiration", whole(*.smallest))]
+    NotRevocable {
+        /// The smallest thing that it can end.
+        smallest: Revocation,
+    },
+}
+
+fn whole(smallest: Revocation) -> &'static str {
+    match smallest {
+        Revocation::Lease => "by its id",
+        Revocation::Parent => "all leases of the parent",
+        Revocation::Role => "all leases of the role, by changing the role",
+    }
 }
 
 /// What lies below a failed call, for the operator: an untrusted certificate and a closed port have different cures. The
@@ -112,6 +146,8 @@ impl ObjectServerError {
             Self::Refused { .. } => "object_server_refused",
             Self::Nonsense { .. } => "object_server_nonsense",
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
+            Self::Outdated { .. } => "object_server_outdated",
+            Self::NotRevocable { .. } => "object_server_not_revocable",
         }
     }
 
@@ -119,10 +155,17 @@ impl ObjectServerError {
     #[must_use]
     pub fn may_have_minted(&self) -> bool {
         match self {
-            Self::Interrupted(_) | Self::Nonsense { .. } | Self::ExpirationUnbelievable { .. } => true,
+            Self::Interrupted(_)
+            | Self::Nonsense { .. }
+            | Self::ExpirationUnbelievable { .. }
+            | Self::Outdated { .. } => true,
             // A server that fails half-way, or a gateway that lost it, may have stored them before.
             Self::Refused { status, .. } => *status >= 500,
-            Self::ReceiptMismatch | Self::Unsendable | Self::Unreachable(_) | Self::NotReady => false,
+            Self::ReceiptMismatch
+            | Self::Unsendable
+            | Self::Unreachable(_)
+            | Self::NotReady
+            | Self::NotRevocable { .. } => false,
         }
     }
 }

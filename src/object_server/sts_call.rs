@@ -6,15 +6,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_LENGTH, HeaderMap};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, SERVER};
 use reqwest::{Client, Method, Response, StatusCode};
-use secrecy::SecretString;
+use serde_json::{Value, json};
 use time::UtcOffset;
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
+use super::minting::Minting;
 use super::signing::{Scope, Signer};
-use super::{ConfigError, ObjectServerError, TemporaryCredentials, wire};
+use super::{ConfigError, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
 use crate::clock::Clock;
 
 /// More than ten times the largest answer seen (a MinIO token with a full session policy).
@@ -25,15 +26,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// What stands for a refusal whose code cannot be read.
 const UNREADABLE: &str = "Unreadable";
-
-/// Who calls whom, and how long it may take.
-pub(super) struct CallSettings {
-    pub(super) endpoint: String,
-    pub(super) region: String,
-    pub(super) access_key: String,
-    pub(super) secret_key: SecretString,
-    pub(super) timeout: Duration,
-}
+/// What AWS says, with status 400, to who asks too often.
+const THROTTLED: [&str; 3] = ["Throttling", "ThrottlingException", "RequestLimitExceeded"];
 
 /// Makes calls as the parent identity.
 pub(super) struct StsCaller {
@@ -56,12 +50,14 @@ impl fmt::Debug for StsCaller {
 /// A whole answer within the bounds; wiped when dropped, for it may hold credentials.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    /// What the server calls itself.
+    pub(super) server: Option<String>,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 impl StsCaller {
     /// Checks the settings; connects to nothing.
-    pub(super) fn new(settings: CallSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+    pub(super) fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         if settings.timeout.is_zero() {
             return Err(ConfigError::Timeout);
         }
@@ -85,9 +81,45 @@ impl StsCaller {
         Ok(Self { http, endpoint, signer, timeout: settings.timeout, clock })
     }
 
-    /// Asks the STS for credentials: a form to `/` with an empty query, the one form that every server understands.
-    pub(super) async fn mint(&self, fields: &[(&str, &str)]) -> Result<TemporaryCredentials, ObjectServerError> {
-        let answer = self.post(Scope::Sts, "/", Some(wire::form(fields))).await?;
+    /// Asks for the credentials of one lease, `beside` being the dialect's own fields.
+    pub(super) async fn mint(
+        &self,
+        minting: &Minting<'_>,
+        beside: &[(&str, &str)],
+    ) -> Result<TemporaryCredentials, ObjectServerError> {
+        self.believe(&self.ask(minting, beside).await?)
+    }
+
+    /// The same, for a dialect that looks at the answer before it is believed.
+    pub(super) async fn ask(
+        &self,
+        minting: &Minting<'_>,
+        beside: &[(&str, &str)],
+    ) -> Result<Answer, ObjectServerError> {
+        let seconds = minting.duration.as_secs().to_string();
+        let mut fields = vec![
+            ("Action", "AssumeRole"),
+            ("Version", "2011-06-15"),
+            ("DurationSeconds", seconds.as_str()),
+            ("RoleSessionName", minting.role_session_name),
+            ("Policy", minting.session_policy),
+        ];
+        fields.extend(beside);
+        self.form(&fields).await
+    }
+
+    /// Who the parent is, in the server's eyes: needs no right.
+    pub(super) async fn get_caller_identity(&self) -> Result<Answer, ObjectServerError> {
+        self.form(&[("Action", "GetCallerIdentity"), ("Version", "2011-06-15")]).await
+    }
+
+    /// A form to `/` with an empty query, the one form that every server's STS understands.
+    pub(super) async fn form(&self, fields: &[(&str, &str)]) -> Result<Answer, ObjectServerError> {
+        self.post(Scope::Sts, "/", Some(wire::form(fields))).await
+    }
+
+    /// Takes the credentials out of an answer, if it is whole and their end is to come.
+    pub(super) fn believe(&self, answer: &Answer) -> Result<TemporaryCredentials, ObjectServerError> {
         if answer.status != StatusCode::OK {
             return Err(refusal(answer.status, wire::error_code(&answer.body)));
         }
@@ -151,6 +183,7 @@ impl StsCaller {
 async fn read(mut response: Response) -> Result<Answer, ObjectServerError> {
     const TOO_LARGE: ObjectServerError = ObjectServerError::Nonsense { what: "larger than 64 KiB" };
     let status = response.status();
+    let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok()).map(str::to_owned);
     let declared = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > ANSWER_LIMIT)) {
         return Err(TOO_LARGE);
@@ -163,13 +196,19 @@ async fn read(mut response: Response) -> Result<Answer, ObjectServerError> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, body })
+    Ok(Answer { status, server, body })
+}
+
+/// What every session policy carries at a server that has roles: a session reaches neither the STS nor IAM.
+pub(super) fn deny_statements() -> Vec<Value> {
+    vec![json!({"Effect": "Deny", "Action": ["iam:*", "sts:*"], "Resource": ["*"]})]
 }
 
 /// Names what any answer but success means. `code` is the server's own, if it could be read.
 pub(super) fn refusal(status: StatusCode, code: Option<String>) -> ObjectServerError {
     match status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => ObjectServerError::NotReady,
+        _ if code.as_deref().is_some_and(|code| THROTTLED.contains(&code)) => ObjectServerError::NotReady,
         status if status.is_client_error() || status.is_server_error() => {
             ObjectServerError::Refused { status: status.as_u16(), code: code.unwrap_or_else(|| UNREADABLE.to_owned()) }
         }

@@ -199,6 +199,8 @@ fn is_away(error: &ObjectServerError) -> bool {
         ObjectServerError::Refused { .. }
         | ObjectServerError::ReceiptMismatch
         | ObjectServerError::Unsendable
-        | ObjectServerError::ExpirationUnbelievable { .. } => false,
+        | ObjectServerError::ExpirationUnbelievable { .. }
+        | ObjectServerError::Outdated { .. }
+        | ObjectServerError::NotRevocable { .. } => false,
     }
 }

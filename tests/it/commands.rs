@@ -215,6 +215,49 @@ async fn a_role_too_long_for_the_object_server_does_not_pass_the_check() {
     assert_eq!(check(&site, &[]).await.code, Some(0));
 }
 
+/// A Deny under a condition that the server passes over protects nothing: such a role is refused before it is ever leased.
+#[tokio::test]
+async fn a_role_that_the_object_server_would_not_enforce_does_not_pass_the_check() {
+    let document = |key: &str, operator: &str| {
+        let listing = ["arn:aws:s3:::recordings"];
+        let allow = json!({"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": listing});
+        let deny = json!({"Effect": "Deny", "Action": ["s3:ListBucket"], "Resource": listing,
+                          "Condition": {operator: {key: ["secret/*"]}}});
+        json!({"Version": "2012-10-17", "Statement": [allow, deny]}).to_string()
+    };
+    for (kind, key, operator, passes) in [
+        ("minio", "s3:delimiter", "StringNotLike", true),
+        ("seaweedfs", "s3:delimiter", "StringLike", false),
+        ("seaweedfs", "s3:prefix", "StringNotLike", true),
+        ("ceph", "s3:prefix", "StringNotLike", false),
+        ("ceph", "s3:prefix", "StringLike", true),
+    ] {
+        let site = offline();
+        site.write("policies/documents/recordings.json", document(key, operator));
+        let role = if kind == "minio" { "" } else { "role_arn = \"arn:aws:iam:::role/broker\"\n" };
+        site.configure("kind = \"minio\"\n", &format!("kind = \"{kind}\"\n{role}"));
+        let ended = check(&site, &[]).await;
+        assert_eq!(ended.code, Some(i32::from(!passes)), "{kind} {key} {operator}: {}", ended.stderr);
+        assert_eq!(ended.stderr.contains("role team: "), !passes, "{}", ended.stderr);
+    }
+}
+
+/// Only MinIO has `admin:` actions: a role that holds them is refused before the others, by name and with the cure.
+#[tokio::test]
+async fn a_role_with_admin_rights_passes_the_check_before_minio_alone() {
+    for (kind, passes) in [("minio", true), ("seaweedfs", false), ("ceph", false), ("aws", false)] {
+        let site = offline();
+        let admin = json!({"Effect": "Allow", "Action": ["admin:ServerInfo"]});
+        let document = json!({"Version": "2012-10-17", "Statement": [admin]});
+        site.write("policies/documents/recordings.json", document.to_string());
+        let role = if kind == "minio" { "" } else { "role_arn = \"arn:aws:iam:::role/broker\"\n" };
+        site.configure("kind = \"minio\"\n", &format!("kind = \"{kind}\"\n{role}"));
+        let ended = check(&site, &[]).await;
+        assert_eq!(ended.code, Some(i32::from(!passes)), "{kind}: {}", ended.stderr);
+        assert_eq!(ended.stderr.contains("admin:ServerInfo"), !passes, "{}", ended.stderr);
+    }
+}
+
 #[tokio::test]
 async fn short_leases_are_warned_about() {
     let site = offline();

@@ -189,10 +189,47 @@ fn an_endpoint_with_a_path_a_user_or_another_scheme_is_refused() {
 
 #[test]
 fn a_server_kind_that_is_planned_is_told_from_one_that_is_unknown() {
-    assert!(
-        refused("kind = \"minio\"", "kind = \"ceph\"", "object_server.kind").contains("not supported by this version")
-    );
-    refused("kind = \"minio\"", "kind = \"MinIO\"", "object_server.kind");
+    let refused = |kind: &str| refused("kind = \"minio\"", &format!("kind = \"{kind}\""), "object_server.kind");
+    assert!(refused("garage").contains("not supported by this version"));
+    assert!(!refused("MinIO").contains("not supported by this version"));
+}
+
+/// Every kind with what it needs; `role_arn` is what the kinds with roles do not start without.
+#[test]
+fn a_kind_with_roles_needs_one_and_a_kind_without_refuses_it() {
+    const ROLE: &str = "role_arn = \"arn:aws:iam::000000000000:role/vend\"";
+    let with = |kind: &str, keys: &str| VALID.replace("kind = \"minio\"", &format!("kind = \"{kind}\"\n{keys}"));
+    for kind in ["seaweedfs", "ceph", "aws"] {
+        assert!(read(&with(kind, ROLE)).is_ok(), "{kind}");
+        let [problem] = refusals(&with(kind, "")).try_into().unwrap();
+        assert!(problem.contains("object_server.role_arn") && problem.contains("required"), "{problem}");
+        let [problem] = refusals(&with(kind, "role_arn = \"vend\"")).try_into().unwrap();
+        assert!(problem.contains("object_server.role_arn") && problem.contains("arn:aws:iam"), "{problem}");
+    }
+    for kind in ["minio", "rustfs"] {
+        assert!(read(&with(kind, "")).is_ok(), "{kind}");
+        let [problem] = refusals(&with(kind, ROLE)).try_into().unwrap();
+        assert!(problem.contains("object_server.role_arn") && problem.contains("no roles"), "{problem}");
+    }
+}
+
+#[test]
+fn what_only_aws_has_is_refused_elsewhere() {
+    const ROLE: &str = "role_arn = \"arn:aws:iam::000000000000:role/vend\"";
+    for key in ["sts_endpoint = \"https://sts.example\"", "session_tags = true", "source_identity = false"] {
+        let with = |kind: &str| VALID.replace("kind = \"minio\"", &format!("kind = \"{kind}\"\n{ROLE}\n{key}"));
+        assert!(read(&with("aws")).is_ok(), "{key}");
+        let [problem] = refusals(&with("ceph")).try_into().unwrap();
+        assert!(problem.contains("for aws only"), "{problem}");
+    }
+}
+
+#[test]
+fn the_hole_in_cephs_roles_is_told() {
+    let role = "kind = \"ceph\"\nrole_arn = \"arn:aws:iam:::role/broker\"";
+    let ceph = read(&VALID.replace("kind = \"minio\"", role)).unwrap();
+    assert!(ceph.warnings.iter().any(|warning| warning.contains("trust policy")), "{:?}", ceph.warnings);
+    assert!(!read(VALID).unwrap().warnings.iter().any(|warning| warning.contains("trust policy")));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use stint::demo::object_server::{DemoObjectServer, ParentKey};
 use stint::lease::LeaseId;
-use stint::object_server::{MinioServer, MinioSettings, ObjectServer};
+use stint::object_server::{MinioServer, ObjectServer, ServerSettings};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -69,7 +69,7 @@ impl Demo {
     }
 
     fn adapter(&self) -> MinioServer {
-        let settings = MinioSettings {
+        let settings = ServerSettings {
             endpoint: self.endpoint.clone(),
             region: "us-east-1".to_owned(),
             access_key: "minter".to_owned(),

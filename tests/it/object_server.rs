@@ -6,13 +6,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use stint::clock::SystemClock;
 use stint::lease::LeaseId;
-use stint::object_server::{MinioServer, MinioSettings, ObjectServer, ObjectServerError};
+use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use uuid::Uuid;
 
 use crate::harness::object_server::{Reply, ScriptedObjectServer, answer, assume_role_response};
 
 fn minio(endpoint: &str, timeout: Duration) -> MinioServer {
-    let settings = MinioSettings {
+    let settings = ServerSettings {
         endpoint: endpoint.to_owned(),
         region: "us-east-1".to_owned(),
         access_key: "minter".to_owned(),

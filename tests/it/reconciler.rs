@@ -12,7 +12,7 @@ use stint::audit::{
     StreamHead, StreamId, VerifyingKey,
 };
 use stint::clock::Clock;
-use stint::object_server::{MinioServer, MinioSettings};
+use stint::object_server::{MinioServer, ServerSettings};
 use stint::postgres::{PostgresLoneIntents, PostgresStore};
 use stint::reconciler::{Reconciler, ReconcilerParts};
 use stint::telemetry::Metrics;
@@ -162,7 +162,7 @@ impl Instance {
             settings: LogSettings { deadline: DEADLINE, queue: 64 },
         };
         let log = AuditLog::open(parts, &TaskTracker::new());
-        let server = MinioSettings {
+        let server = ServerSettings {
             endpoint: object_server.endpoint().to_owned(),
             region: "us-east-1".to_owned(),
             access_key: "parent".to_owned(),

@@ -1,9 +1,6 @@
 //! MinIO alone, at the pinned release: every fact that the adapter and docs/object-servers.md rest on, asked of the
 //! server itself. `STINT_LIVE_MINIO` and `STINT_LIVE_MC` name the server and its admin client.
 
-#[path = "../it/harness/signed.rs"]
-mod signed;
-
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,12 +9,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use stint::clock::SystemClock;
-use stint::lease::LeaseId;
-use stint::object_server::{MinioServer, MinioSettings, ObjectServer, ObjectServerError};
+use stint::lease::{Conditions, LeaseId};
+use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use signed::{Answer, Key, unsigned};
+use crate::dialect::{Sts, knows_its_actions, questions, refused_keys};
+use crate::signed::{Answer, Key, unsigned};
 
 const ROOT: &str = "root:rootsecret";
 const MINTER: &str = "minter:mintersecret";
@@ -95,7 +93,7 @@ impl Minio {
     }
 
     fn adapter(&self) -> MinioServer {
-        let settings = MinioSettings {
+        let settings = ServerSettings {
             endpoint: self.at(""),
             region: "us-east-1".to_owned(),
             access_key: "minter".to_owned(),
@@ -107,7 +105,7 @@ impl Minio {
 
     /// What the adapter denies a role that holds admin rights.
     fn no_accounts(&self) -> String {
-        let statements = self.adapter().limits().deny_statements_for_admins.clone();
+        let statements = self.adapter().capabilities().deny_statements_for_admins.clone();
         statements.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
@@ -259,7 +257,7 @@ async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
         let rest = long(0).len();
         minio.assume_role(&long((size - rest) / if letter == "&" { 6 } else { 1 }), "").await.status
     };
-    let limit = minio.adapter().limits().session_policy;
+    let limit = minio.adapter().capabilities().session_policy.most;
     assert_eq!((of_size(limit, "x").await, of_size(limit + 1, "x").await), (200, 400));
     assert_eq!((of_size(limit, "&").await, of_size(limit + 6, "&").await), (200, 400), "& counts six");
     for fault in [
@@ -270,6 +268,34 @@ async fn lengths_and_policies_are_bounded_as_the_adapter_states() {
     ] {
         assert_eq!(minio.assume_role(&policy(&[fault]), "").await.refusal(), (400, "InvalidParameterValue"), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn every_action_is_known_or_declared_unknown() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let endpoint = minio.at("");
+    let sts = Sts { endpoint: &endpoint, parent: Key::parent(), role: None };
+    knows_its_actions(&sts, minio.adapter().capabilities()).await;
+}
+
+#[tokio::test]
+async fn the_conditions_that_are_claimed_are_enforced() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let tags = "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>";
+    assert_eq!(Key::parent().s3("PUT", &minio.at("/recordings/a/1?tagging="), tags).await.status, 200);
+    let endpoint = minio.at("");
+    let sts = Sts { endpoint: &endpoint, parent: Key::parent(), role: None };
+    let mut unenforced = Vec::new();
+    for question in questions() {
+        if !question.is_enforced(&sts, "recordings").await {
+            unenforced.push((question.operator, question.key));
+        }
+    }
+    let Conditions::AllBut(unknown) = minio.adapter().capabilities().language.conditions else {
+        panic!("another claim")
+    };
+    assert_eq!(unenforced.iter().map(|(_, key)| *key).collect::<Vec<_>>(), unknown);
+    assert_eq!(refused_keys(&sts).await, unknown);
 }
 
 #[tokio::test]
@@ -297,7 +323,7 @@ async fn the_largest_session_policy_still_makes_usable_keys() {
         let resource = |n: usize| format!("arn:aws:s3:::recordings/{n}{}", "x".repeat(length / 2));
         format!(r#"{{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["{}","{}"]}}"#, resource(1), resource(2))
     };
-    let limit = minio.adapter().limits().session_policy;
+    let limit = minio.adapter().capabilities().session_policy.most;
     let rest = policy(&[READ_A, &filler(0), NO_ADMIN]).len();
     let session = minio.session(&[READ_A, &filler(limit - rest), NO_ADMIN]).await;
     assert!(session.token.as_ref().unwrap().len() > 3500);

@@ -73,8 +73,9 @@ impl Run<'_> {
     fn plan(&self) -> Tried<AssumeRole> {
         let document = self.document()?;
         let mut rng = self.subject.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        let limits = self.subject.server.limits();
-        plan_verification(&document, limits, self.subject.clock.now(), &mut *rng).map_err(|error| error.to_string())
+        let capabilities = self.subject.server.capabilities();
+        plan_verification(&document, capabilities, self.subject.clock.now(), &mut *rng)
+            .map_err(|error| error.to_string())
     }
 
     /// Everything below `inside/`, and nothing else.

@@ -17,7 +17,7 @@ use stint::audit::{
 use stint::clock::{Clock, SystemClock};
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
 use stint::lease::LeaseRules;
-use stint::object_server::{MinioServer, MinioSettings};
+use stint::object_server::{MinioServer, ServerSettings};
 use stint::policy::{PolicyFiles, PolicySet, RequestedRole};
 use stint::telemetry::Metrics;
 use stint::token::{
@@ -164,7 +164,7 @@ impl Parts {
             clients: Vec::new(),
         };
         let keys = KeySet::parse(provider.jwks().as_bytes()).unwrap();
-        let server = MinioSettings {
+        let server = ServerSettings {
             endpoint: endpoint.to_owned(),
             region: "us-east-1".to_owned(),
             access_key: "parent".to_owned(),

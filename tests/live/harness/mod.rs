@@ -2,6 +2,7 @@
 //! what was minted or recorded are exact, and all share one Keycloak, which takes a quarter of a minute to start.
 
 mod answer;
+mod ceph;
 mod commands;
 mod compatibility;
 mod database;
@@ -11,16 +12,19 @@ mod keycloak;
 mod minio;
 mod patience;
 mod python;
+mod seaweedfs;
 mod server;
 mod stint;
 
 pub(crate) use answer::{Answer, Keys};
+pub(crate) use ceph::Ceph;
 pub(crate) use commands::{Ended, Site};
 pub(crate) use compatibility::keep_row;
 pub(crate) use database::Database;
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use keycloak::Keycloak;
 pub(crate) use minio::{Minio, PARENT};
-pub(crate) use patience::{free_port, now, until};
+pub(crate) use patience::{free_port, free_ports, now, until};
 pub(crate) use python::Boto3;
+pub(crate) use seaweedfs::Seaweedfs;
 pub(crate) use stint::Stint;

@@ -26,6 +26,12 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound listener has an address").port()
 }
 
+/// As many loopback ports that were free a moment ago, no two the same.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports"));
+    listeners.map(|listener| listener.local_addr().expect("a bound listener has an address").port())
+}
+
 /// The time, to compare with what a real server makes of it.
 #[expect(clippy::disallowed_methods, reason = "real servers go by the real clock")]
 pub(crate) fn now() -> OffsetDateTime {

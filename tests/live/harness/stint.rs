@@ -19,12 +19,31 @@ pub(crate) struct Stint {
 }
 
 impl Stint {
-    /// Writes a configuration, starts the service and waits until it listens. It need not be ready.
+    /// Starts the service before MinIO.
     pub(crate) async fn start(issuer: &str, database: &Database, minio: &Minio, lease: &str) -> Self {
+        let (endpoint, secret) = (minio.endpoint(), minio.parent_secret());
+        let object_server = format!(
+            "kind = \"minio\"\nendpoint = \"{endpoint}\"\naccess_key = \"{PARENT}\"\nsecret_key = \"{secret}\""
+        );
+        Self::start_before(&object_server, issuer, database, lease, &[]).await
+    }
+
+    /// Writes a configuration, starts the service and waits until it listens. It need not be ready. `object_server` is what
+    /// is said of the object server; the policies are those that are shipped, but for those named in `without`.
+    pub(crate) async fn start_before(
+        object_server: &str,
+        issuer: &str,
+        database: &Database,
+        lease: &str,
+        without: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let port = free_port();
         let policies = directory.path().join("policies");
         copy_policies(&repository().join("policies"), &policies);
+        for name in without {
+            fs::remove_file(policies.join(name)).expect("the policy is shipped");
+        }
         let configuration = directory.path().join("stint.toml");
         let text = format!(
             r#"
@@ -43,11 +62,8 @@ groups_claim = "groups"
 keys = {{ discovery = true }}
 
 [object_server]
-kind = "minio"
-endpoint = "{endpoint}"
 region = "us-east-1"
-access_key = "{PARENT}"
-secret_key = "{secret}"
+{object_server}
 
 [lease]
 {lease}
@@ -60,8 +76,6 @@ log = "info,stint=debug"
 log_format = "json"
 "#,
             postgres = database.url(),
-            endpoint = minio.endpoint(),
-            secret = minio.parent_secret(),
             policies = policies.display(),
         );
         fs::write(&configuration, text).expect("the configuration is written");
