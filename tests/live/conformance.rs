@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::harness::{Database, Ended, Minio, PARENT, Site, keep_row};
+use super::harness::{Ceph, Database, Ended, Minio, PARENT, Seaweedfs, Site, keep_row};
 
 /// Outcome and text of each check.
 fn checks(ended: &Ended) -> BTreeMap<String, (String, String)> {
@@ -208,4 +208,45 @@ async fn an_interrupted_run_cleans_up() {
     assert!(rest.contains("passed  cleanup"), "{rest}");
     assert_eq!(minio.minted(), 0, "its sessions were ended");
     nothing_is_left(&minio);
+}
+
+/// Sets a bucket up on a server of roles, and asks everything of it.
+async fn set_up_and_verified(endpoint: &str, kind: &str, administrator: &str, bucket: &str) -> (Ended, Ended) {
+    let database = Database::start().await;
+    let server = format!("{kind}\nendpoint = \"{endpoint}\"\naccess_key = \"minter\"\nsecret_key = \"mintersecret\"");
+    let own = format!("access_key = \"{administrator}\"\nsecret_key = \"{administrator}secret\"");
+    let site = Site::of(&server, &own, &database.url(), bucket);
+    let bootstrap = site.run(&["bootstrap"]);
+    (bootstrap, site.run(&["verify", "--json"]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ceph_set_up_as_documented_keeps_what_stint_rests_on() {
+    let ceph = Ceph::shared().await;
+    ceph.role("verified", true).await;
+    let kind = format!("kind = \"ceph\"\nrole_arn = \"{}\"", Ceph::arn("verified"));
+    let (bootstrap, ended) = set_up_and_verified(ceph.endpoint(), &kind, "owner", "conformance").await;
+    assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    keep_row("Ceph RGW", "16.2.15", &ended.json());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ceph_with_the_hole_in_its_trust_policy_fails() {
+    let ceph = Ceph::shared().await;
+    ceph.role("chained", false).await;
+    let kind = format!("kind = \"ceph\"\nrole_arn = \"{}\"", Ceph::arn("chained"));
+    let (_, ended) = set_up_and_verified(ceph.endpoint(), &kind, "owner", "conformance-open").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(outcome(&checks(&ended), "no-new-session"), "failed", "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seaweedfs_set_up_as_documented_keeps_what_stint_rests_on() {
+    let server = Seaweedfs::shared().await;
+    let kind = format!("kind = \"seaweedfs\"\nrole_arn = \"{}\"", Seaweedfs::role("Vend"));
+    let (bootstrap, ended) = set_up_and_verified(server.endpoint(), &kind, "admin", "conformance").await;
+    assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    keep_row("SeaweedFS", "4.48", &ended.json());
 }

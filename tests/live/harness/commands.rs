@@ -72,6 +72,20 @@ log_format = "text"
         site
     }
 
+    /// The same for a server of another kind: its lines of `[object_server]`, those of `[object_server.bootstrap]`, and one
+    /// bucket.
+    pub(crate) fn of(kind: &str, bootstrap: &str, database: &str, bucket: &str) -> Self {
+        let site = Self { directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory") };
+        let text = format!(
+            "[postgres]\nurl = \"{database}\"\n[[issuer]]\nname = \"authentik\"\nissuer = \"https://auth.example/\"\n\
+             audiences = [\"stint\"]\nprofile = \"authentik\"\n[object_server]\n{kind}\n[object_server.bootstrap]\n\
+             {bootstrap}\n[policies]\ndirectory = \"policies\"\n"
+        );
+        fs::write(site.config(), text).expect("the configuration is written");
+        site.with_buckets(&format!("[[bucket]]\nname = \"{bucket}\"\nprivate = true\nexpire_days = 30\n"));
+        site
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.directory.path().join("stint.toml")
     }
