@@ -31,7 +31,13 @@ impl Run<'_> {
             left.push(format!("the bucket {scratch}: {problem}"));
         }
         if left.is_empty() {
-            Verdict::passed("nothing was left behind")
+            let leases = self.leases.len();
+            Verdict::passed(match leases {
+                1.. if !self.subject.traits.revokes_leases => {
+                    format!("nothing was left behind but {leases} leases that end by themselves within 15 minutes")
+                }
+                _ => "nothing was left behind".to_owned(),
+            })
         } else {
             Verdict::failed(format!("left behind: {}", left.join("; ")), "remove it by hand")
         }

@@ -21,6 +21,7 @@ pub(crate) use ceph::Ceph;
 pub(crate) use commands::{Ended, Site};
 pub(crate) use compatibility::keep_row;
 pub(crate) use database::Database;
+pub(crate) use environment::named_by;
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use keycloak::Keycloak;
 pub(crate) use minio::{Minio, PARENT};
