@@ -75,6 +75,9 @@ enum Command {
     /// Verify the issuance log, prove that it only grew, take it out as evidence.
     #[command(subcommand)]
     Audit(Audit),
+    /// Prepare or examine the object server.
+    #[command(subcommand)]
+    ObjectServer(ObjectServerCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +173,54 @@ fn audit(command: Audit, out: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
+#[derive(Debug, Subcommand)]
+enum ObjectServerCommand {
+    /// Make the buckets of policies/buckets.toml, and prove them private.
+    ///
+    /// Shows what it will change, changes exactly that, reads everything back, and tries as a stranger to list, read and
+    /// write. Can run again: then there is nothing to do. Needs an administrator's key, for this command alone:
+    /// `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `STINT_OBJECT_SERVER__BOOTSTRAP__SECRET_KEY` (or `…_FILE`). On
+    /// MinIO, with `object_server.bootstrap.parent_policy_file`, it makes the parent user too.
+    Bootstrap {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Only show what would change.
+        #[arg(long)]
+        plan: bool,
+        /// Answer in JSON: {"ok", "plan", "steps"}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the object server whether it keeps what stint rests on.
+    ///
+    /// Mints two leases as the service would (on record, as nobody's) and tries what they must and must not be good for.
+    /// Touches only names below `stint-verify/` and removes them again, also when interrupted. Exit code 1 when a check
+    /// failed. With an administrator's key (`object_server.bootstrap`) it also tries a bucket of its own and a lifecycle.
+    Verify {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// A bucket that the parent may use [default: the first of policies/buckets.toml].
+        #[arg(long, value_name = "NAME")]
+        bucket: Option<String>,
+        /// Answer in JSON: {"ok", "endpoint", "checks"}.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
+    match command {
+        ObjectServerCommand::Bootstrap { config, plan, json } => {
+            command::object_server::bootstrap(&config, plan, json, out)
+        }
+        ObjectServerCommand::Verify { config, bucket, json } => {
+            command::object_server::verify(&config, json, bucket, out)
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let out = &mut std::io::stdout();
     let result = match Arguments::parse().command {
@@ -179,6 +230,7 @@ fn main() -> ExitCode {
         Command::Migrate { config } => command::migrate(&config, out),
         Command::Check { config, json } => command::check(&config, json, out),
         Command::Audit(command) => audit(command, out),
+        Command::ObjectServer(command) => object_server(command, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod object_server;
 mod policies;
 mod readiness;
 mod signing_key;
@@ -15,6 +16,7 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use object_server::{BootstrapError, VerifyError, bootstrap, verify};
 pub use policies::{PolicyReport, compile_directory, compile_policies};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 

@@ -9,14 +9,15 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::instant::whole_microseconds;
 use super::scribe::Scribe;
 use super::tally::Tally;
 use super::writer::{Entry, LogMeter, Progress, Writer, WriterParts};
 use super::{
-    Abandonment, Address, AuditStore, Event, EventKind, Identity, LeaseFacts, LoneIntent, Outcome, RecordedEffect,
-    Request, SigningKey,
+    Abandonment, Address, AuditStore, Door, Event, EventKind, Identity, LeaseFacts, LoneIntent, Origin, Outcome,
+    RecordedEffect, Request, SigningKey,
 };
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
@@ -110,6 +111,8 @@ pub struct Inquiry {
     pub detail: String,
 }
 
+/// The role of a verification's leases.
+const VERIFICATION: &str = "stint:verify";
 /// How much of a question is kept: a caller chose its length.
 const LONGEST_DETAIL: usize = 2048;
 
@@ -191,6 +194,31 @@ impl AuditLog {
             ..self.event(EventKind::LeaseIntended, RecordedEffect::Allow, "granted")
         };
         self.commit_intent(intent.assume_role.lease_id(), event).await
+    }
+
+    /// Commits the intent to mint a credential that nobody asked for: `stint object-server verify` tries it and gives it to
+    /// nobody. The row says so: no identity, for no token was presented; the door of the command line; and a role that no
+    /// policy directory can have, for its name holds a colon.
+    pub async fn intend_verification(
+        &self,
+        assume_role: &AssumeRole,
+        request_id: Uuid,
+    ) -> Result<AuditReceipt, AuditError> {
+        let request = Request {
+            origin: Origin { door: Door::Cli, address: None, request_id },
+            requested_role: None,
+            requested_seconds: None,
+            session_name: None,
+            token_sha256: None,
+        };
+        let event = Event {
+            request: Some(request),
+            role: Some(VERIFICATION.to_owned()),
+            lease: Some(lease_facts(assume_role)),
+            detail: Some("stint object-server verify: minted to be tried, given to nobody".to_owned()),
+            ..self.event(EventKind::LeaseIntended, RecordedEffect::NotApplicable, "verification")
+        };
+        self.commit_intent(assume_role.lease_id(), event).await
     }
 
     /// Commits what became of it. A receipt past its [`RECEIPT_LIFE`] concludes nothing: somebody else may have closed its
@@ -365,7 +393,6 @@ mod tests {
     use futures::future::join_all;
     use time::OffsetDateTime;
     use tokio::time::sleep;
-    use uuid::Uuid;
 
     use super::*;
     use crate::audit::scripted::{DEADLINE, HandClock, ScriptedStore, Step, took};

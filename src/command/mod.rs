@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod migrate;
+pub mod object_server;
 mod table;
 
 use std::error::Error;
@@ -122,7 +123,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
 }
 
 /// The problems of a configuration file, each with its place.
-fn placed(path: &Path, problems: &[Problem]) -> Vec<String> {
+pub(crate) fn placed(path: &Path, problems: &[Problem]) -> Vec<String> {
     if !path.exists() {
         return vec![format!("there is no {}: name the configuration file with --config", path.display())];
     }

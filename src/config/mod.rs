@@ -1,6 +1,7 @@
 //! The configuration: file and environment in, finished types out. Everything is read before anything is reported, so
 //! an operator sees all faults at once; an unknown key is a fault, because a misspelt limit is no limit.
 
+mod bootstrap;
 mod environment;
 mod problem;
 mod section;
@@ -9,6 +10,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
+pub use bootstrap::{BootstrapConfig, BootstrapKey};
 pub use environment::{Environment, ProcessEnvironment};
 pub use problem::Problem;
 pub use sections::{

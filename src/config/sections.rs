@@ -236,6 +236,15 @@ fn key_location(issuer: &mut Section<'_>) -> Option<KeyLocation> {
 }
 
 pub(super) fn object_server(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<ObjectServerSettings> {
+    object_server_with(root, warnings, super::bootstrap::skip).map(|(settings, ())| settings)
+}
+
+/// The same, with what `bootstrap` makes of the table inside.
+pub(super) fn object_server_with<T>(
+    root: &mut Section<'_>,
+    warnings: &mut Vec<String>,
+    bootstrap: impl FnOnce(&mut Section<'_>) -> T,
+) -> Option<(ObjectServerSettings, T)> {
     let mut section = root.section("object_server");
     let kind = section.text("kind");
     let kind = section.required("kind", kind);
@@ -247,6 +256,7 @@ pub(super) fn object_server(root: &mut Section<'_>, warnings: &mut Vec<String>) 
     let access_key = section.required("access_key", access_key);
     let secret_key = section.secret("secret_key");
     let secret_key = section.required("secret_key", secret_key);
+    let inside = bootstrap(&mut section);
     section.finish();
     if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
         warnings.push(
@@ -255,13 +265,14 @@ pub(super) fn object_server(root: &mut Section<'_>, warnings: &mut Vec<String>) 
                 .to_owned(),
         );
     }
-    Some(ObjectServerSettings {
+    let settings = ObjectServerSettings {
         kind: kind?,
         endpoint: endpoint?,
         region,
         access_key: access_key?,
         secret_key: secret_key?,
-    })
+    };
+    Some((settings, inside))
 }
 
 /// The dialect and its own keys; a key that means nothing to the dialect is refused rather than forgotten.

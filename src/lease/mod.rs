@@ -13,6 +13,6 @@ pub use capabilities::{
     SizeUnit,
 };
 pub use names::{LeaseId, RoleArn, RoleSessionName};
-pub use plan::{AssumeRole, LeaseError, LeaseRules, plan, prove_roles_fit, uncomfortable_roles};
+pub use plan::{AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, uncomfortable_roles};
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::terms::{LeaseTerms, Shortening};
 use super::{Capabilities, LeaseId, RoleSessionName, SessionPolicy};
 use crate::clock::time_ordered_id;
-use crate::policy::{Grant, PolicySet, RoleName};
+use crate::policy::{Document, Grant, PolicySet, RoleName};
 use crate::token::{Subject, VerifiedToken};
 
 /// No lease is shorter: stock SDKs would ask at every call, and no server but Ceph mints less.
@@ -189,6 +189,29 @@ pub fn plan(
         shortening: Shortening::explain(requested, ceiling, duration),
         grace: rules.grace,
         refresh_draw: rng.random(),
+        issued_at: now,
+    })
+}
+
+/// Plans the lease that `stint object-server verify` tries: nobody's, under no role, as short as leases get. The document is
+/// the command's own, and its session policy carries the same Deny as any other.
+pub fn plan_verification(
+    document: &Document,
+    capabilities: &Capabilities,
+    now: OffsetDateTime,
+    rng: &mut dyn Rng,
+) -> Result<AssumeRole, LeaseError> {
+    let (lease_id, subject) = (LeaseId::from_uuid(time_ordered_id(now, rng)), Subject::verification());
+    Ok(AssumeRole {
+        lease_id,
+        role_session_name: RoleSessionName::new(&subject, lease_id),
+        subject,
+        session_policy: SessionPolicy::compose(document, capabilities)?,
+        duration: SHORTEST,
+        requested: None,
+        shortening: None,
+        grace: Duration::ZERO,
+        refresh_draw: 0.0,
         issued_at: now,
     })
 }

@@ -2,12 +2,16 @@
 //! sends the request that is on record, and believes only a complete answer. It never mints without a receipt.
 
 mod aws;
+pub mod bootstrap;
 mod ceph;
+pub mod conformance;
 mod credentials;
 mod endpoint;
 mod minio;
+mod minio_admin;
 mod minting;
 mod rustfs;
+pub mod s3;
 mod seaweedfs;
 mod settings;
 mod signing;

@@ -21,7 +21,7 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Sts => "sts",
             Self::S3 => "s3",

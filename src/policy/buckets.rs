@@ -17,6 +17,7 @@ pub struct Bucket {
     name: String,
     expiry: Expiry,
     abort_multipart_days: u32,
+    versioning: Option<bool>,
 }
 
 /// When objects of a bucket are removed.
@@ -47,12 +48,21 @@ impl Bucket {
         self.abort_multipart_days
     }
 
+    /// Whether versions are kept; nothing when the file does not say, and then the bucket stays as it is.
+    #[must_use]
+    pub fn versioning(&self) -> Option<bool> {
+        self.versioning
+    }
+
     /// Reads the file.
     pub(super) fn read_all(top: Section<'_, '_>, faults: &mut Vec<Fault>) -> Vec<Self> {
         top.closed(&["bucket"], faults);
         let mut buckets: Vec<Self> = Vec::new();
         for block in top.sections("bucket", faults) {
-            block.closed(&["name", "description", "private", "expire_days", "abort_multipart_days"], faults);
+            block.closed(
+                &["name", "description", "private", "expire_days", "abort_multipart_days", "versioning"],
+                faults,
+            );
             block.text("description", faults);
             let name = read_name(block, faults);
             read_private(block, faults);
@@ -64,13 +74,14 @@ impl Bucket {
                         None
                     })
                 });
+            let versioning = read_versioning(block, faults);
             let (Some(name), Some(expiry), Some(abort_multipart_days)) = (name, expiry, abort_multipart_days) else {
                 continue;
             };
             if buckets.iter().any(|bucket| bucket.name == name.text) {
                 faults.push(name.fault(format!("bucket {} is listed twice", quoted(&name.text))));
             }
-            buckets.push(Self { name: name.text, expiry, abort_multipart_days });
+            buckets.push(Self { name: name.text, expiry, abort_multipart_days, versioning });
         }
         buckets
     }
@@ -113,12 +124,26 @@ fn read_expiry(block: Section<'_, '_>, faults: &mut Vec<Fault>) -> Option<Expiry
     expiry
 }
 
+fn read_versioning(block: Section<'_, '_>, faults: &mut Vec<Fault>) -> Option<bool> {
+    let value = block.value("versioning")?;
+    let versioning = value.get_ref().as_bool();
+    if versioning.is_none() {
+        faults.push(Fault::new(
+            value.span().start,
+            "versioning is true or false; leave it out to keep what the bucket has",
+        ));
+    }
+    versioning
+}
+
 fn days(value: &Spanned<DeValue<'_>>) -> Option<u32> {
     let integer = value.get_ref().as_integer().filter(|integer| integer.radix() == 10)?;
     integer.as_str().parse().ok().filter(|days| (1..=MOST_DAYS).contains(days))
 }
 
-fn is_bucket_name(name: &str) -> bool {
+/// Whether all servers take this as a bucket's name.
+#[must_use]
+pub fn is_bucket_name(name: &str) -> bool {
     let clean = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
     let parts = name.split('.').all(|part| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-'));
     (3..=63).contains(&name.len()) && clean && parts && name.parse::<std::net::Ipv4Addr>().is_err()
@@ -142,6 +167,8 @@ mod tests {
         assert_eq!(buckets[0].name(), "recordings");
         assert_eq!(buckets[0].expiry(), Expiry::Days(30));
         assert_eq!(buckets[0].abort_multipart_days(), 2);
+        assert_eq!(buckets[0].versioning(), None);
+        assert_eq!(read(&format!("{WHOLE}versioning = true\n")).unwrap()[0].versioning(), Some(true));
         assert_eq!(read(&WHOLE.replace("30", "\"never\"")).unwrap()[0].expiry(), Expiry::Never);
         assert_eq!(read(&WHOLE.replace("abort_multipart_days = 2\n", "")).unwrap()[0].abort_multipart_days(), 7);
     }
@@ -157,6 +184,7 @@ mod tests {
             ("name = \"recordings\"\n", ""),
             ("abort_multipart_days = 2", "abort_multipart_days = \"never\""),
             ("private", "public"),
+            ("private = true", "versioning = \"on\""),
         ];
         for (from, to) in broken {
             assert_eq!(read(&WHOLE.replace(from, to)).map_err(|faults| faults.len()), Err(1), "{to}");

@@ -32,7 +32,7 @@ mod stored;
 mod toml_section;
 mod warnings;
 
-pub use buckets::{Bucket, Expiry};
+pub use buckets::{Bucket, Expiry, is_bucket_name};
 pub use decide::{AccessRequest, Denial, DenialReason, Grant, RequestedRole};
 pub use directory::PolicyFiles;
 pub use document::Document;

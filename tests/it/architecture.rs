@@ -25,7 +25,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "postgres", "telemetry"]),
+    ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "object_server", "postgres", "telemetry"]),
     ("client", &["clock"]),
     (
         "demo",

@@ -3,9 +3,12 @@
 
 mod architecture;
 mod audit_doors;
+mod bootstrap;
 mod by_hand;
 mod commands;
+mod compatibility;
 mod config;
+mod conformance;
 mod demo;
 mod demo_object_server;
 mod doors;

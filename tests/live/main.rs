@@ -2,8 +2,10 @@
 //! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
 #![cfg(test)]
 
+mod bootstrap;
 mod boto3;
 mod ceph;
+mod conformance;
 mod dialect;
 mod doors;
 mod exchange;

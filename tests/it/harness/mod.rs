@@ -1,6 +1,7 @@
 //! What tests need around the service.
 
 pub(crate) mod binary;
+pub(crate) mod bucket_server;
 pub(crate) mod clock;
 pub(crate) mod database;
 pub(crate) mod events;

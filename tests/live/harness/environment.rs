@@ -12,6 +12,12 @@ pub(crate) fn named_by(variable: &str) -> PathBuf {
     path
 }
 
+/// The text in `variable`, on the same terms.
+#[expect(clippy::disallowed_methods, reason = "what the servers are is told by tests/run, in the environment")]
+pub(crate) fn told(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: `tests/run live` sets it"))
+}
+
 /// The repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::environment::{named_by, repository};
+use super::environment::{named_by, repository, told};
 use super::{Answer, Keys, free_port, server::Server, until};
 
 /// The one long-lived identity: a built-in user, never root.
 pub(crate) const PARENT: &str = "stint-parent";
-const ROOT: &str = "root";
+pub(crate) const ROOT: &str = "root";
 /// The last is nobody's: no policy names it.
 const BUCKETS: [&str; 6] = ["recordings", "textures", "assets", "exports", "backups", "foreign"];
 
@@ -24,21 +24,36 @@ pub(crate) struct Minio {
     port: u16,
     root_secret: String,
     parent_secret: String,
+    /// More of its environment.
+    environment: Vec<(String, String)>,
 }
 
 impl Minio {
     /// Starts a server and prepares it as docs/operations.md says.
     pub(crate) async fn start() -> Self {
-        let mut minio = Self {
+        let mut minio = Self::unprepared();
+        minio.start_again().await;
+        minio.provision();
+        minio
+    }
+
+    fn unprepared() -> Self {
+        Self {
             server: None,
             directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory"),
             client: named_by("STINT_LIVE_MC"),
             port: free_port(),
             root_secret: Uuid::now_v7().simple().to_string(),
             parent_secret: Uuid::now_v7().simple().to_string(),
-        };
+            environment: Vec::new(),
+        }
+    }
+
+    /// Starts a server and prepares nothing: what it has, `stint object-server bootstrap` makes.
+    pub(crate) async fn bare(environment: &[(&str, &str)]) -> Self {
+        let mut minio = Self::unprepared();
+        minio.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         minio.start_again().await;
-        minio.provision();
         minio
     }
 
@@ -52,7 +67,8 @@ impl Minio {
             .env("MINIO_ROOT_PASSWORD", &self.root_secret)
             .env("MINIO_BROWSER", "off")
             .env("MINIO_UPDATE", "off")
-            .env("MINIO_CI_CD", "1");
+            .env("MINIO_CI_CD", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.server = Some(Server::start("minio", self.directory.path(), "KILL", &command));
         // `live` and `ready` say 200 before IAM is loaded; `cluster` does not.
         let health = format!("{}/minio/health/cluster", self.endpoint());
@@ -78,7 +94,8 @@ impl Minio {
         self.must(&["admin", "policy", "attach", "server", PARENT, "--user", PARENT]);
     }
 
-    fn must(&self, arguments: &[&str]) {
+    /// The same, and it must succeed.
+    pub(crate) fn must(&self, arguments: &[&str]) {
         let output = self.as_root(arguments);
         assert!(output.status.success(), "mc {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -117,6 +134,16 @@ impl Minio {
     /// The S3 endpoint.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Root's secret.
+    pub(crate) fn root_secret(&self) -> &str {
+        &self.root_secret
+    }
+
+    /// The release that was built; `--version` says nothing of one that `go install` built.
+    pub(crate) fn release() -> String {
+        told("STINT_LIVE_MINIO_RELEASE")
     }
 
     /// The parent user's secret.

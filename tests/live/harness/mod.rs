@@ -3,6 +3,8 @@
 
 mod answer;
 mod ceph;
+mod commands;
+mod compatibility;
 mod database;
 mod environment;
 mod installation;
@@ -16,7 +18,10 @@ mod stint;
 
 pub(crate) use answer::{Answer, Keys};
 pub(crate) use ceph::Ceph;
+pub(crate) use commands::{Ended, Site};
+pub(crate) use compatibility::keep_row;
 pub(crate) use database::Database;
+pub(crate) use environment::named_by;
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use keycloak::Keycloak;
 pub(crate) use minio::{Minio, PARENT};

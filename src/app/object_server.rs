@@ -1,0 +1,192 @@
+//! What the `object-server` commands work with, put together from the configuration.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{StartError, compile_directory, fingerprint_key, object_server, open_log, random};
+use crate::clock::{Clock, time_ordered_id};
+use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
+use crate::lease::{Capabilities, Revocation};
+use crate::object_server::ConfigError;
+use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
+use crate::object_server::conformance::{self, Check, Subject};
+use crate::object_server::s3::{S3Client, S3Key, S3Settings};
+use crate::postgres::PostgresStore;
+
+/// How long one call on a bucket may take: longer than a mint's, for a part of an upload has 5 MiB.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why `bootstrap` does not begin, in words for the operator. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// No key to do it with.
+    #[error(
+        "object_server.bootstrap.access_key and secret_key are not set: bootstrap makes buckets with an administrator's key, \
+         never with the parent's. Give them for this command alone, as STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY and \
+         …__SECRET_KEY_FILE; `stint serve` needs neither"
+    )]
+    NoKey,
+    /// The administrator is the parent.
+    #[error(
+        "object_server.bootstrap.access_key is the parent's own: a parent that can make buckets or users is too powerful. \
+         Use an administrator's key"
+    )]
+    ParentKey,
+    /// No buckets to make.
+    #[error("{0} has no [[bucket]]: there is nothing to do")]
+    NoBuckets(PathBuf),
+    /// The parent's policy.
+    #[error("object_server.bootstrap.parent_policy_file {0} cannot be read: {1}")]
+    PolicyUnreadable(PathBuf, std::io::Error),
+    /// A server without an API for users that is spoken here.
+    #[error(
+        "object_server.bootstrap.parent_policy_file is for minio: on this server the parent is made by hand, as \
+         docs/object-servers.md shows. Remove the key"
+    )]
+    NoUserApi,
+    /// The same.
+    #[error("object_server.bootstrap.parent_policy_file {0} {1}")]
+    Policy(PathBuf, PolicyFault),
+    /// Everything that stops the service too.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<ConfigError> for BootstrapError {
+    fn from(error: ConfigError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Prepares `stint object-server bootstrap`; connects to nothing.
+pub fn bootstrap(config: BootstrapConfig, clock: &Arc<dyn Clock>) -> Result<Bootstrap, BootstrapError> {
+    let BootstrapConfig { object_server, key, parent_policy, policies, issuers } = config;
+    let key = key.ok_or(BootstrapError::NoKey)?;
+    if key.access_key.expose_secret() == object_server.access_key.expose_secret() {
+        return Err(BootstrapError::ParentKey);
+    }
+    let set = compile_directory(&policies, &issuers).map_err(StartError::Policies)?;
+    if set.buckets().is_empty() {
+        return Err(BootstrapError::NoBuckets(policies.join("buckets.toml")));
+    }
+    let parent = match parent_policy {
+        Some(_) if object_server.kind != ObjectServerKind::Minio => return Err(BootstrapError::NoUserApi),
+        Some(file) => Some(parent_user(&object_server, file)?),
+        None => None,
+    };
+    Ok(Bootstrap {
+        client: s3_client(&object_server, clock)?,
+        key: s3_key(key),
+        buckets: set.buckets().to_vec(),
+        parent,
+        traits: traits(&object_server.kind),
+        run: time_ordered_id(clock.now(), &mut random()?),
+    })
+}
+
+/// Why `verify` does not begin, in words for the operator. The object server was asked nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// No bucket to work in.
+    #[error("buckets.toml names no bucket: name one that the parent may use with --bucket")]
+    NoBucket,
+    /// Not a bucket's name.
+    #[error("--bucket is no bucket name: 3 to 63 of a-z, 0-9, `-`, `.`")]
+    BucketName,
+    /// Everything that stops the service too.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Runs `stint object-server verify`: every check, each told as it is done, with the service's own adapter and log. Mints
+/// are on record in a stream of this run's own, as nobody's.
+pub async fn verify(
+    config: Config,
+    administrator: Option<BootstrapKey>,
+    bucket: Option<String>,
+    clock: Arc<dyn Clock>,
+    interrupted: &CancellationToken,
+    told: &mut (dyn FnMut(&Check) + Send),
+) -> Result<Vec<Check>, VerifyError> {
+    let bucket = match bucket {
+        Some(name) if crate::policy::is_bucket_name(&name) => name,
+        Some(_) => return Err(VerifyError::BucketName),
+        None => first_bucket(&config)?,
+    };
+    let server = object_server(&config.object_server, &clock).map_err(StartError::from)?;
+    let client = s3_client(&config.object_server, &clock).map_err(StartError::from)?;
+    let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
+    let tasks = TaskTracker::new();
+    let log = open_log(&config.audit, Arc::new(store), Arc::clone(&clock), &tasks)?;
+    let traits = conformance_traits(&config.object_server.kind, server.capabilities());
+    let mut rng = random()?;
+    let subject = Subject {
+        server,
+        client,
+        parent: S3Key::long_lived(config.object_server.access_key.clone(), config.object_server.secret_key.clone()),
+        administrator: administrator.map(s3_key),
+        bucket,
+        log: Arc::new(log),
+        fingerprints: fingerprint_key(&config),
+        run: time_ordered_id(clock.now(), &mut rng),
+        clock,
+        rng: Mutex::new(rng),
+        traits,
+    };
+    let checks = conformance::verify(&subject, interrupted, told).await;
+    // The stream is closed when the log is dropped.
+    drop(subject);
+    tasks.close();
+    if tokio::time::timeout(config.audit.deadline * 2, tasks.wait()).await.is_err() {
+        tracing::warn!("the log's stream could not be closed in time; what was committed stands");
+    }
+    Ok(checks)
+}
+
+fn first_bucket(config: &Config) -> Result<String, VerifyError> {
+    let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
+    let set = compile_directory(&config.policies, &issuers).map_err(StartError::Policies)?;
+    set.buckets().first().map(|bucket| bucket.name().to_owned()).ok_or(VerifyError::NoBucket)
+}
+
+fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
+    let role_arn = match kind {
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs => None,
+        ObjectServerKind::Seaweedfs(role_arn) | ObjectServerKind::Ceph(role_arn) => Some(role_arn),
+        ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
+    };
+    conformance::Traits {
+        has_minio_admin: *kind == ObjectServerKind::Minio,
+        revokes_leases: capabilities.revocation == Revocation::Lease,
+        role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
+        bootstrap: traits(kind),
+    }
+}
+
+fn parent_user(settings: &ObjectServerSettings, file: PathBuf) -> Result<ParentUser, BootstrapError> {
+    let policy = match std::fs::read(&file) {
+        Ok(policy) => policy,
+        Err(error) => return Err(BootstrapError::PolicyUnreadable(file, error)),
+    };
+    let name = settings.access_key.expose_secret().to_owned();
+    ParentUser::new(name, settings.secret_key.clone(), &policy).map_err(|fault| BootstrapError::Policy(file, fault))
+}
+
+fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
+    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
+    S3Client::new(S3Settings { endpoint, region, timeout: TIMEOUT }, Arc::clone(clock))
+}
+
+fn s3_key(key: BootstrapKey) -> S3Key {
+    S3Key::long_lived(key.access_key, key.secret_key)
+}
+
+fn traits(kind: &ObjectServerKind) -> Traits {
+    // What RustFS does with such a rule was not seen: it is asked, and what it says is told.
+    Traits { removes_uploads_by_rule: *kind != ObjectServerKind::Minio }
+}

@@ -1,0 +1,7 @@
+//! `stint object-server …`: what an operator does once, or after an upgrade, to the server behind the service.
+
+mod bootstrap;
+mod verify;
+
+pub use bootstrap::bootstrap;
+pub use verify::verify;

@@ -1,0 +1,107 @@
+//! The parent: a user like any other, and far from an administrator. A minter that is more than that makes every lease
+//! worth more than its policy.
+
+use super::super::minio_admin::{AdminError, MinioAdmin, SecretRead, TrialKey};
+use super::super::s3::{S3Error, S3Key};
+use super::Run;
+use super::check::Verdict;
+
+impl Run<'_> {
+    pub(super) async fn parent_is_a_user(&self) -> Verdict {
+        const ADVICE: &str = "make a built-in user for stint (`stint object-server bootstrap` does): root's sessions may do \
+                              everything, and a service account may not mint";
+        if !self.subject.traits.has_minio_admin {
+            return Verdict::not_applicable("this server tells nobody what a key is");
+        }
+        let parent = &self.subject.parent;
+        match self.admin(parent).user(parent.access_key()).await {
+            Ok(Some(user)) => Verdict::passed(format!("a built-in user under the policy {}", told(&user.policies))),
+            Ok(None) => Verdict::failed("it is no built-in user: it is root, or a service account", ADVICE),
+            Err(error) => Verdict::noted(format!("not known: {error}"), ADVICE),
+        }
+    }
+
+    pub(super) async fn parent_reads_no_secrets(&self) -> Verdict {
+        const ADVICE: &str = "take the admin actions out of the parent's policy that let it: docs/deploy/parent-policy.json \
+                              names the ones it may have, and never admin:*";
+        if !self.subject.traits.has_minio_admin {
+            return Verdict::not_applicable("this server has no admin API that shows secrets to a key");
+        }
+        let mut unknown = Vec::new();
+        for (what, name) in [
+            (SecretRead::Accounts, "every user and its secret (admin:ExportIAM)"),
+            (SecretRead::Backend, "raw files of the backend (admin:InspectData)"),
+            (SecretRead::Configuration, "the configuration with its secrets (admin:ConfigUpdate)"),
+        ] {
+            match self.admin(&self.subject.parent).try_read(what).await {
+                Ok(answer) if answer.is_refusal() => {}
+                Ok(answer) if answer.is_success() => return Verdict::failed(format!("it may read {name}"), ADVICE),
+                // Longer than anything it may read.
+                Err(AdminError::Call(S3Error::TooLarge)) => {
+                    return Verdict::failed(format!("it may read {name}"), ADVICE);
+                }
+                Ok(answer) => unknown.push(format!("{name}: {}", answer.told())),
+                Err(error) => unknown.push(format!("{name}: {error}")),
+            }
+        }
+        if unknown.is_empty() {
+            Verdict::passed("it may read neither the users, nor the backend, nor the configuration")
+        } else {
+            Verdict::noted(format!("not known: {}", unknown.join("; ")), ADVICE)
+        }
+    }
+
+    pub(super) async fn parent_makes_no_keys(&self) -> Verdict {
+        self.makes_no_keys(&self.subject.parent).await
+    }
+
+    /// Tries to make a permanent key of the parent with this key, and removes it if that worked.
+    pub(super) async fn makes_no_keys(&self, key: &S3Key) -> Verdict {
+        const ADVICE: &str = "deny admin:CreateServiceAccount in the parent's policy: a permanent key outlives every lease \
+                              (CVE-2025-62506)";
+        if !self.subject.traits.has_minio_admin {
+            return Verdict::not_applicable("this server has no such API for a key of its own");
+        }
+        let trial = match TrialKey::draw() {
+            Ok(trial) => trial,
+            Err(error) => return Verdict::failed(error.to_string(), ADVICE),
+        };
+        match self.admin(key).try_permanent_key(&trial).await {
+            Ok(answer) if answer.is_refusal() => Verdict::passed(format!("refused: {}", answer.told())),
+            Ok(answer) if answer.is_success() && trial.is_unknown_to(&self.subject.client).await => {
+                // What took it for something else may have kept it as something else.
+                self.remove_key(key, &trial).await;
+                Verdict::noted(format!("answered {}, but there is no such key", answer.told()), ADVICE)
+            }
+            Ok(answer) if answer.is_success() => {
+                let removed = self.remove_key(key, &trial).await;
+                Verdict::failed(format!("it made a permanent key of the parent; {removed}"), ADVICE)
+            }
+            Ok(answer) => Verdict::noted(format!("neither made nor refused: {}", answer.told()), ADVICE),
+            Err(error) => {
+                // It may exist: whoever could have made it may remove it.
+                let removed = self.remove_key(key, &trial).await;
+                Verdict::failed(format!("{error}; {removed}"), ADVICE)
+            }
+        }
+    }
+
+    async fn remove_key(&self, maker: &S3Key, trial: &TrialKey) -> String {
+        for key in [Some(maker), Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten()
+        {
+            if self.admin(key).delete_permanent_key(trial.access_key()).await.is_ok() {
+                return "it was deleted".to_owned();
+            }
+        }
+        format!("DELETE IT if it is there: {}", trial.access_key())
+    }
+
+    fn admin<'s>(&'s self, key: &'s S3Key) -> MinioAdmin<'s> {
+        MinioAdmin { client: &self.subject.client, key }
+    }
+}
+
+/// A server's text, for a line.
+fn told(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(128).collect()
+}

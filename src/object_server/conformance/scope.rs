@@ -1,0 +1,89 @@
+//! What a lease must not be good for: anything outside of its policy, or anything without its own session token.
+
+use reqwest::Method;
+
+use super::super::s3::{S3Answer, S3Key};
+use super::Run;
+use super::check::{Tried, Verdict, judged};
+use super::data::pattern;
+use super::mint::Minted;
+
+impl Run<'_> {
+    pub(super) async fn outside(&self, key: &S3Key) -> Verdict {
+        judged(
+            self.try_outside(key).await,
+            "DO NOT USE IT: the server does not hold sessions to their policy, and every lease is as wide as the parent",
+        )
+    }
+
+    async fn try_outside(&self, key: &S3Key) -> Tried<String> {
+        let secret = self.outside_name();
+        let placed = self.place(&secret).await;
+        let copy_source = format!("/{}/{secret}", self.subject.bucket);
+        let copy = self.on(Method::PUT, &self.inside("copied")).header("x-amz-copy-source", &copy_source);
+        for (deed, request) in [
+            ("reading another prefix", self.on(Method::GET, &secret)),
+            ("writing into another prefix", self.on(Method::PUT, &secret).body(*b"x")),
+            ("copying from another prefix", copy),
+            ("listing another prefix", self.listing(&format!("{}outside/", self.prefix))),
+            ("listing the whole bucket", self.listing("")),
+            ("deleting in another prefix", self.on(Method::DELETE, &secret)),
+        ] {
+            match self.send(key, request).await? {
+                answer if answer.is_refusal() => {}
+                answer if answer.is_success() => return Err(format!("{deed} was allowed")),
+                answer => return Err(format!("{deed} was not refused but answered {}", answer.told())),
+            }
+        }
+        let there = if placed { "" } else { " (reading: of an object that is not there, for none could be placed)" };
+        Ok(format!("reading, writing, copying, listing and deleting elsewhere are refused{there}"))
+    }
+
+    /// Puts an object where the lease must not reach, as somebody who may.
+    async fn place(&self, name: &str) -> bool {
+        for key in [Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten() {
+            let put = self.send(key, self.on(Method::PUT, name).body(pattern(10))).await;
+            if put.is_ok_and(|answer| answer.is_success()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) async fn token_is_needed(&self, one: &Minted, other: &Minted) -> Verdict {
+        judged(
+            self.try_tokens(one, other).await,
+            "DO NOT USE IT: whoever sees an access key and its secret in a URL or a log needs nothing else",
+        )
+    }
+
+    async fn try_tokens(&self, one: &Minted, other: &Minted) -> Tried<String> {
+        let name = self.inside("shared");
+        let read = || self.on(Method::GET, &name);
+        let whole = self.send(&one.key, read()).await?;
+        if !whole.is_success() {
+            return Err(format!("the whole key reads nothing either: {}", whole.told()));
+        }
+        let (bare, mixed) = (one.key.without_token(), one.key.with_token_of(&other.key));
+        let mut told = Vec::new();
+        for (what, answer) in [
+            ("without its token", self.send(&bare, read()).await?),
+            ("with the token of another lease", self.send(&mixed, read()).await?),
+            ("in a URL without its token", self.url(&bare, &name).await?),
+            ("in a URL with the token of another lease", self.url(&mixed, &name).await?),
+        ] {
+            // Which client error it is differs between servers, and does not matter.
+            if !(400..500).contains(&answer.status()) {
+                return Err(format!("{what} the key was answered {}", answer.told()));
+            }
+            told.push(answer.told());
+        }
+        told.dedup();
+        Ok(format!("without its token, or with another's, a key is refused ({})", told.join(", ")))
+    }
+
+    async fn url(&self, key: &S3Key, name: &str) -> Tried<S3Answer> {
+        let read = self.subject.client.read_presigned(key, &self.on(Method::GET, name)).await;
+        read.map_err(|error| error.to_string())
+    }
+}
