@@ -51,6 +51,8 @@ pub enum Fault {
     CheckpointForged,
     /// A file of the bundle is not the one that was written.
     FileChanged,
+    /// Nobody signed the bundle's manifest.
+    ManifestUnsigned,
     /// A stream ends without `stream.closed`: it is still being written, or was cut at its last seal.
     StreamNotClosed,
     /// A stream's rows were detached: only its last head is here.
@@ -81,15 +83,17 @@ impl Fault {
             Self::HeadDiffers => "head_differs",
             Self::CheckpointForged => "checkpoint_forged",
             Self::FileChanged => "file_changed",
+            Self::ManifestUnsigned => "manifest_unsigned",
             Self::StreamNotClosed => "stream_not_closed",
             Self::StreamRetired => "stream_retired",
         }
     }
 
-    /// Whether it only deserves saying: a crash leaves a stream unclosed, retention retires it.
+    /// Whether it only deserves saying: a crash leaves a stream unclosed, retention retires it, and a bundle can be written
+    /// without a key.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::StreamNotClosed | Self::StreamRetired)
+        matches!(self, Self::ManifestUnsigned | Self::StreamNotClosed | Self::StreamRetired)
     }
 }
 

@@ -82,7 +82,10 @@ async fn a_bundle_of_everything_is_whole_and_each_file_that_is_changed_is_named(
         }
         fs::remove_file(&path).unwrap();
         match evidence::verify(&bundle, &pinned(), &unheard()) {
-            Ok(report) if name == "manifest.sig" => assert_eq!(report.findings, [], "an unsigned bundle is one too"),
+            Ok(report) if name == "manifest.sig" => {
+                assert_eq!(report.findings, [], "an unsigned bundle is one too");
+                assert!(report.warnings.iter().any(|noted| noted.fault == Fault::ManifestUnsigned), "{report:#?}");
+            }
             Ok(report) => assert_found(&report.findings, Fault::FileChanged),
             Err(error) => {
                 assert!(["manifest.json", "events.jsonl", "seals.jsonl"].contains(&name.as_str()), "{name}: {error}");
