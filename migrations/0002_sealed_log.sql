@@ -786,7 +786,9 @@ begin
 
     begin
         if exists (select from pg_roles where rolname = 'stint_owner') then
-            if not pg_has_role('stint_owner', 'member') then
+            -- Whoever makes a role on PostgreSQL 16 or newer is a member of it that may not act as it.
+            if not pg_has_role('stint_owner',
+                case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end) then
                 execute format('grant stint_owner to %I', current_user);
             end if;
             -- The partitions are made in its name.

@@ -51,6 +51,8 @@ pub enum Fault {
     CheckpointForged,
     /// A file of the bundle is not the one that was written.
     FileChanged,
+    /// Nobody signed the bundle's manifest.
+    ManifestUnsigned,
     /// A stream ends without `stream.closed`: it is still being written, or was cut at its last seal.
     StreamNotClosed,
     /// A stream's rows were detached: only its last head is here.
@@ -81,15 +83,17 @@ impl Fault {
             Self::HeadDiffers => "head_differs",
             Self::CheckpointForged => "checkpoint_forged",
             Self::FileChanged => "file_changed",
+            Self::ManifestUnsigned => "manifest_unsigned",
             Self::StreamNotClosed => "stream_not_closed",
             Self::StreamRetired => "stream_retired",
         }
     }
 
-    /// Whether it only deserves saying: a crash leaves a stream unclosed, retention retires it.
+    /// Whether it only deserves saying: a crash leaves a stream unclosed, retention retires it, and a bundle can be written
+    /// without a key.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::StreamNotClosed | Self::StreamRetired)
+        matches!(self, Self::ManifestUnsigned | Self::StreamNotClosed | Self::StreamRetired)
     }
 }
 
@@ -133,9 +137,9 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.fault.as_str())?;
+        f.write_str(self.fault.as_str())?;
         if let Some(stream) = self.stream {
-            write!(f, " stream {}", stream.0)?;
+            write!(f, ": stream {}", stream.0)?;
         }
         if let Some(number) = self.number {
             write!(f, " seal {number}")?;
@@ -249,4 +253,19 @@ pub struct Expected {
     pub head: StreamHead,
     /// Who says so.
     pub by: NamedBy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_names_its_place_as_far_as_it_has_one() {
+        let stream = Some(StreamId(Uuid::nil()));
+        let nowhere = Finding::new(Fault::FileChanged, "is not there");
+        assert_eq!(nowhere.to_string(), "file_changed: is not there");
+        let somewhere = Finding { stream, number: Some(3), seq: Some(7), last_seq: Some(9), ..nowhere };
+        let told = "file_changed: stream 00000000-0000-0000-0000-000000000000 seal 3 rows 7 to 9: is not there";
+        assert_eq!(somewhere.to_string(), told);
+    }
 }

@@ -19,11 +19,20 @@ impl StreamId {
     /// Whether a new month has begun since the stream was opened, in UTC. A clock that steps back begins none.
     #[must_use]
     pub fn is_of_an_earlier_month(self, now: OffsetDateTime) -> bool {
-        let seconds = self.0.get_timestamp().and_then(|timestamp| i64::try_from(timestamp.to_unix().0).ok());
-        let opened = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-        let now = now.to_offset(UtcOffset::UTC);
-        opened.is_some_and(|opened| (opened.year(), u8::from(opened.month())) < (now.year(), u8::from(now.month())))
+        self.month().is_some_and(|opened| opened < month_of(now))
     }
+
+    /// The year and month in which the stream was opened, in UTC; none where the id tells no time.
+    #[must_use]
+    pub fn month(self) -> Option<(i32, u8)> {
+        let (seconds, _) = self.0.get_timestamp()?.to_unix();
+        OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok().map(month_of)
+    }
+}
+
+fn month_of(instant: OffsetDateTime) -> (i32, u8) {
+    let instant = instant.to_offset(UtcOffset::UTC);
+    (instant.year(), u8::from(instant.month()))
 }
 
 /// Where a stream stood: its last seal. Written `stream:number:last_seq:hash`, in `stream.opened` and in checkpoints.

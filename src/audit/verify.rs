@@ -4,7 +4,7 @@
 //! Rows hash to the leaves, leaves to the root, the root and the seal before to the statement, and the statement is
 //! signed. What a chain cannot tell of itself, that its end is gone, the heads tell that others have named.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
@@ -110,6 +110,8 @@ pub struct Verifier {
     floors: BTreeMap<StreamId, Floor>,
     expected: BTreeMap<StreamId, Vec<Expected>>,
     retired: BTreeMap<StreamId, StreamHead>,
+    /// Months of which some stream is here: a month is detached whole or not at all.
+    months: BTreeSet<(i32, u8)>,
     queue: VecDeque<Queued>,
     walk: Option<Walk>,
     report: Report,
@@ -144,6 +146,7 @@ impl Verifier {
             floors,
             expected: BTreeMap::new(),
             retired: BTreeMap::new(),
+            months: BTreeSet::new(),
             queue: VecDeque::new(),
             walk: None,
             report: Report { keys_pinned, partial, ..Report::default() },
@@ -325,7 +328,7 @@ impl Verifier {
     pub fn finish(mut self) -> Report {
         self.settle();
         self.end_walk();
-        let Self { partial, expected, retired, mut report, .. } = self;
+        let Self { partial, expected, retired, months, mut report, .. } = self;
         for (stream, named) in expected {
             let Some(named) = named.iter().max_by_key(|named| named.head.number) else { continue };
             match retired.get(&stream) {
@@ -344,15 +347,18 @@ impl Verifier {
             }
         }
         for (stream, head) in retired {
-            report.add(Finding {
-                stream: Some(stream),
-                seq: Some(0),
-                last_seq: Some(head.last_seq),
-                ..Finding::new(
+            let finding = if stream.month().is_some_and(|month| months.contains(&month)) {
+                Finding::new(
+                    Fault::StreamMissing,
+                    "it is said to be detached, but its month is still here: its rows were taken away",
+                )
+            } else {
+                Finding::new(
                     Fault::StreamRetired,
                     "its rows were detached and only its head stayed: verify them where they were put",
                 )
-            });
+            };
+            report.add(Finding { stream: Some(stream), seq: Some(0), last_seq: Some(head.last_seq), ..finding });
         }
         report
     }
@@ -372,6 +378,7 @@ impl Verifier {
     fn begin(&mut self, stream: StreamId) {
         self.end_walk();
         self.report.streams += 1;
+        self.months.extend(stream.month());
         self.walk = Some(Walk::new(stream));
     }
 

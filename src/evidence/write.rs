@@ -2,7 +2,8 @@
 //! by piece, so that the memory does not grow with the log.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -70,7 +71,8 @@ pub fn write(
     let Some(name) = name else { return Err(EvidenceError::Unnameable(directory)) };
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let making = parent.join(format!(".{name}.unfinished-{}", std::process::id()));
-    fs::create_dir(&making).map_err(EvidenceError::io(&making))?;
+    // What a bundle holds is masked for auditors elsewhere: whoever made it decides who else may read it.
+    DirBuilder::new().mode(0o700).create(&making).map_err(EvidenceError::io(&making))?;
     let written = fill(&making, order, pieces, progress).and_then(|written| {
         if !whole() {
             return Err(EvidenceError::BrokenOff);

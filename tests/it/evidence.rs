@@ -1,6 +1,7 @@
 //! Evidence bundles: what the command writes is whole offline, and a change of any file is found.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ async fn a_bundle_of_everything_is_whole_and_each_file_that_is_changed_is_named(
     let ended = export(&site, &[]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let bundle = site.path().join("bundle");
+    let mode = fs::metadata(&bundle).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "it holds whole fingerprints: for whoever made it alone");
     let report = verify(&bundle, &pinned());
     assert_eq!(report.findings, []);
     assert!(!report.partial && report.streams == 5, "the export is a stream of its own: {report:?}");
@@ -82,7 +85,10 @@ async fn a_bundle_of_everything_is_whole_and_each_file_that_is_changed_is_named(
         }
         fs::remove_file(&path).unwrap();
         match evidence::verify(&bundle, &pinned(), &unheard()) {
-            Ok(report) if name == "manifest.sig" => assert_eq!(report.findings, [], "an unsigned bundle is one too"),
+            Ok(report) if name == "manifest.sig" => {
+                assert_eq!(report.findings, [], "an unsigned bundle is one too");
+                assert!(report.warnings.iter().any(|noted| noted.fault == Fault::ManifestUnsigned), "{report:#?}");
+            }
             Ok(report) => assert_found(&report.findings, Fault::FileChanged),
             Err(error) => {
                 assert!(["manifest.json", "events.jsonl", "seals.jsonl"].contains(&name.as_str()), "{name}: {error}");

@@ -553,22 +553,39 @@ async fn what_comes_after_a_checkpoint_is_verified_and_what_was_before_only_with
 }
 
 #[tokio::test]
-async fn a_detached_stream_is_whole_as_long_as_its_head_is_the_one_that_was_named() {
+async fn a_detached_month_is_whole_as_long_as_its_heads_are_those_that_were_named_and_none_of_it_is_left() {
     let mut log = Tampered::new().await;
-    let stream = log.stream();
-    let seal = log.store.head(StreamId(stream)).await.unwrap().unwrap();
-    let StreamHead { number, last_seq, hash, .. } = seal.head();
-    log.execute(&format!("delete from audit_seal where stream = '{stream}'")).await;
-    log.execute(&format!("delete from audit_event where stream = '{stream}'")).await;
-    log.execute(&format!(
-        "insert into audit_retired_stream (stream, number, last_seq, hash, closed, named) values ('{stream}', {number}, {last_seq}, '\\x{hash}', true, true)"
-    ))
-    .await;
-    let report = log.verify(pinned()).await;
-    assert_eq!(report.findings, []);
-    assert!(report.warnings.iter().any(|warning| warning.fault == Fault::StreamRetired), "{report:?}");
+    let mut heads = Vec::new();
+    for day in [2, 9] {
+        let opened = time::Date::from_calendar_date(2001, time::Month::May, day).unwrap().midnight().assume_utc();
+        let mut sealer = Sealer::at(opened);
+        sealer.key = key();
+        let opened = Event { key_id: Some(key().public().id()), ..event(EventKind::StreamOpened) };
+        let batch = sealer.next([opened, event(EventKind::StreamClosed)]);
+        log.store.append(&batch).await.unwrap();
+        heads.push(batch.seal.head());
+    }
+    let mut sealer = Sealer::start();
+    sealer.key = key();
+    let naming = Event { heads: heads.clone(), key_id: Some(key().public().id()), ..event(EventKind::StreamOpened) };
+    log.store.append(&sealer.next([naming])).await.unwrap();
+    assert_eq!(log.found().await, []);
+
+    for (retired, left) in heads.iter().zip([Some(Fault::StreamMissing), None]) {
+        let StreamHead { stream: StreamId(stream), number, last_seq, hash } = retired;
+        log.execute(&format!("delete from audit_seal where stream = '{stream}'")).await;
+        log.execute(&format!("delete from audit_event where stream = '{stream}'")).await;
+        log.execute(&format!(
+            "insert into audit_retired_stream (stream, number, last_seq, hash, closed, named) values ('{stream}', {number}, {last_seq}, '\\x{hash}', true, true)"
+        ))
+        .await;
+        let report = log.verify(pinned()).await;
+        assert_eq!(report.findings.first().map(|finding| finding.fault), left, "{report:#?}");
+    }
+    let retired = |finding: &&Finding| finding.fault == Fault::StreamRetired;
+    assert_eq!(log.verify(pinned()).await.warnings.iter().filter(retired).count(), 2);
     log.execute("update audit_retired_stream set hash = overlay(hash placing '\\x00'::bytea from 1)").await;
-    assert_names(&log.found().await, stream, Fault::HeadDiffers, None);
+    assert_names(&log.found().await, heads[0].stream.0, Fault::HeadDiffers, None);
 }
 
 #[tokio::test]
