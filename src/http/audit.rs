@@ -25,7 +25,7 @@ use crate::inquiry::{ExportFormat, InquiryRequest, Kind};
     tag = "audit",
     operation_id = "audit_events",
     description = "A page of events. Every parameter is a column of the log, exact; `address` takes a network too, \
-                   `key_fingerprint` 8 to 32 digits. A page may be short, or empty, and still have a `next`.",
+                   `key_fingerprint` the first 8 or all 32 digits. A page may be short, or empty, and still have a `next`.",
     params(
         ("type" = Option<String>, Query), ("effect" = Option<String>, Query), ("reason" = Option<String>, Query),
         ("issuer" = Option<String>, Query), ("subject" = Option<String>, Query), ("client" = Option<String>, Query),
@@ -103,7 +103,7 @@ pub(super) async fn export(
     path = "/v1/audit/access",
     tag = "audit",
     operation_id = "audit_access",
-    description = "Who held an access key at an instant (`key`, or `key_fingerprint` with 8 to 32 digits), or who could \
+    description = "Who held an access key at an instant (`key`, or `key_fingerprint` with its first 8 or all 32 digits), or who could \
                    read or write an object (`bucket` and `object`). A key in a URL ends up in proxies' logs: POST it.",
     params(
         ("key" = Option<String>, Query), ("key_fingerprint" = Option<String>, Query),

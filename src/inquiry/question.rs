@@ -156,7 +156,7 @@ fn access(given: &mut Given, fingerprints: &FingerprintKey, now: OffsetDateTime)
             Ok(Question::Key { range, at })
         }
         (None, Some(digits), None, None) => {
-            let wanted = "8 to 32 lower-case hex digits";
+            let wanted = "the first 8 or all 32 lower-case hex digits";
             let range =
                 FingerprintRange::parse(&digits).ok_or(BadQuestion::Value { parameter: "key_fingerprint", wanted })?;
             Ok(Question::Key { range, at })

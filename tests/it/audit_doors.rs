@@ -334,7 +334,7 @@ async fn each_filter_finds_its_row_and_its_near_twin_does_not() {
         ("group", "team-a".to_owned(), "team-b".to_owned()),
         ("role", "team".to_owned(), "studio".to_owned()),
         ("lease_id", id(row.lease_id), other_id.clone()),
-        ("key_fingerprint", of(&row.key_fingerprint)[..9].to_owned(), "ffffffff0".to_owned()),
+        ("key_fingerprint", of(&row.key_fingerprint)[..8].to_owned(), "ffffffff".to_owned()),
         ("token_sha256", of(&row.token_sha256), other_hash.clone()),
         ("request_id", id(row.request_id), other_id.clone()),
         ("policy_hash", of(&row.policy_hash), other_hash),

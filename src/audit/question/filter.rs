@@ -34,10 +34,11 @@ const TYPES: [&str; 14] = [
 pub struct FingerprintRange(String);
 
 impl FingerprintRange {
-    /// Reads 8 to 32 lower-case hex digits: fewer would list keys rather than find one.
+    /// Reads the first 8 or all 32 lower-case hex digits. Fewer would list keys rather than find one; a number in between
+    /// would let a reader guess the digits that are masked, one after the other.
     #[must_use]
     pub fn parse(digits: &str) -> Option<Self> {
-        ((8..=32).contains(&digits.len()) && is_hex(digits)).then(|| Self(digits.to_owned()))
+        (matches!(digits.len(), 8 | 32) && is_hex(digits)).then(|| Self(digits.to_owned()))
     }
 
     /// The first text of the range, by bytes.
@@ -180,8 +181,11 @@ impl EventFilter {
             group: given.text("group")?,
             role: given.text("role")?,
             lease_id: given.uuid("lease_id")?,
-            key_fingerprint: given
-                .read("key_fingerprint", "8 to 32 lower-case hex digits", |digits| FingerprintRange::parse(&digits))?,
+            key_fingerprint: given.read(
+                "key_fingerprint",
+                "the first 8 or all 32 lower-case hex digits",
+                |digits| FingerprintRange::parse(&digits),
+            )?,
             token_sha256: given.sha256("token_sha256")?,
             jti: given.text("jti")?,
             request_id: given.uuid("request_id")?,
@@ -293,9 +297,18 @@ mod tests {
     #[test]
     fn a_fingerprint_is_told_by_its_first_digits_and_tells_filters_apart_by_all() {
         let filter = |digits: &str| read(&[("key_fingerprint", digits)]).unwrap();
-        let (one, other) = (filter("0123456789"), filter("0123456788"));
+        let (one, other) = (filter("01234567000000000000000000000001"), filter("01234567000000000000000000000002"));
         assert_eq!(serde_json::to_string(&one).unwrap(), r#"{"key_fingerprint":"01234567…"}"#);
         assert_ne!(one.digest(), other.digest());
         assert_ne!(one.digest(), EventFilter::default().digest());
+    }
+
+    #[test]
+    fn the_masked_digits_of_a_fingerprint_cannot_be_guessed_one_by_one() {
+        let whole = "0123456789abcdef0123456789abcdef";
+        assert!(FingerprintRange::parse(&whole[..8]).is_some() && FingerprintRange::parse(whole).is_some());
+        for length in (0..8).chain(9..32) {
+            assert_eq!(FingerprintRange::parse(&whole[..length]), None, "{length}");
+        }
     }
 }

@@ -47,7 +47,7 @@ enum QuestionOptions {
         /// The access key id; `-` reads it from standard input, where neither the shell's history nor `ps` shows it.
         #[arg(value_name = "ID", required_unless_present = "fingerprint", conflicts_with = "fingerprint")]
         key: Option<String>,
-        /// Its fingerprint, or the first 8 digits of it or more.
+        /// Its fingerprint: the first 8 or all 32 digits.
         #[arg(long, value_name = "DIGITS")]
         fingerprint: Option<String>,
         /// When: RFC 3339 with an offset [default: now].
