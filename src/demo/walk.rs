@@ -122,8 +122,9 @@ impl Walk {
         expect(refused.0 == StatusCode::FORBIDDEN, "nobody should have been refused")?;
 
         writeln!(out, "\n5. what the log says (audit_event in PostgreSQL, committed before each answer)")?;
-        let rows = self.log.recent(8).await.map_err(|error| Failure(error.to_string()))?;
-        for row in rows.iter().rev() {
+        let mut rows = self.log.recent(8).await.map_err(|error| Failure(error.to_string()))?;
+        rows.sort_by_key(|row| (row.stream, row.seq));
+        for row in &rows {
             writeln!(out, "     {}", line(row))?;
         }
         let said = |kind: &str| rows.iter().any(|row| row.kind == kind);
