@@ -443,6 +443,7 @@ async fn questions(stage: &mut Stage, good: &str, nobody: &str) {
 async fn commands(site: &Site) -> String {
     let bundle = site.path().join("bundle").to_str().unwrap().to_owned();
     let private = site.path().join("audit.pem").to_str().unwrap().to_owned();
+    let misplaced = format!("key_fingerprint={MINTED_SECRET}");
     let mut said = String::new();
     for (code, arguments) in [
         (0, vec!["check"]),
@@ -451,6 +452,11 @@ async fn commands(site: &Site) -> String {
         (0, vec!["audit", "head", "--json"]),
         (0, vec!["audit", "export", "--output", &bundle, "--format", "jsonl,csv"]),
         (0, vec!["audit", "verify", "--bundle", &bundle]),
+        (0, vec!["audit", "query", "events", "--from", "2026-01-01T00:00:00Z", "--reveal", "--json"]),
+        (0, vec!["audit", "query", "grants", "--group", "team-a", "--from", "2026-01-01T00:00:00Z"]),
+        (0, vec!["audit", "query", "object", "recordings", "a", "--at", "2026-01-01T00:00:00Z", "--json"]),
+        (0, vec!["audit", "query", "key", MINTED_KEY, "--at", "2026-01-01T00:00:00Z"]),
+        (1, vec!["audit", "query", "events", "--filter", &misplaced]),
         // Not empty any more.
         (1, vec!["audit", "export", "--output", &bundle]),
         // The private key where a public one belongs.
