@@ -14,14 +14,14 @@ use crate::audit::{
 #[async_trait]
 impl AuditStore for PostgresStore {
     async fn open(&self, stream: StreamId, key: &VerifyingKey) -> Result<Vec<StreamHead>, StoreError> {
-        let mut connection = self.writer().await.map_err(unavailable)?;
-        let heads = open(&mut connection, stream, key).await.map_err(unavailable)?;
+        let mut connection = self.writer().await?;
+        let heads = open(&mut connection, stream, key).await?;
         self.keep_writer(connection);
         Ok(heads)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut connection = self.writer().await.map_err(unavailable)?;
+        let mut connection = self.writer().await?;
         let policies = self.kept_policies.unsent(&batch.session_policies);
         match insert(&mut connection, batch, &policies).await {
             Ok(()) => {
@@ -35,8 +35,8 @@ impl AuditStore for PostgresStore {
     }
 
     async fn head(&self, stream: StreamId) -> Result<Option<Seal>, StoreError> {
-        let mut connection = self.writer().await.map_err(unavailable)?;
-        let head = last(&mut connection, stream).await.map_err(unavailable)?;
+        let mut connection = self.writer().await?;
+        let head = last(&mut connection, stream).await?;
         self.keep_writer(connection);
         Ok(head)
     }
@@ -46,7 +46,7 @@ impl AuditStore for PostgresStore {
         sqlx::query!("insert into policy_set (hash, files) values ($1, $2) on conflict do nothing", hash, files)
             .execute(&self.pool)
             .await
-            .map_err(|error| unavailable(error.into()))?;
+            .map_err(PostgresError::from)?;
         Ok(())
     }
 }
@@ -166,14 +166,10 @@ fn failure(error: sqlx::Error) -> StoreError {
     let by_database =
         error.as_database_error().is_some_and(|error| !error.is_unique_violation() && is_about_data(error));
     let broke_a_rule = unencodable || by_database;
-    if broke_a_rule { StoreError::Rejected(Box::new(error)) } else { unavailable(error.into()) }
+    if broke_a_rule { StoreError::Rejected(Box::new(error)) } else { PostgresError::from(error).into() }
 }
 
 /// SQLSTATE classes 22 (data exception), 23 (integrity constraint violation) and 54 (a value is too large).
 fn is_about_data(error: &dyn DatabaseError) -> bool {
     error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-}
-
-fn unavailable(error: PostgresError) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::audit::StoreError;
+
 /// The database cannot be used. Every message is fit for an operator's terminal and log, and whole: it holds its cause,
 /// because a wrong password and a closed port have different cures.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +40,10 @@ pub enum PostgresError {
     /// A query failed.
     #[error("the database refused a query: {0}")]
     Query(#[from] sqlx::Error),
+}
+
+impl From<PostgresError> for StoreError {
+    fn from(error: PostgresError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
 }

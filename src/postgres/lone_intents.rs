@@ -79,17 +79,13 @@ impl LoneIntents for PostgresLoneIntents {
     async fn search(&self, search: &Search) -> Result<Found, StoreError> {
         let mut session = match self.take() {
             Some(session) => session,
-            None => self.open().await.map_err(unavailable)?,
+            None => self.open().await?,
         };
         // On an error the connection is dropped, and the lock with it.
         if !session.holds_lock {
-            session.holds_lock = try_lock(&mut session.connection).await.map_err(unavailable)?;
+            session.holds_lock = try_lock(&mut session.connection).await?;
         }
-        let found = if session.holds_lock {
-            look(&mut session.connection, search).await.map_err(unavailable)?
-        } else {
-            Found::Elsewhere
-        };
+        let found = if session.holds_lock { look(&mut session.connection, search).await? } else { Found::Elsewhere };
         self.keep(session);
         Ok(found)
     }
@@ -216,8 +212,4 @@ async fn given_up(connection: &mut PgConnection, since: OffsetDateTime) -> Resul
     .fetch_all(connection)
     .await?;
     Ok(rows)
-}
-
-fn unavailable(error: PostgresError) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
 }

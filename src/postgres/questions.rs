@@ -30,6 +30,45 @@ const BOUNDS: &str = "select set_config('statement_timeout', '5s', true), set_co
 /// all there is.
 const IN_ORDER: &str = "select set_config('enable_bitmapscan', 'off', true)";
 
+/// One page of events by either statement: both take the same parameters, in one order, and what `$more` adds.
+macro_rules! examined {
+    ($question:expr, $statement:literal $(, $more:expr)*) => {{
+        let EventsQuestion { filter, order: _, after, limit } = $question;
+        sqlx::query_file_as!(
+            ExaminedRow,
+            $statement,
+            after.map(|place| place.occurred_at),
+            after.map(|place| place.stream),
+            after.map(|place| place.seq),
+            filter.from,
+            filter.to,
+            filter.driver().as_str(),
+            filter.kind.as_deref(),
+            filter.lease_id,
+            filter.key_fingerprint.as_ref().map(FingerprintRange::first),
+            filter.key_fingerprint.as_ref().map(FingerprintRange::end),
+            filter.token_sha256.as_deref(),
+            filter.subject.as_deref(),
+            filter.effect.as_deref(),
+            filter.reason.as_deref(),
+            filter.issuer.as_deref(),
+            filter.client.as_deref(),
+            filter.group.as_deref(),
+            filter.role.as_deref(),
+            filter.jti.as_deref(),
+            filter.request_id,
+            filter.policy_hash.as_deref(),
+            filter.address,
+            filter.door.as_deref(),
+            filter.session_name.as_deref(),
+            filter.stream,
+            i64::from(*limit),
+            i64::from(EXAMINED)
+            $(, $more)*
+        )
+    }};
+}
+
 #[async_trait]
 impl Questions for PostgresStore {
     async fn events(&self, question: &EventsQuestion) -> Result<RowPage<AuditRow>, StoreError> {
@@ -37,11 +76,11 @@ impl Questions for PostgresStore {
             Order::Time => self.events_by_time(question).await,
             Order::Log => self.events_by_log(question).await,
         };
-        Ok(page_of_events(rows.map_err(unavailable)?, question.limit))
+        Ok(page_of_events(rows?, question.limit))
     }
 
     async fn key_leases(&self, range: &FingerprintRange) -> Result<Vec<LeaseRecord>, StoreError> {
-        let mut reading = self.reading().await.map_err(unavailable)?;
+        let mut reading = self.reading().await?;
         sqlx::query_file_as!(
             LeaseRecord,
             "src/postgres/questions/key_leases.sql",
@@ -55,7 +94,7 @@ impl Questions for PostgresStore {
     }
 
     async fn live_policies(&self, at: OffsetDateTime) -> Result<Vec<LivePolicy>, StoreError> {
-        let mut reading = self.reading().await.map_err(unavailable)?;
+        let mut reading = self.reading().await?;
         sqlx::query_file_as!(LivePolicy, "src/postgres/questions/live_policies.sql", at)
             .fetch_all(&mut *reading)
             .await
@@ -68,7 +107,7 @@ impl Questions for PostgresStore {
         policies: &[String],
         limit: u16,
     ) -> Result<Vec<LeaseRecord>, StoreError> {
-        let mut reading = self.reading().await.map_err(unavailable)?;
+        let mut reading = self.reading().await?;
         sqlx::query_file_as!(LeaseRecord, "src/postgres/questions/live_leases.sql", at, policies, i64::from(limit))
             .fetch_all(&mut *reading)
             .await
@@ -76,7 +115,7 @@ impl Questions for PostgresStore {
     }
 
     async fn policy_in_force(&self, at: OffsetDateTime) -> Result<Option<PolicyInForce>, StoreError> {
-        let mut reading = self.reading().await.map_err(unavailable)?;
+        let mut reading = self.reading().await?;
         sqlx::query_file_as!(PolicyInForce, "src/postgres/questions/policy_in_force.sql", at)
             .fetch_optional(&mut *reading)
             .await
@@ -85,7 +124,7 @@ impl Questions for PostgresStore {
 
     async fn grants(&self, question: &GrantsQuestion) -> Result<RowPage<LeaseRecord>, StoreError> {
         let GrantsQuestion { subject, group, issuer, period, after, limit } = question;
-        let mut reading = self.reading().await.map_err(unavailable)?;
+        let mut reading = self.reading().await?;
         let mut rows = if subject.is_some() {
             sqlx::query_file_as!(
                 LeaseRecord,
@@ -150,7 +189,7 @@ impl Questions for PostgresStore {
     }
 
     async fn emergencies(&self, period: &Period) -> Result<Vec<AuditRow>, StoreError> {
-        let mut reading = self.reading().await.map_err(unavailable)?;
+        let mut reading = self.reading().await?;
         sqlx::query_file_as!(
             AuditRow,
             "src/postgres/questions/emergencies.sql",
@@ -172,85 +211,19 @@ impl PostgresStore {
     }
 
     async fn events_by_time(&self, question: &EventsQuestion) -> Result<Vec<ExaminedRow>, PostgresError> {
-        let EventsQuestion { filter, order: _, after, limit } = question;
         let mut reading = self.reading().await?;
         reading.execute(IN_ORDER).await?;
-        let rows = sqlx::query_file_as!(
-            ExaminedRow,
-            "src/postgres/questions/events_by_time.sql",
-            after.map(|place| place.occurred_at),
-            after.map(|place| place.stream),
-            after.map(|place| place.seq),
-            filter.from,
-            filter.to,
-            filter.driver().as_str(),
-            filter.kind.as_deref(),
-            filter.lease_id,
-            filter.key_fingerprint.as_ref().map(FingerprintRange::first),
-            filter.key_fingerprint.as_ref().map(FingerprintRange::end),
-            filter.token_sha256.as_deref(),
-            filter.subject.as_deref(),
-            filter.effect.as_deref(),
-            filter.reason.as_deref(),
-            filter.issuer.as_deref(),
-            filter.client.as_deref(),
-            filter.group.as_deref(),
-            filter.role.as_deref(),
-            filter.jti.as_deref(),
-            filter.request_id,
-            filter.policy_hash.as_deref(),
-            filter.address,
-            filter.door.as_deref(),
-            filter.session_name.as_deref(),
-            filter.stream,
-            i64::from(*limit),
-            i64::from(EXAMINED)
-        )
-        .fetch_all(&mut *reading)
-        .await?;
-        Ok(rows)
+        Ok(examined!(question, "src/postgres/questions/events_by_time.sql").fetch_all(&mut *reading).await?)
     }
 
     async fn events_by_log(&self, question: &EventsQuestion) -> Result<Vec<ExaminedRow>, PostgresError> {
-        let EventsQuestion { filter, order: _, after, limit } = question;
         let mut reading = self.reading().await?;
         reading.execute(IN_ORDER).await?;
-        let rows = sqlx::query_file_as!(
-            ExaminedRow,
-            "src/postgres/questions/events_by_log.sql",
-            after.map(|place| place.occurred_at),
-            after.map(|place| place.stream),
-            after.map(|place| place.seq),
-            filter.from,
-            filter.to,
-            filter.driver().as_str(),
-            filter.kind.as_deref(),
-            filter.lease_id,
-            filter.key_fingerprint.as_ref().map(FingerprintRange::first),
-            filter.key_fingerprint.as_ref().map(FingerprintRange::end),
-            filter.token_sha256.as_deref(),
-            filter.subject.as_deref(),
-            filter.effect.as_deref(),
-            filter.reason.as_deref(),
-            filter.issuer.as_deref(),
-            filter.client.as_deref(),
-            filter.group.as_deref(),
-            filter.role.as_deref(),
-            filter.jti.as_deref(),
-            filter.request_id,
-            filter.policy_hash.as_deref(),
-            filter.address,
-            filter.door.as_deref(),
-            filter.session_name.as_deref(),
-            filter.stream,
-            i64::from(*limit),
-            i64::from(EXAMINED),
-            filter.from.and_then(|from| first_id_of(from - LONGEST_STREAM - CLOCKS)),
-            filter.to.and_then(|to| first_id_of(to + CLOCKS))
-        )
-        .fetch_all(&mut *reading)
-        .await?;
-        Ok(rows)
+        let first = question.filter.from.and_then(|from| first_id_of(from - LONGEST_STREAM - CLOCKS));
+        let last = question.filter.to.and_then(|to| first_id_of(to + CLOCKS));
+        Ok(examined!(question, "src/postgres/questions/events_by_log.sql", first, last)
+            .fetch_all(&mut *reading)
+            .await?)
     }
 }
 
@@ -271,9 +244,5 @@ fn page_of_events(mut found: Vec<ExaminedRow>, limit: u16) -> RowPage<AuditRow> 
 }
 
 fn refused(error: sqlx::Error) -> StoreError {
-    unavailable(error.into())
-}
-
-fn unavailable(error: PostgresError) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
+    PostgresError::from(error).into()
 }
