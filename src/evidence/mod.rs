@@ -3,6 +3,7 @@
 
 mod columns;
 mod csv_file;
+mod csv_rows;
 mod error;
 mod file;
 mod manifest;
@@ -12,6 +13,7 @@ mod seal_line;
 mod verify;
 mod write;
 
+pub use csv_rows::{ColumnOrder, CsvRows};
 pub use error::EvidenceError;
 pub use manifest::Manifest;
 pub use seal_line::SealLine;

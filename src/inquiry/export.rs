@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::answer::mask_row;
 use super::question::{Kind, Question};
 use super::{Archive, InquiryRefusal, Reader, turn};
 use crate::audit::AuditRow;
 use crate::audit::question::{EventsQuestion, Given, MOST};
+use crate::evidence::{ColumnOrder, CsvRows};
 
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,44 +18,6 @@ pub enum ExportFormat {
     /// RFC 4180 with a header; lists as JSON arrays.
     Csv,
 }
-
-/// The columns of a CSV export: the members of a record, by name.
-const COLUMNS: [&str; 34] = [
-    "address",
-    "client",
-    "count",
-    "detail",
-    "door",
-    "effect",
-    "ends_at",
-    "granted_seconds",
-    "groups",
-    "heads",
-    "id",
-    "issuer",
-    "jti",
-    "key_fingerprint",
-    "key_id",
-    "lease_id",
-    "matched_rule",
-    "network",
-    "occurred_at",
-    "policy_hash",
-    "reason",
-    "request_id",
-    "requested_role",
-    "requested_seconds",
-    "role",
-    "role_session_name",
-    "roles",
-    "seq",
-    "session_name",
-    "session_policy_sha256",
-    "stream",
-    "subject",
-    "token_sha256",
-    "type",
-];
 
 /// An export under way.
 #[derive(Debug)]
@@ -98,21 +59,17 @@ impl Export {
     /// The next part; `None` when all is told. After an error there is no more: what was sent is incomplete.
     pub async fn next(&mut self) -> Result<Option<String>, InquiryRefusal> {
         let mut part = String::new();
-        if !self.begun && self.format == ExportFormat::Csv {
-            part.push_str(&(COLUMNS.join(",") + "\r\n"));
-        }
+        let mut header = !self.begun && self.format == ExportFormat::Csv;
         self.begun = true;
         while let Some(mut question) = self.question.take() {
-            let page = {
+            let mut page = {
                 let _turn = turn(&self.archive.turns).await?;
                 self.archive.parts.questions.events(&question).await?
             };
-            for mut row in page.rows {
-                if !self.reveal {
-                    mask_row(&mut row);
-                }
-                self.write(&row, &mut part);
+            if !self.reveal {
+                page.rows.iter_mut().for_each(mask_row);
             }
+            part.push_str(&self.lines(&page.rows, std::mem::take(&mut header)));
             if let Some(place) = page.next {
                 question.after = Some(place);
                 self.question = Some(question);
@@ -124,50 +81,32 @@ impl Export {
         Ok(Some(part).filter(|part| !part.is_empty()))
     }
 
-    fn write(&self, row: &AuditRow, out: &mut String) {
+    fn lines(&self, rows: &[AuditRow], header: bool) -> String {
         match self.format {
             ExportFormat::JsonLines => {
-                out.push_str(&serde_json::to_string(row).unwrap_or_default());
-                out.push('\n');
+                rows.iter().map(|row| serde_json::to_string(row).unwrap_or_default() + "\n").collect()
             }
-            ExportFormat::Csv => write_csv(row, out),
+            // Writing to memory cannot fail.
+            ExportFormat::Csv => csv_lines(rows, header).unwrap_or_default(),
         }
     }
 }
 
-fn write_csv(row: &AuditRow, out: &mut String) {
-    let record = serde_json::to_value(row).unwrap_or_default();
-    for (i, column) in COLUMNS.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        match record.get(*column) {
-            None | Some(Value::Null) => {}
-            Some(Value::String(text)) => quote(text, out),
-            Some(other) => quote(&other.to_string(), out),
-        }
+fn csv_lines(rows: &[AuditRow], header: bool) -> std::io::Result<String> {
+    let mut lines = CsvRows::new(Vec::new(), ColumnOrder::Name);
+    if header {
+        lines.header()?;
     }
-    out.push_str("\r\n");
-}
-
-/// RFC 4180: a field with a comma, a quote or a line break stands in quotes. A spreadsheet would also run a field that begins
-/// with `=`, `+`, `-` or `@`, and a caller chooses some of them: those are quoted with an apostrophe in front.
-fn quote(text: &str, out: &mut String) {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if formula || text.contains([',', '"', '\n', '\r']) {
-        out.push('"');
-        if formula {
-            out.push('\'');
-        }
-        out.push_str(&text.replace('"', "\"\""));
-        out.push('"');
-    } else {
-        out.push_str(text);
+    for row in rows {
+        lines.row(row)?;
     }
+    String::from_utf8(lines.finish()?).map_err(std::io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn row() -> AuditRow {
@@ -181,10 +120,12 @@ mod tests {
     fn every_member_of_a_record_has_its_column() {
         let mut whole = serde_json::to_value(row()).unwrap();
         let members: Vec<String> = whole.as_object_mut().unwrap().keys().cloned().collect();
-        assert!(members.iter().all(|member| COLUMNS.contains(&member.as_str())), "{members:?}");
-        assert!(COLUMNS.is_sorted());
+        let header = csv_lines(&[], true).unwrap();
+        let columns: Vec<&str> = header.trim_end().split(',').collect();
+        assert!(members.iter().all(|member| columns.contains(&member.as_str())), "{members:?}");
+        assert!(columns.is_sorted() && columns.len() == 34);
         // Each column is a member: a record with it is read, and one with another name is not.
-        for column in COLUMNS {
+        for column in columns {
             let mut one = whole.clone();
             one[column] = one.get(column).cloned().unwrap_or(Value::Null);
             assert!(serde_json::from_value::<AuditRow>(one).is_ok() || ["groups", "heads", "roles"].contains(&column));
@@ -195,8 +136,7 @@ mod tests {
 
     #[test]
     fn a_field_that_a_spreadsheet_would_run_or_split_is_quoted() {
-        let mut out = String::new();
-        write_csv(&row(), &mut out);
+        let out = csv_lines(&[row()], false).unwrap();
         assert!(out.contains("\"'=cmd()|a,\"\"b\"\"\""), "{out}");
         assert!(out.contains("\"[\"\"a\"\",\"\"b\"\"]\""), "{out}");
         assert!(out.ends_with("lease.issued\r\n"), "{out}");

@@ -33,7 +33,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ),
 ];
 /// Beyond its left neighbours, what a room may import.
-const EXTRA: [(&str, &[&str]); 1] = [("app", &["config", "issuer", "postgres"])];
+const EXTRA: [(&str, &[&str]); 2] = [("app", &["config", "issuer", "postgres"]), ("inquiry", &["evidence"])];
 /// Crate → the only rooms that may name it.
 const CRATES: [(&str, &[&str]); 6] = [
     ("csv", &["evidence"]),
