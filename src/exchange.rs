@@ -261,7 +261,7 @@ impl Exchange {
     /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to the reconciler.
     async fn revoke(&self, assume_role: &AssumeRole) -> Abandonment {
         let lease_id = assume_role.lease_id();
-        match self.parts().object_server.revoke(lease_id).await {
+        match self.parts().object_server.revoke(&lease_id.into()).await {
             Ok(()) => {
                 tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server");
                 Abandonment::Revoked

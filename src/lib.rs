@@ -1,7 +1,7 @@
 //! `stint`: OIDC tokens in, short-lived S3 credentials out, every one of them on record.
 //!
 //! Read [`exchange`] first: one exchange on one page. The rooms stand in one line, and each imports only rooms to its
-//! left: `clock → token → policy → lease → audit → telemetry → object_server → exchange → reconciler → inquiry → http → app`. The
+//! left: `clock → token → policy → lease → audit → telemetry → object_server → desk → exchange → reconciler → inquiry → http → app`. The
 //! adapters [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished
 //! types. `docs/architecture.md` has the map, and a test holds it.
 
@@ -12,6 +12,7 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod desk;
 pub mod evidence;
 pub mod exchange;
 pub mod http;

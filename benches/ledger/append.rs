@@ -212,6 +212,8 @@ fn event(now: OffsetDateTime) -> Event {
         heads: Vec::new(),
         key_id: None,
         detail: None,
+        actor: None,
+        refused_after: None,
     }
 }
 

@@ -17,7 +17,7 @@ const TEXT: u32 = 25;
 pub(crate) const EVENT_COLUMNS: &str = "stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, \
     requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles, \
     matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds, key_fingerprint, \
-    ends_at, count, network, heads, key_id, detail";
+    ends_at, count, network, heads, key_id, detail, actor, parent_fingerprint, refused_after_ms";
 pub(super) const SEAL_COLUMNS: &str =
     "stream, number, first_seq, last_seq, leaves, root, previous, sealed_at, key_id, signature";
 
@@ -42,6 +42,7 @@ impl Sheet {
     /// One row of `audit_event`. Taken apart without `..`: a new column does not compile until it is written.
     pub(crate) fn event(&mut self, record: &Record<Cow<'_, str>>) {
         let Record {
+            actor,
             address,
             client,
             count,
@@ -61,8 +62,10 @@ impl Sheet {
             matched_rule,
             network,
             occurred_at,
+            parent_fingerprint,
             policy_hash,
             reason,
+            refused_after_ms,
             request_id,
             requested_role,
             requested_seconds,
@@ -77,7 +80,7 @@ impl Sheet {
             token_sha256,
             kind,
         } = record;
-        self.row(34);
+        self.row(37);
         self.uuid(*stream);
         self.bigint(*seq);
         self.uuid(*id);
@@ -115,6 +118,9 @@ impl Sheet {
         self.texts(heads);
         self.optional(key_id.as_deref());
         self.optional(detail.as_deref());
+        self.optional(actor.as_deref());
+        self.optional(parent_fingerprint.as_deref());
+        self.some(refused_after_ms.as_ref(), |sheet, after| sheet.bigint(*after));
     }
 
     /// One row of `audit_seal`.

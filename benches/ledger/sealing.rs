@@ -119,6 +119,7 @@ fn issued() -> Event {
             session_policy_sha256: "cd".repeat(32),
             session_policy: None,
             granted_seconds: 3_541,
+            parent: None,
             key_fingerprint: Some(FingerprintKey::derive(b"bench").fingerprint("AKIABENCH")),
             ends_at: Some(occurred_at),
         }),
@@ -126,5 +127,7 @@ fn issued() -> Event {
         heads: Vec::new(),
         key_id: None,
         detail: None,
+        actor: None,
+        refused_after: None,
     }
 }

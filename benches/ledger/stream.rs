@@ -194,6 +194,7 @@ impl<'a> Life<'a> {
                 session_policy_sha256: self.world.session_policies[holder.role].sha256.clone(),
                 session_policy: None,
                 granted_seconds,
+                parent: None,
                 key_fingerprint: None,
                 ends_at: None,
             }),
@@ -336,6 +337,8 @@ impl<'a> Life<'a> {
             heads: Vec::new(),
             key_id: None,
             detail: None,
+            actor: None,
+            refused_after: None,
         }
     }
 }

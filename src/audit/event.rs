@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use time::OffsetDateTime;
@@ -47,6 +48,10 @@ pub struct Event {
     pub key_id: Option<KeyId>,
     /// The rest, for people: never anything a caller chose without bound.
     pub detail: Option<String>,
+    /// Who had it done, where that is not [`Event::identity`]: the operator who revokes somebody's lease.
+    pub actor: Option<String>,
+    /// In `lease.revoked`: from asking the object server to its first refusal.
+    pub refused_after: Option<Duration>,
 }
 
 /// Event types of DESIGN 3.5 that exist so far.
@@ -62,6 +67,14 @@ pub enum EventKind {
     LeaseFailed,
     /// It was intended, or even minted, and never left: whatever exists was ended, or has ended.
     LeaseAbandoned,
+    /// It was ended before its time, or is to be: said before the object server is asked, and again with what it did.
+    LeaseRevoked,
+    /// A credential at the object server belongs to no lease.
+    OrphanFound,
+    /// Nothing more is granted to somebody, or under a role, until lifted.
+    FreezeSet,
+    /// It is granted again.
+    FreezeLifted,
     /// A policy directory took effect.
     PolicyLoaded,
     /// Somebody asked the log, or was refused to.
@@ -82,6 +95,10 @@ impl EventKind {
             Self::LeaseIssued => "lease.issued",
             Self::LeaseFailed => "lease.failed",
             Self::LeaseAbandoned => "lease.abandoned",
+            Self::LeaseRevoked => "lease.revoked",
+            Self::OrphanFound => "orphan.found",
+            Self::FreezeSet => "freeze.set",
+            Self::FreezeLifted => "freeze.lifted",
             Self::PolicyLoaded => "policy.loaded",
             Self::AuditRead => "audit.read",
             Self::StreamOpened => "stream.opened",
@@ -124,6 +141,8 @@ pub enum Door {
     Container,
     /// `/v1/audit/…`.
     Audit,
+    /// `GET` and `DELETE` below `/v1/leases`, and what else operators do with leases.
+    Desk,
     /// The command line of somebody who holds the service's own configuration.
     Cli,
 }
@@ -137,6 +156,7 @@ impl Door {
             Self::Leases => "leases",
             Self::Container => "container",
             Self::Audit => "audit",
+            Self::Desk => "desk",
             Self::Cli => "cli",
         }
     }
@@ -144,7 +164,7 @@ impl Door {
     /// The door of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Sts, Self::Leases, Self::Container, Self::Audit, Self::Cli]
+        [Self::Sts, Self::Leases, Self::Container, Self::Audit, Self::Desk, Self::Cli]
             .into_iter()
             .find(|door| door.as_str() == name)
     }
@@ -219,6 +239,9 @@ pub struct LeaseFacts {
     pub session_policy: Option<Arc<str>>,
     /// The real length asked of the object server, seconds.
     pub granted_seconds: u64,
+    /// The keyed fingerprint of the access key id of the parent that minted it; none in rows from before parents were told
+    /// apart.
+    pub parent: Option<KeyFingerprint>,
     /// The keyed fingerprint of the access key id, once there is one.
     pub key_fingerprint: Option<KeyFingerprint>,
     /// The real end at the object server, once known.

@@ -38,6 +38,13 @@ impl fmt::Debug for FingerprintKey {
 pub struct KeyFingerprint(String);
 
 impl KeyFingerprint {
+    /// Reads back what [`KeyFingerprint::as_str`] spells: 32 lower-case hex digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (text.len() == 32 && digits).then(|| Self(text.to_owned()))
+    }
+
     /// 32 hex digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -383,6 +383,7 @@ fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
         session_policy_sha256: assume_role.session_policy().digest(),
         session_policy: Some(assume_role.session_policy().as_str().into()),
         granted_seconds: assume_role.duration().as_secs(),
+        parent: None,
         key_fingerprint: None,
         ends_at: None,
     }
@@ -733,6 +734,7 @@ mod tests {
             session_policy_sha256: "00".repeat(32),
             session_policy: None,
             granted_seconds: 900,
+            parent: None,
             key_fingerprint: None,
             ends_at: None,
         }

@@ -4,7 +4,7 @@
 use time::OffsetDateTime;
 
 use super::event::{Door, Identity, LeaseFacts, Origin, Request};
-use super::{AuditRow, EventKind};
+use super::{AuditRow, EventKind, KeyFingerprint};
 use crate::lease::LeaseId;
 
 /// One of them.
@@ -31,6 +31,12 @@ impl LoneIntent {
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
         self.lease.id
+    }
+
+    /// The parent that was to mint it, where the intent says.
+    #[must_use]
+    pub fn parent(&self) -> Option<&KeyFingerprint> {
+        self.lease.parent.as_ref()
     }
 
     /// Whether its exchange said itself that it could not revoke it: then there is nobody left to wait for.
@@ -84,6 +90,7 @@ impl TryFrom<AuditRow> for LoneIntent {
                 session_policy_sha256: row.session_policy_sha256.ok_or(NotAnIntent)?,
                 session_policy: None,
                 granted_seconds: granted.ok_or(NotAnIntent)?,
+                parent: row.parent_fingerprint.as_deref().and_then(KeyFingerprint::parse),
                 key_fingerprint: None,
                 ends_at: None,
             },

@@ -23,6 +23,9 @@ const LARGEST_INTEGER: i64 = (1 << 53) - 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record<T> {
+    /// Who had it done, where that is not the identity that the event is about: `issuer:subject`.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub actor: Option<T>,
     /// The caller's address.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
@@ -78,11 +81,17 @@ pub struct Record<T> {
     /// When it was said, by the clock of the service.
     #[serde(with = "instant")]
     pub occurred_at: OffsetDateTime,
+    /// The keyed fingerprint of the parent's access key id, hex.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub parent_fingerprint: Option<T>,
     /// Hash of the policy set, hex.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<T>,
     /// The stable reason code.
     pub reason: T,
+    /// From the revocation to the first refusal by the object server, milliseconds.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub refused_after_ms: Option<i64>,
     /// The request id that the answer carried.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Uuid>,
@@ -171,8 +180,11 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             heads,
             key_id,
             detail,
+            actor,
+            refused_after,
         } = event;
         let mut record = Self {
+            actor: text(actor.as_ref()),
             address: None,
             client: None,
             count: None,
@@ -192,8 +204,10 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             matched_rule: text(matched_rule.as_ref()),
             network: None,
             occurred_at: instant::whole_microseconds(*occurred_at),
+            parent_fingerprint: None,
             policy_hash: text(policy_hash.as_ref()),
             reason: (*reason).into(),
+            refused_after_ms: refused_after.map(|after| integer(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))),
             request_id: None,
             requested_role: None,
             requested_seconds: None,
@@ -232,6 +246,7 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
                 session_policy_sha256,
                 session_policy: _kept_beside,
                 granted_seconds,
+                parent,
                 key_fingerprint,
                 ends_at,
             } = lease;
@@ -239,6 +254,7 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             record.role_session_name = Some(storable(role_session_name));
             record.session_policy_sha256 = Some(storable(session_policy_sha256));
             record.granted_seconds = Some(integer(*granted_seconds));
+            record.parent_fingerprint = parent.as_ref().map(KeyFingerprint::as_str).map(storable);
             record.key_fingerprint = key_fingerprint.as_ref().map(KeyFingerprint::as_str).map(storable);
             record.ends_at = ends_at.map(instant::whole_microseconds);
         }

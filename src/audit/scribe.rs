@@ -57,6 +57,8 @@ impl Scribe {
             heads: Vec::new(),
             key_id: None,
             detail: None,
+            actor: None,
+            refused_after: None,
         }
     }
 
@@ -65,7 +67,7 @@ impl Scribe {
         let Refused { request, identity, reason, policy_hash } = refused;
         let kind = match request.origin.door {
             Door::Sts | Door::Leases | Door::Container => EventKind::ExchangeRefused,
-            Door::Audit | Door::Cli => EventKind::AuditRead,
+            Door::Audit | Door::Desk | Door::Cli => EventKind::AuditRead,
         };
         Event {
             request: Some(request),

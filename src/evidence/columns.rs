@@ -16,7 +16,7 @@ pub(super) enum Column {
     Texts(fn(&AuditRow) -> &[String]),
 }
 
-pub(super) const COLUMNS: [(&str, Column); 34] = [
+pub(super) const COLUMNS: [(&str, Column); 37] = [
     ("stream", Column::Uuid(|row| Some(row.stream))),
     ("seq", Column::Integer(|row| Some(row.seq))),
     ("id", Column::Uuid(|row| Some(row.id))),
@@ -51,4 +51,7 @@ pub(super) const COLUMNS: [(&str, Column); 34] = [
     ("heads", Column::Texts(|row| &row.heads)),
     ("key_id", Column::Text(|row| row.key_id.as_deref())),
     ("detail", Column::Text(|row| row.detail.as_deref())),
+    ("actor", Column::Text(|row| row.actor.as_deref())),
+    ("parent_fingerprint", Column::Text(|row| row.parent_fingerprint.as_deref())),
+    ("refused_after_ms", Column::Integer(|row| row.refused_after_ms)),
 ];

@@ -42,7 +42,7 @@ impl Form {
             Some(Door::Sts) => Self::Sts,
             Some(Door::Container) => Self::Sdk,
             None if route.is_none() && looks_like_sts(request) => Self::Sts,
-            Some(Door::Leases | Door::Audit | Door::Cli) | None => Self::Problem,
+            Some(Door::Leases | Door::Audit | Door::Desk | Door::Cli) | None => Self::Problem,
         }
     }
 

@@ -10,12 +10,12 @@ use reqwest::StatusCode;
 
 use super::minting::Minting;
 use super::sts_call::{StsCaller, deny_statements, refusal};
-use super::{ConfigError, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
+use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, LeaseId, OnUnknownAction, PolicyLanguage, Revocation,
-    RoleArn, SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, RoleArn,
+    SessionName, SizeLimit, SizeUnit,
 };
 
 /// Longest value of a session tag, and longest source identity, in characters.
@@ -94,7 +94,7 @@ impl ObjectServer for AwsServer {
     }
 
     /// AWS ends sessions by role, with a Deny by `aws:TokenIssueTime`; that is an operator's act.
-    async fn revoke(&self, _: LeaseId) -> Result<(), ObjectServerError> {
+    async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
         Err(ObjectServerError::NotRevocable { smallest: Revocation::Role })
     }
 

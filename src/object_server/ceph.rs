@@ -10,12 +10,12 @@ use reqwest::StatusCode;
 
 use super::minting::Minting;
 use super::sts_call::{StsCaller, deny_statements, refusal};
-use super::{ConfigError, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
+use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, LeaseId, OnUnknownAction, PolicyLanguage, Revocation,
-    RoleArn, SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, RoleArn,
+    SessionName, SizeLimit, SizeUnit,
 };
 
 /// What a question about readiness would be narrowed to, were it ever granted.
@@ -76,7 +76,7 @@ impl ObjectServer for CephServer {
         self.mint(&Minting::on_record(receipt, request)?).await
     }
 
-    async fn revoke(&self, _: LeaseId) -> Result<(), ObjectServerError> {
+    async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
         Err(ObjectServerError::NotRevocable { smallest: Revocation::Role })
     }
 
@@ -255,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn no_lease_is_said_to_be_revoked() {
         let (server, double) = start(refuses(400, "InvalidArgument")).await;
-        let error = server.revoke(minting::example().lease).await.unwrap_err();
+        let error = server.revoke(&minting::example().lease.into()).await.unwrap_err();
         assert!(matches!(error, ObjectServerError::NotRevocable { smallest: Revocation::Role }));
         assert_eq!(double.received(), []);
     }

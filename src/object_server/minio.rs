@@ -12,12 +12,12 @@ use serde_json::json;
 use super::minting::Minting;
 use super::signing::Scope;
 use super::sts_call::{StsCaller, refusal};
-use super::{ConfigError, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
+use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, LeaseId, OnUnknownAction, PolicyLanguage, Revocation,
-    SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName,
+    SizeLimit, SizeUnit,
 };
 
 /// Answers 503 until the users are loaded, which `live` and `ready` do not.
@@ -113,8 +113,8 @@ impl ObjectServer for MinioServer {
 
     /// The parent revokes its own sessions, for which MinIO asks no right and heeds no Deny (`cmd/admin-handlers-users.go`,
     /// `RevokeTokens`). Other nodes of a cluster honour the key until their next reload, 5 to 15 minutes.
-    async fn revoke(&self, lease: LeaseId) -> Result<(), ObjectServerError> {
-        let query = wire::form(&[("tokenRevokeType", &lease.to_string()), ("user", &self.parent)]);
+    async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError> {
+        let query = wire::form(&[("tokenRevokeType", &lease.id.to_string()), ("user", &self.parent)]);
         let answer = self.caller.post(Scope::S3, &format!("{REVOKE}?{query}"), None).await?;
         if answer.status == StatusCode::NO_CONTENT {
             return Ok(());

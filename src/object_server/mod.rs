@@ -36,8 +36,23 @@ pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
 pub use settings::ServerSettings;
 
-use crate::audit::AuditReceipt;
+use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::lease::{AssumeRole, Capabilities, LeaseId, Revocation};
+
+/// A lease to be ended, as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseToEnd {
+    /// Its id.
+    pub id: LeaseId,
+    /// The parent that minted it, where the log says.
+    pub parent: Option<KeyFingerprint>,
+}
+
+impl From<LeaseId> for LeaseToEnd {
+    fn from(id: LeaseId) -> Self {
+        Self { id, parent: None }
+    }
+}
 
 /// A server that mints temporary credentials.
 ///
@@ -55,7 +70,7 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
 
     /// Ends one lease at the server, as far as it can: for a credential that exists and must not leave. A server that
     /// cannot end one alone answers [`ObjectServerError::NotRevocable`], and is asked nothing.
-    async fn revoke(&self, lease: LeaseId) -> Result<(), ObjectServerError>;
+    async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError>;
 
     /// Whether the server would mint now, as far as it can be asked without minting.
     async fn ready(&self) -> Result<(), ObjectServerError>;

@@ -9,12 +9,11 @@ use reqwest::StatusCode;
 
 use super::minting::Minting;
 use super::sts_call::{StsCaller, refusal};
-use super::{ConfigError, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, minio};
+use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, minio};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, LeaseId, OnUnknownAction, PolicyLanguage, Revocation,
-    SessionName,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName,
 };
 
 const HEALTH: &str = "/health/ready";
@@ -45,7 +44,7 @@ impl ObjectServer for RustfsServer {
 
     /// `revoke-tokens` with a type answers 200 and revokes nothing, and without one ends every session of the parent
     /// (`src/admin/handlers/idp_compat.rs`): neither is asked for.
-    async fn revoke(&self, _: LeaseId) -> Result<(), ObjectServerError> {
+    async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
         Err(ObjectServerError::NotRevocable { smallest: Revocation::Parent })
     }
 
@@ -113,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn one_lease_is_never_revoked_by_ending_all() {
         let (server, double) = server(Reply::http(200, "application/json", r#"{"revoked":0}"#)).await;
-        let error = server.revoke(minting::example().lease).await.unwrap_err();
+        let error = server.revoke(&minting::example().lease.into()).await.unwrap_err();
         assert!(matches!(error, ObjectServerError::NotRevocable { smallest: Revocation::Parent }));
         assert_eq!(double.received(), []);
     }

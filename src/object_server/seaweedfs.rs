@@ -9,12 +9,12 @@ use reqwest::StatusCode;
 
 use super::minting::Minting;
 use super::sts_call::{Answer, StsCaller, deny_statements, refusal};
-use super::{ConfigError, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
+use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, LeaseId, OnUnknownAction, PolicyLanguage, Revocation,
-    RoleArn, SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, RoleArn,
+    SessionName, SizeLimit, SizeUnit,
 };
 
 /// Up to 4.44 the secret key is the SHA-256 of the session id in the token: whoever sees a token, in a log or a presigned
@@ -96,7 +96,7 @@ impl ObjectServer for SeaweedfsServer {
     }
 
     /// A blocklist of sessions exists in the source, and nothing fills it (`weed/iam/integration/iam_manager.go`).
-    async fn revoke(&self, _: LeaseId) -> Result<(), ObjectServerError> {
+    async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
         Err(ObjectServerError::NotRevocable { smallest: Revocation::Role })
     }
 
@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn no_lease_is_said_to_be_revoked() {
         let (server, double) = start(of(NOW, 200, "")).await;
-        let error = server.revoke(minting::example().lease).await.unwrap_err();
+        let error = server.revoke(&minting::example().lease.into()).await.unwrap_err();
         assert!(matches!(error, ObjectServerError::NotRevocable { smallest: Revocation::Role }));
         assert_eq!(double.received(), []);
     }

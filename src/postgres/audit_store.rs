@@ -70,21 +70,23 @@ async fn insert(
                 stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
                 requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles,
                 matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds,
-                key_fingerprint, ends_at, count, network, heads, key_id, detail
+                key_fingerprint, ends_at, count, network, heads, key_id, detail, actor, parent_fingerprint,
+                refused_after_ms
             )
             select
                 stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
                 requested_seconds, session_name, token_sha256, issuer, subject, client, coalesce(groups, '{}'), jti,
                 role, coalesce(roles, '{}'), matched_rule, policy_hash, lease_id, role_session_name,
                 session_policy_sha256, granted_seconds, key_fingerprint, ends_at, count, network,
-                coalesce(heads, '{}'), key_id, detail
+                coalesce(heads, '{}'), key_id, detail, actor, parent_fingerprint, refused_after_ms
             from jsonb_to_recordset($1::text::jsonb) as record (
                 stream uuid, seq bigint, id uuid, occurred_at timestamptz, type text, effect text, reason text, door
                 text, address inet, request_id uuid, requested_role text, requested_seconds bigint, session_name
                 text, token_sha256 text, issuer text, subject text, client text, groups text[], jti text, role text,
                 roles text[], matched_rule text, policy_hash text, lease_id uuid, role_session_name text,
                 session_policy_sha256 text, granted_seconds bigint, key_fingerprint text, ends_at timestamptz, count
-                bigint, network cidr, heads text[], key_id text, detail text
+                bigint, network cidr, heads text[], key_id text, detail text, actor text,
+                parent_fingerprint text, refused_after_ms bigint
             )
             returning seq
         ),

@@ -45,6 +45,9 @@ pub(super) struct ExaminedRow {
     pub(super) heads: Vec<String>,
     pub(super) key_id: Option<String>,
     pub(super) detail: Option<String>,
+    pub(super) actor: Option<String>,
+    pub(super) parent_fingerprint: Option<String>,
+    pub(super) refused_after_ms: Option<i64>,
     /// Whether it meets every condition.
     pub(super) meets: bool,
     /// Its number among the rows looked at, from 1.
@@ -95,10 +98,14 @@ impl From<ExaminedRow> for AuditRow {
             heads,
             key_id,
             detail,
+            actor,
+            parent_fingerprint,
+            refused_after_ms,
             meets: _,
             place: _,
         } = row;
         Self {
+            actor,
             address,
             client,
             count,
@@ -118,8 +125,10 @@ impl From<ExaminedRow> for AuditRow {
             matched_rule,
             network,
             occurred_at,
+            parent_fingerprint,
             policy_hash,
             reason,
+            refused_after_ms,
             request_id,
             requested_role,
             requested_seconds,

@@ -12,8 +12,9 @@ use crate::audit::{AuditRow, Record};
 pub(super) const COLUMNS: &str = "stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, \
     requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles, \
     matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds, key_fingerprint, \
-    ends_at, count, network::text, heads, key_id, detail";
-const COUNT: i16 = 34;
+    ends_at, count, network::text, heads, key_id, detail, actor, parent_fingerprint, \
+    refused_after_ms";
+const COUNT: i16 = 37;
 /// Signature, flags and the length of an extension that no server sends.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Microseconds from 1970 to 2000, where PostgreSQL counts from.
@@ -89,6 +90,9 @@ impl<'a> Tuples<'a> {
             heads: fields.texts()?,
             key_id: fields.text()?,
             detail: fields.text()?,
+            actor: fields.text()?,
+            parent_fingerprint: fields.text()?,
+            refused_after_ms: fields.cursor.int8()?,
             id,
             seq,
             stream,
@@ -112,6 +116,7 @@ pub(super) fn owned(record: Record<&str>) -> AuditRow {
     let text = |text: Option<&str>| text.map(str::to_owned);
     let texts = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
     AuditRow {
+        actor: text(record.actor),
         address: record.address,
         client: text(record.client),
         count: record.count,
@@ -131,8 +136,10 @@ pub(super) fn owned(record: Record<&str>) -> AuditRow {
         matched_rule: text(record.matched_rule),
         network: text(record.network),
         occurred_at: record.occurred_at,
+        parent_fingerprint: text(record.parent_fingerprint),
         policy_hash: text(record.policy_hash),
         reason: record.reason.to_owned(),
+        refused_after_ms: record.refused_after_ms,
         request_id: record.request_id,
         requested_role: text(record.requested_role),
         requested_seconds: record.requested_seconds,

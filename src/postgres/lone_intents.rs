@@ -169,7 +169,8 @@ async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<
             stream, seq, id, occurred_at, type as kind, effect, reason, door, address as "address: std::net::IpAddr",
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
-            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail
+            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
+            parent_fingerprint, refused_after_ms
         from audit_event intent
         where lease_id = any($1) and type = 'lease.intended'
             and not exists (
@@ -194,7 +195,8 @@ async fn given_up(connection: &mut PgConnection, since: OffsetDateTime) -> Resul
             stream, seq, id, occurred_at, type as kind, effect, reason, door, address as "address: std::net::IpAddr",
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
-            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail
+            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
+            parent_fingerprint, refused_after_ms
         from audit_event abandoned
         where type = 'lease.abandoned' and reason = 'revoke_failed' and occurred_at >= $1
             and not exists (

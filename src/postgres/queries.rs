@@ -21,7 +21,8 @@ impl PostgresStore {
             stream, seq, id, occurred_at, type as kind, effect, reason, door, address as "address: std::net::IpAddr",
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
-            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail
+            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
+            parent_fingerprint, refused_after_ms
         from audit_event
         where lease_id = $1
         order by occurred_at, stream, seq
@@ -43,7 +44,8 @@ impl PostgresStore {
             stream, seq, id, occurred_at, type as kind, effect, reason, door, address as "address: std::net::IpAddr",
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
-            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail
+            granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
+            parent_fingerprint, refused_after_ms
         from audit_event
         order by occurred_at desc, stream desc, seq desc
         limit $1

@@ -20,7 +20,7 @@ use watch::Watch;
 use crate::audit::{Abandonment, AuditLog, LoneIntent, RECEIPT_LIFE, StoreError};
 use crate::clock::Clock;
 use crate::lease::LeaseId;
-use crate::object_server::{ObjectServer, ObjectServerError};
+use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError};
 use crate::telemetry::Metrics;
 
 /// Between two passes.
@@ -163,7 +163,8 @@ impl Reconciler {
         let mut server_is_away = false;
         for lone in ready {
             let lease_id = lone.lease_id();
-            let revoked = if server_is_away { None } else { Some(self.parts.object_server.revoke(lease_id).await) };
+            let revoked =
+                if server_is_away { None } else { Some(self.parts.object_server.revoke(&to_end(&lone)).await) };
             let how = match revoked {
                 Some(Ok(())) => Abandonment::Revoked,
                 failed @ (Some(Err(_)) | None) => {
@@ -187,6 +188,10 @@ impl Reconciler {
             tracing::warn!(%lease_id, reason = how.as_str(), "a lease without a fate was closed as abandoned");
         }
     }
+}
+
+fn to_end(lone: &LoneIntent) -> LeaseToEnd {
+    LeaseToEnd { id: lone.lease_id(), parent: lone.parent().cloned() }
 }
 
 /// Whether the next lease would fare the same.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right: a room imports only rooms to its left.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 13] = [
     "clock",
     "token",
     "policy",
@@ -13,6 +13,7 @@ const ROOMS: [&str; 12] = [
     "audit",
     "telemetry",
     "object_server",
+    "desk",
     "exchange",
     "reconciler",
     "inquiry",
@@ -23,7 +24,7 @@ const ROOMS: [&str; 12] = [
 const OTHERS: [(&str, &[&str]); 7] = [
     ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
-    ("postgres", &["clock", "lease", "audit", "reconciler"]),
+    ("postgres", &["clock", "lease", "audit", "desk", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
     ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "object_server", "postgres", "telemetry"]),
     ("client", &["clock"]),

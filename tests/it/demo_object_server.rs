@@ -146,7 +146,7 @@ async fn the_adapter_finds_it_ready_and_revokes_one_lease_alone() {
     let spared = demo.session().await;
     let list = demo.at("/recordings?list-type=2");
     assert_eq!(doomed.s3("GET", &list, "").await.status, 200);
-    demo.adapter().revoke(lease).await.unwrap();
+    demo.adapter().revoke(&lease.into()).await.unwrap();
     assert_eq!(doomed.s3("GET", &list, "").await.refusal(), (403, "InvalidAccessKeyId"));
     assert_eq!(spared.s3("GET", &list, "").await.status, 200);
 }

@@ -28,7 +28,7 @@ fn lease() -> LeaseId {
 
 async fn revoke(reply: Reply) -> (Result<(), ObjectServerError>, ScriptedObjectServer) {
     let double = ScriptedObjectServer::start(vec![reply]).await;
-    (minio(double.endpoint(), Duration::from_secs(2)).revoke(lease()).await, double)
+    (minio(double.endpoint(), Duration::from_secs(2)).revoke(&lease().into()).await, double)
 }
 
 async fn ready(reply: Reply) -> Result<(), ObjectServerError> {

@@ -80,6 +80,9 @@ async fn every_field_of_an_event_comes_back_as_it_went_in() {
         heads: event.heads.iter().map(ToString::to_string).collect(),
         key_id: event.key_id.map(Digest::to_hex),
         detail: event.detail,
+        actor: event.actor,
+        parent_fingerprint: lease.parent.map(|fingerprint| fingerprint.as_str().to_owned()),
+        refused_after_ms: Some(1_250),
     };
     assert_eq!(row, &expected);
 }

@@ -214,6 +214,8 @@ fn event(kind: EventKind) -> Event {
         heads: Vec::new(),
         key_id: None,
         detail: None,
+        actor: None,
+        refused_after: None,
     }
 }
 

@@ -343,7 +343,8 @@ async fn one_long_resource_ends_the_gateway() {
 #[tokio::test]
 async fn no_lease_is_revoked_and_the_adapter_says_so() {
     let ceph = Ceph::shared().await;
-    let revoked = adapter(ceph, &Ceph::key("minter"), "any").revoke(LeaseId::from_uuid(Uuid::from_u128(7))).await;
+    let revoked =
+        adapter(ceph, &Ceph::key("minter"), "any").revoke(&LeaseId::from_uuid(Uuid::from_u128(7)).into()).await;
     assert!(matches!(revoked, Err(ObjectServerError::NotRevocable { .. })));
 }
 

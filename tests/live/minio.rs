@@ -206,12 +206,12 @@ async fn a_parent_that_is_denied_all_admin_actions_revokes_one_lease_alone() {
     let (doomed, spared) = (session(7).await, session(8).await);
     let object = minio.at("/recordings/a/1");
     assert_eq!(doomed.s3("GET", &object, "").await.status, 200);
-    minio.adapter().revoke(lease(7)).await.unwrap();
+    minio.adapter().revoke(&lease(7).into()).await.unwrap();
     assert_eq!(doomed.s3("GET", &object, "").await.refusal(), (403, "InvalidAccessKeyId"));
     assert_eq!(spared.s3("GET", &object, "").await.status, 200);
     // A lease that is gone, or never was, is revoked without complaint.
-    minio.adapter().revoke(lease(7)).await.unwrap();
-    minio.adapter().revoke(lease(9)).await.unwrap();
+    minio.adapter().revoke(&lease(7).into()).await.unwrap();
+    minio.adapter().revoke(&lease(9).into()).await.unwrap();
 }
 
 #[tokio::test]

@@ -241,7 +241,7 @@ async fn a_listing_is_kept_to_its_prefix_however_it_is_asked_for() {
 #[tokio::test]
 async fn no_lease_is_revoked_and_the_adapter_says_so() {
     let server = Seaweedfs::shared().await;
-    let revoked = adapter(server, &key("minter"), "Vend").revoke(LeaseId::from_uuid(Uuid::from_u128(7))).await;
+    let revoked = adapter(server, &key("minter"), "Vend").revoke(&LeaseId::from_uuid(Uuid::from_u128(7)).into()).await;
     assert!(matches!(revoked, Err(ObjectServerError::NotRevocable { .. })));
 }
 

@@ -15,7 +15,7 @@ impl Run<'_> {
         let mut left = Vec::new();
         if self.subject.traits.revokes_leases {
             for lease in &self.leases {
-                if let Err(error) = self.subject.server.revoke(*lease).await {
+                if let Err(error) = self.subject.server.revoke(&(*lease).into()).await {
                     left.push(format!("the lease {lease} could not be ended ({error}); it ends by itself"));
                 }
             }

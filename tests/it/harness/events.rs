@@ -1,5 +1,7 @@
 //! Events for the log: one with every field set, one with none.
 
+use std::time::Duration;
+
 use stint::audit::{
     Digest, Door, Event, EventKind, FingerprintKey, Identity, LeaseFacts, Origin, RecordedEffect, Refusals, Request,
     StreamHead, StreamId,
@@ -38,6 +40,7 @@ pub(crate) fn whole_event() -> Event {
             session_policy_sha256: "cd".repeat(32),
             session_policy: None,
             granted_seconds: 3_541,
+            parent: Some(FingerprintKey::derive(b"test").fingerprint("PARENT")),
             key_fingerprint: Some(FingerprintKey::derive(b"test").fingerprint("AKIATEST")),
             ends_at: Some(instant(1_790_003_541_000_001_000)),
         }),
@@ -45,6 +48,8 @@ pub(crate) fn whole_event() -> Event {
         heads: vec![head()],
         key_id: Some(Digest::of(b"key")),
         detail: Some("for people".to_owned()),
+        actor: Some("authentik:ada".to_owned()),
+        refused_after: Some(Duration::from_millis(1_250)),
     }
 }
 
@@ -84,6 +89,8 @@ pub(crate) fn bare_event() -> Event {
         heads: Vec::new(),
         key_id: None,
         detail: None,
+        actor: None,
+        refused_after: None,
     }
 }
 

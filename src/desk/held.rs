@@ -1,0 +1,55 @@
+//! The credentials of leases that are out, in memory only: for the proof that a revoked one is refused. Bounded, each
+//! wiped when its lease has ended or when it is dropped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use time::OffsetDateTime;
+
+use crate::lease::LeaseId;
+use crate::object_server::TemporaryCredentials;
+
+/// The most that are held: some two kilobytes each. Leases beyond are revoked like any other, without the proof that only
+/// their credentials give.
+const MOST: usize = 100_000;
+
+/// What this process minted and handed out, by lease.
+#[derive(Default)]
+pub struct HeldCredentials {
+    held: Mutex<BTreeMap<LeaseId, Arc<TemporaryCredentials>>>,
+}
+
+impl HeldCredentials {
+    /// Keeps the credentials of a lease until it ends. Lease ids sort by when they were drawn: what ended goes first.
+    pub fn keep(&self, lease: LeaseId, credentials: Arc<TemporaryCredentials>, now: OffsetDateTime) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(oldest) = held.first_entry() {
+            if oldest.get().expiration > now {
+                break;
+            }
+            oldest.remove();
+        }
+        if held.len() < MOST {
+            held.insert(lease, credentials);
+        }
+    }
+
+    /// The credentials of a lease, if they are held and have not ended.
+    #[must_use]
+    pub fn get(&self, lease: LeaseId, now: OffsetDateTime) -> Option<Arc<TemporaryCredentials>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&lease).filter(|credentials| credentials.expiration > now).cloned()
+    }
+
+    /// Forgets those of a lease.
+    pub fn forget(&self, lease: LeaseId) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease);
+    }
+}
+
+impl fmt::Debug for HeldCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HeldCredentials")
+    }
+}
