@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::bucket_grants::Rights;
 use super::plan::LeaseError;
 
 /// What one kind of object server takes and enforces.
@@ -13,6 +14,8 @@ use super::plan::LeaseError;
 pub struct Capabilities {
     /// The server's name, for messages.
     pub server: &'static str,
+    /// What bounds a session.
+    pub rights: Rights,
     /// Longest session policy.
     pub session_policy: SizeLimit,
     /// Longest single resource string, in bytes.

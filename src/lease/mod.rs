@@ -2,12 +2,14 @@
 //! [`AssumeRole`] request that is put on record and then sent: its length, its session policy, its names. It is pure:
 //! time and randomness are arguments. Reuse, quotas and freezes will live here, between the grant and the plan.
 
+mod bucket_grants;
 mod capabilities;
 mod names;
 mod plan;
 mod session_policy;
 mod terms;
 
+pub use bucket_grants::{BucketGrant, BucketRight, BucketRights, Rights};
 pub use capabilities::{
     Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit,
     SizeUnit,

@@ -18,6 +18,7 @@ impl SessionPolicy {
     /// Joins `document` and the server's deny statements, if the server enforces all of it.
     pub(super) fn compose(document: &Document, capabilities: &Capabilities) -> Result<Self, LeaseError> {
         let mut policy = document.to_json();
+        capabilities.rights.check(capabilities.server, &policy)?;
         capabilities.language.check(capabilities.server, &policy)?;
         let admin = document.allows_admin();
         let deny = if admin { &capabilities.deny_statements_for_admins } else { &capabilities.deny_statements };
@@ -72,7 +73,8 @@ fn longest_resource(policy: &Value) -> usize {
 mod tests {
     use super::*;
     use crate::lease::{
-        Beyond, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit, SizeUnit,
+        Beyond, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights, SessionName, SizeLimit,
+        SizeUnit,
     };
     use serde_json::json;
     use std::time::Duration;
@@ -80,6 +82,7 @@ mod tests {
     fn capabilities() -> Capabilities {
         Capabilities {
             server: "Twig",
+            rights: Rights::SessionPolicy,
             session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
             resource: 1100,
             durations: Durations {

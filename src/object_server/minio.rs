@@ -16,8 +16,8 @@ use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSett
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName,
-    SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
+    SessionName, SizeLimit, SizeUnit,
 };
 
 /// Answers 503 until the users are loaded, which `live` and `ready` do not.
@@ -139,6 +139,7 @@ impl ObjectServer for MinioServer {
 pub(super) fn capabilities() -> Capabilities {
     Capabilities {
         server: "MinIO",
+        rights: Rights::SessionPolicy,
         session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
         resource: 1100,
         durations: Durations {

@@ -13,7 +13,8 @@ use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSett
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
+    SessionName,
 };
 
 const HEALTH: &str = "/health/ready";
@@ -64,6 +65,7 @@ impl ObjectServer for RustfsServer {
 fn capabilities() -> Capabilities {
     Capabilities {
         server: "RustFS",
+        rights: Rights::SessionPolicy,
         durations: Durations {
             shortest: Duration::from_mins(15),
             longest: Duration::from_hours(12),
