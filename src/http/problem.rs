@@ -99,6 +99,8 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::Undone { .. }
+            | ObjectServerError::LeftBehind { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
     }

@@ -7,6 +7,8 @@ mod ceph;
 pub mod conformance;
 mod credentials;
 mod endpoint;
+mod garage;
+mod garage_admin;
 mod minio;
 mod minio_admin;
 mod minting;
@@ -31,6 +33,7 @@ pub use aws::{AwsRole, AwsServer};
 pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
+pub use garage::{GarageServer, GarageSettings};
 pub use minio::MinioServer;
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
@@ -131,6 +134,18 @@ pub enum ObjectServerError {
         /// The smallest thing that it can end.
         smallest: Revocation,
     },
+    /// A credential that takes several steps was begun, one of them failed, and it was removed again.
+    #[error("{cause}; the key that was made for it is deleted")]
+    Undone {
+        /// The step that failed.
+        cause: Box<Self>,
+    },
+    /// The same, but it could not be removed.
+    #[error("{cause}; the key that was made for it could not be deleted")]
+    LeftBehind {
+        /// The step that failed.
+        cause: Box<Self>,
+    },
 }
 
 fn whole(smallest: Revocation) -> &'static str {
@@ -163,6 +178,7 @@ impl ObjectServerError {
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
             Self::Outdated { .. } => "object_server_outdated",
             Self::NotRevocable { .. } => "object_server_not_revocable",
+            Self::Undone { cause } | Self::LeftBehind { cause } => cause.code(),
         }
     }
 
@@ -173,14 +189,16 @@ impl ObjectServerError {
             Self::Interrupted(_)
             | Self::Nonsense { .. }
             | Self::ExpirationUnbelievable { .. }
-            | Self::Outdated { .. } => true,
+            | Self::Outdated { .. }
+            | Self::LeftBehind { .. } => true,
             // A server that fails half-way, or a gateway that lost it, may have stored them before.
             Self::Refused { status, .. } => *status >= 500,
             Self::ReceiptMismatch
             | Self::Unsendable
             | Self::Unreachable(_)
             | Self::NotReady
-            | Self::NotRevocable { .. } => false,
+            | Self::NotRevocable { .. }
+            | Self::Undone { .. } => false,
         }
     }
 }

@@ -206,6 +206,8 @@ fn is_away(error: &ObjectServerError) -> bool {
         | ObjectServerError::Unsendable
         | ObjectServerError::ExpirationUnbelievable { .. }
         | ObjectServerError::Outdated { .. }
-        | ObjectServerError::NotRevocable { .. } => false,
+        | ObjectServerError::NotRevocable { .. }
+        | ObjectServerError::Undone { .. }
+        | ObjectServerError::LeftBehind { .. } => false,
     }
 }
