@@ -29,8 +29,8 @@ use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
 use crate::object_server::{
-    AwsRole, AwsServer, CephServer, ConfigError, MinioServer, ObjectServer, RustfsServer, SeaweedfsServer,
-    ServerSettings,
+    AwsRole, AwsServer, CephServer, ConfigError, GarageServer, GarageSettings, MinioServer, ObjectServer, RustfsServer,
+    SeaweedfsServer, ServerSettings,
 };
 use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
 use crate::reconciler::{Reconciler, ReconcilerParts};
@@ -304,6 +304,14 @@ fn object_server(
             };
             Arc::new(AwsServer::new(at(aws.sts_endpoint.as_deref().unwrap_or(&regional)), role, clock)?)
         }
+        ObjectServerKind::Garage { admin_endpoint } => {
+            let garage = GarageSettings {
+                admin_endpoint: admin_endpoint.clone(),
+                admin_token: settings.secret_key.clone(),
+                timeout: OBJECT_SERVER_TIMEOUT,
+            };
+            Arc::new(GarageServer::new(&garage, clock)?)
+        }
     })
 }
 
@@ -314,8 +322,8 @@ pub fn server_capabilities(config: &Config) -> Result<Capabilities, Vec<String>>
     Ok(server.capabilities().clone())
 }
 
-/// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all
-/// instances in front of one object server.
+/// Without a key of their own, fingerprints are keyed by the parent's secret, or by Garage's admin token: it is always
+/// there, and the same for all instances in front of one object server.
 #[must_use]
 pub fn fingerprint_key(config: &Config) -> FingerprintKey {
     let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);

@@ -113,11 +113,12 @@ pub async fn verify(
     interrupted: &CancellationToken,
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<Vec<Check>, VerifyError> {
-    let bucket = match bucket {
-        Some(name) if crate::policy::is_bucket_name(&name) => name,
+    let named = match bucket {
+        Some(name) if crate::policy::is_bucket_name(&name) => Some(name),
         Some(_) => return Err(VerifyError::BucketName),
-        None => first_bucket(&config)?,
+        None => None,
     };
+    let (bucket, other_bucket) = buckets(&config, named)?;
     let server = object_server(&config.object_server, &clock).map_err(StartError::from)?;
     let client = s3_client(&config.object_server, &clock).map_err(StartError::from)?;
     let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
@@ -128,9 +129,20 @@ pub async fn verify(
     let subject = Subject {
         server,
         client,
-        parent: S3Key::long_lived(config.object_server.access_key.clone(), config.object_server.secret_key.clone()),
+        parent: match config.object_server.kind {
+            ObjectServerKind::Garage { .. } => None,
+            ObjectServerKind::Minio
+            | ObjectServerKind::Rustfs
+            | ObjectServerKind::Seaweedfs(_)
+            | ObjectServerKind::Ceph(_)
+            | ObjectServerKind::Aws(_) => Some(S3Key::long_lived(
+                config.object_server.access_key.clone(),
+                config.object_server.secret_key.clone(),
+            )),
+        },
         administrator: administrator.map(s3_key),
         bucket,
+        other_bucket,
         log: Arc::new(log),
         fingerprints: fingerprint_key(&config),
         run: time_ordered_id(clock.now(), &mut rng),
@@ -148,20 +160,30 @@ pub async fn verify(
     Ok(checks)
 }
 
-fn first_bucket(config: &Config) -> Result<String, VerifyError> {
+/// The bucket to work in, the first one unless another was named, and one beside it.
+fn buckets(config: &Config, named: Option<String>) -> Result<(String, Option<String>), VerifyError> {
     let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
-    let set = compile_directory(&config.policies, &issuers).map_err(StartError::Policies)?;
-    set.buckets().first().map(|bucket| bucket.name().to_owned()).ok_or(VerifyError::NoBucket)
+    let set = match (compile_directory(&config.policies, &issuers), &named) {
+        (Ok(set), _) => set,
+        // A bucket that was named needs no policies.
+        (Err(_), Some(named)) => return Ok((named.clone(), None)),
+        (Err(faults), None) => return Err(StartError::Policies(faults).into()),
+    };
+    let mut names = set.buckets().iter().map(|bucket| bucket.name().to_owned());
+    let bucket = named.or_else(|| names.next()).ok_or(VerifyError::NoBucket)?;
+    let other = names.find(|name| *name != bucket);
+    Ok((bucket, other))
 }
 
 fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
     let role_arn = match kind {
-        ObjectServerKind::Minio | ObjectServerKind::Rustfs => None,
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Garage { .. } => None,
         ObjectServerKind::Seaweedfs(role_arn) | ObjectServerKind::Ceph(role_arn) => Some(role_arn),
         ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
     };
     conformance::Traits {
         has_minio_admin: *kind == ObjectServerKind::Minio,
+        has_session_tokens: !matches!(kind, ObjectServerKind::Garage { .. }),
         revokes_leases: capabilities.revocation == Revocation::Lease,
         role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
         bootstrap: traits(kind),

@@ -55,9 +55,9 @@ pub struct ObjectServerSettings {
     pub endpoint: String,
     /// Its region.
     pub region: String,
-    /// The parent user's access key.
+    /// The parent user's access key; empty for Garage, which has no parent.
     pub access_key: SecretString,
-    /// The parent user's secret key.
+    /// The parent user's secret key; for Garage its admin token, the one long-lived secret there.
     pub secret_key: SecretString,
 }
 
@@ -74,6 +74,11 @@ pub enum ObjectServerKind {
     Ceph(RoleArn),
     /// AWS.
     Aws(AwsSettings),
+    /// Garage, and where its admin API is.
+    Garage {
+        /// `http(s)://host[:port]` of the admin API.
+        admin_endpoint: String,
+    },
 }
 
 /// What only AWS needs.
@@ -248,14 +253,12 @@ pub(super) fn object_server_with<T>(
     let mut section = root.section("object_server");
     let kind = section.text("kind");
     let kind = section.required("kind", kind);
+    let is_garage = kind.as_deref() == Some("garage");
     let kind = object_server_kind(&mut section, kind.as_deref());
     let endpoint = section.parsed("endpoint", ENDPOINT, endpoint_url);
     let endpoint = section.required("endpoint", endpoint);
     let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
-    let access_key = section.secret("access_key");
-    let access_key = section.required("access_key", access_key);
-    let secret_key = section.secret("secret_key");
-    let secret_key = section.required("secret_key", secret_key);
+    let (access_key, secret_key) = if is_garage { admin_token(&mut section) } else { parent_key(&mut section) };
     let inside = bootstrap(&mut section);
     section.finish();
     if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
@@ -275,6 +278,30 @@ pub(super) fn object_server_with<T>(
     Some((settings, inside))
 }
 
+/// The parent's two halves.
+fn parent_key(section: &mut Section<'_>) -> (Option<SecretString>, Option<SecretString>) {
+    let access_key = section.secret("access_key");
+    let access_key = section.required("access_key", access_key);
+    let secret_key = section.secret("secret_key");
+    (access_key, section.required("secret_key", secret_key))
+}
+
+/// Garage's admin token, which stands where others have a parent.
+fn admin_token(section: &mut Section<'_>) -> (Option<SecretString>, Option<SecretString>) {
+    for key in ["access_key", "secret_key"] {
+        if section.has(key) || section.has(&format!("{key}_file")) {
+            section.secret(key);
+            section.reject::<()>(
+                key,
+                None,
+                "has no meaning for garage, whose leases are made with admin_token: remove it",
+            );
+        }
+    }
+    let token = section.secret("admin_token");
+    (Some(SecretString::from(String::new())), section.required("admin_token", token))
+}
+
 /// The dialect and its own keys; a key that means nothing to the dialect is refused rather than forgotten.
 fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<ObjectServerKind> {
     let own_of_aws = ["sts_endpoint", "session_tags", "source_identity"].into_iter().find(|key| section.has(key));
@@ -283,14 +310,25 @@ fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<O
     let sts_endpoint = section.parsed("sts_endpoint", ENDPOINT, endpoint_url);
     let session_tags = section.boolean("session_tags").unwrap_or(false);
     let source_identity = section.boolean("source_identity").unwrap_or(false);
+    let own_of_garage = ["admin_endpoint", "admin_token", "admin_token_file"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect::<Vec<_>>();
+    let admin_endpoint = section.parsed("admin_endpoint", ENDPOINT, endpoint_url);
     let kind = kind?;
+    if kind != "garage" && !own_of_garage.is_empty() {
+        section.secret("admin_token");
+        for key in own_of_garage {
+            section.reject::<()>(key, None, "has a meaning for garage only: remove it");
+        }
+    }
     if kind != "aws"
         && let Some(key) = own_of_aws
     {
         section.reject::<()>(key, None, "has a meaning for aws only: remove it");
     }
     match kind {
-        "minio" | "rustfs" if role_given => {
+        "minio" | "rustfs" | "garage" if role_given => {
             section.reject("role_arn", None, &format!("has no meaning for {kind}, which has no roles: remove it"))
         }
         "minio" => Some(ObjectServerKind::Minio),
@@ -301,12 +339,10 @@ fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<O
             let role_arn = section.required("role_arn", role_arn)?;
             Some(ObjectServerKind::Aws(AwsSettings { role_arn, sts_endpoint, session_tags, source_identity }))
         }
-        "garage" => section.reject(
-            "kind",
-            None,
-            "is not supported by this version yet: minio, rustfs, seaweedfs, ceph and aws are",
-        ),
-        _ => section.reject("kind", None, "must be minio, rustfs, seaweedfs, ceph or aws (garage is planned)"),
+        "garage" => section
+            .required("admin_endpoint", admin_endpoint)
+            .map(|admin_endpoint| ObjectServerKind::Garage { admin_endpoint }),
+        _ => section.reject("kind", None, "must be minio, rustfs, seaweedfs, ceph, aws or garage"),
     }
 }
 

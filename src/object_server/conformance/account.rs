@@ -6,6 +6,8 @@ use super::super::s3::{S3Error, S3Key};
 use super::Run;
 use super::check::Verdict;
 
+const NO_PARENT: &str = "this server has no parent: leases are made with a token";
+
 impl Run<'_> {
     pub(super) async fn parent_is_a_user(&self) -> Verdict {
         const ADVICE: &str = "make a built-in user for stint (`stint object-server bootstrap` does): root's sessions may do \
@@ -13,7 +15,7 @@ impl Run<'_> {
         if !self.subject.traits.has_minio_admin {
             return Verdict::not_applicable("this server tells nobody what a key is");
         }
-        let parent = &self.subject.parent;
+        let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
         match self.admin(parent).user(parent.access_key()).await {
             Ok(Some(user)) => Verdict::passed(format!("a built-in user under the policy {}", told(&user.policies))),
             Ok(None) => Verdict::failed("it is no built-in user: it is root, or a service account", ADVICE),
@@ -27,13 +29,14 @@ impl Run<'_> {
         if !self.subject.traits.has_minio_admin {
             return Verdict::not_applicable("this server has no admin API that shows secrets to a key");
         }
+        let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
         let mut unknown = Vec::new();
         for (what, name) in [
             (SecretRead::Accounts, "every user and its secret (admin:ExportIAM)"),
             (SecretRead::Backend, "raw files of the backend (admin:InspectData)"),
             (SecretRead::Configuration, "the configuration with its secrets (admin:ConfigUpdate)"),
         ] {
-            match self.admin(&self.subject.parent).try_read(what).await {
+            match self.admin(parent).try_read(what).await {
                 Ok(answer) if answer.is_refusal() => {}
                 Ok(answer) if answer.is_success() => return Verdict::failed(format!("it may read {name}"), ADVICE),
                 // Longer than anything it may read.
@@ -52,7 +55,10 @@ impl Run<'_> {
     }
 
     pub(super) async fn parent_makes_no_keys(&self) -> Verdict {
-        self.makes_no_keys(&self.subject.parent).await
+        match &self.subject.parent {
+            Some(parent) => self.makes_no_keys(parent).await,
+            None => Verdict::not_applicable(NO_PARENT),
+        }
     }
 
     /// Tries to make a permanent key of the parent with this key, and removes it if that worked.
@@ -87,7 +93,8 @@ impl Run<'_> {
     }
 
     async fn remove_key(&self, maker: &S3Key, trial: &TrialKey) -> String {
-        for key in [Some(maker), Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten()
+        for key in
+            [Some(maker), self.subject.parent.as_ref(), self.subject.administrator.as_ref()].into_iter().flatten()
         {
             if self.admin(key).delete_permanent_key(trial.access_key()).await.is_ok() {
                 return "it was deleted".to_owned();

@@ -40,6 +40,8 @@ pub struct Traits {
     pub has_minio_admin: bool,
     /// Whether one lease can be ended alone.
     pub revokes_leases: bool,
+    /// Whether a key is worth nothing without its session token.
+    pub has_session_tokens: bool,
     /// The role that is assumed, on servers that have roles.
     pub role_arn: Option<String>,
     /// For the lifecycle that is tried.
@@ -51,10 +53,12 @@ pub struct Traits {
 pub struct Subject {
     /// The adapter, as the service uses it.
     pub server: Arc<dyn ObjectServer>,
+    /// Another bucket that is there: what must not be reached where leases hold whole buckets.
+    pub other_bucket: Option<String>,
     /// For calls on buckets.
     pub client: S3Client,
-    /// The parent's key.
-    pub parent: S3Key,
+    /// The parent's key, on servers that have parents.
+    pub parent: Option<S3Key>,
     /// An administrator's key, if there is one: only then a lifecycle can be tried.
     pub administrator: Option<S3Key>,
     /// A bucket that is there, and that the parent may use. Only names below `stint-verify/` are touched.
@@ -80,6 +84,8 @@ struct Run<'a> {
     prefix: String,
     /// Every lease that was intended: ended at the end, whatever became of it.
     leases: Vec<LeaseId>,
+    /// The keys that were minted.
+    keys: Vec<S3Key>,
     /// The bucket made to try a lifecycle, once it may exist.
     scratch: Option<String>,
     checks: Vec<Check>,
@@ -93,7 +99,8 @@ pub async fn verify(
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Vec<Check> {
     let prefix = format!("stint-verify/{}/", subject.run.simple());
-    let mut run = Run { subject, prefix, leases: Vec::new(), scratch: None, checks: Vec::new(), told };
+    let mut run =
+        Run { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told };
     let finished = tokio::select! {
         biased;
         () = interrupted.cancelled() => false,
