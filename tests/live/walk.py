@@ -5,6 +5,7 @@ Credentials come from wherever boto3 finds them: nothing here passes any.
 
 import json
 import sys
+import urllib.request
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +27,18 @@ def do(step):
         assert body == f"put:{where}".encode(), body
     elif operation == "list":
         s3.list_objects_v2(Bucket=bucket)
+    elif operation == "url":
+        url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read() == f"put:{where}".encode()
+    elif operation == "form":
+        form = s3.generate_presigned_post(bucket, key, ExpiresIn=60)
+        fields = {**form["fields"], "file": step}
+        parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+        request = urllib.request.Request(form["url"], data=("".join(parts) + "--x--\r\n").encode())
+        request.add_header("Content-Type", "multipart/form-data; boundary=x")
+        urllib.request.urlopen(request).close()
+        assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == step.encode()
     elif operation == "delete":
         s3.delete_object(Bucket=bucket, Key=key)
     else:

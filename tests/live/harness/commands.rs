@@ -111,6 +111,19 @@ log_format = "text"
         }
     }
 
+    /// Another text of a document.
+    pub(crate) fn with_document(&self, name: &str, text: &str) {
+        let file = self.directory.path().join(format!("policies/documents/{name}.json"));
+        fs::write(file, text).expect("our own directory");
+    }
+
+    /// `stint check --config …`
+    pub(crate) fn check(&self) -> Ended {
+        let mut stint = Command::new(env!("CARGO_BIN_EXE_stint"));
+        stint.env_clear().args(["check", "--config"]).arg(self.config());
+        Self::ended(&mut stint)
+    }
+
     /// `stint object-server <command> --config …`
     pub(crate) fn stint(&self, arguments: &[&str]) -> Command {
         let (command, more) = arguments.split_first().expect("a command");
@@ -121,7 +134,11 @@ log_format = "text"
 
     /// Runs it to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        let output = self.stint(arguments).output().expect("stint runs");
+        Self::ended(&mut self.stint(arguments))
+    }
+
+    fn ended(stint: &mut Command) -> Ended {
+        let output = stint.output().expect("stint runs");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }

@@ -38,12 +38,33 @@ impl Stint {
         without: &[&str],
     ) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
-        let port = free_port();
         let policies = directory.path().join("policies");
         copy_policies(&repository().join("policies"), &policies);
         for name in without {
             fs::remove_file(policies.join(name)).expect("the policy is shipped");
         }
+        Self::start_in(directory, object_server, issuer, database, lease).await
+    }
+
+    /// The same with other policies than the shipped ones: the files of the directory, by name.
+    pub(crate) async fn start_with_policies(
+        object_server: &str,
+        issuer: &str,
+        database: &Database,
+        policies: &[(&str, String)],
+    ) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
+        for (name, text) in policies {
+            let file = directory.path().join("policies").join(name);
+            fs::create_dir_all(file.parent().expect("below the directory")).expect("our own directory");
+            fs::write(file, text).expect("the policy is written");
+        }
+        Self::start_in(directory, object_server, issuer, database, "ttl = \"60m\"").await
+    }
+
+    async fn start_in(directory: TempDir, object_server: &str, issuer: &str, database: &Database, lease: &str) -> Self {
+        let port = free_port();
+        let policies = directory.path().join("policies");
         let configuration = directory.path().join("stint.toml");
         let text = format!(
             r#"
