@@ -113,7 +113,7 @@ impl Garage {
         made["secretToken"].as_str().expect("a token").to_owned()
     }
 
-    /// Makes a bucket; its id.
+    /// Makes a bucket under a global alias, as operators do (one made over S3 has its maker's own alias); its id.
     pub(crate) async fn bucket(&self, name: &str) -> String {
         let made = self.must("CreateBucket", &json!({"globalAlias": name})).await;
         made["id"].as_str().expect("an id").to_owned()
@@ -134,12 +134,29 @@ impl Garage {
         self.key_until(bucket, permissions, "2036-01-01T00:00:00Z").await
     }
 
-    /// An operator's key: it makes buckets, and owns them.
-    pub(crate) async fn owner(&self) -> Key {
+    /// New buckets, and the operator's key that owns them and may make more.
+    pub(crate) async fn owner_of(&self, buckets: &[&str]) -> Key {
         let allow = json!({"name": "owner", "expiration": "2036-01-01T00:00:00Z", "allow": {"createBucket": true}});
         let made = self.must("CreateKey", &allow).await;
         let text = |name: &str| made[name].as_str().expect("text").to_owned();
-        Key { access: text("accessKeyId"), secret: text("secretAccessKey"), token: None }
+        let key = Key { access: text("accessKeyId"), secret: text("secretAccessKey"), token: None };
+        for bucket in buckets {
+            self.own(&key, &self.bucket(bucket).await).await;
+        }
+        key
+    }
+
+    /// All rights on a bucket.
+    pub(crate) async fn own(&self, key: &Key, bucket: &str) {
+        let permissions = json!({"read": true, "write": true, "owner": true});
+        let allow = json!({"bucketId": bucket, "accessKeyId": key.access, "permissions": permissions});
+        self.must("AllowBucketKey", &allow).await;
+    }
+
+    /// Deletes a bucket, which must be empty.
+    pub(crate) async fn delete_bucket(&self, name: &str) {
+        let found = self.must(&format!("GetBucketInfo?globalAlias={name}"), &Value::Null).await;
+        self.must(&format!("DeleteBucket?id={}", found["id"].as_str().expect("an id")), &json!({})).await;
     }
 
     /// The leases' keys that are there: name and expiration.
