@@ -258,7 +258,7 @@ pub(super) fn object_server_with<T>(
     let endpoint = section.parsed("endpoint", ENDPOINT, endpoint_url);
     let endpoint = section.required("endpoint", endpoint);
     let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
-    let (access_key, secret_key) = if is_garage { admin_token(&mut section) } else { parent_key(&mut section) };
+    let (access_key, secret_key) = long_lived_key(&mut section, is_garage);
     let inside = bootstrap(&mut section);
     section.finish();
     if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
@@ -278,27 +278,17 @@ pub(super) fn object_server_with<T>(
     Some((settings, inside))
 }
 
-/// The parent's two halves.
-fn parent_key(section: &mut Section<'_>) -> (Option<SecretString>, Option<SecretString>) {
-    let access_key = section.secret("access_key");
-    let access_key = section.required("access_key", access_key);
-    let secret_key = section.secret("secret_key");
-    (access_key, section.required("secret_key", secret_key))
-}
-
-/// Garage's admin token, which stands where others have a parent.
-fn admin_token(section: &mut Section<'_>) -> (Option<SecretString>, Option<SecretString>) {
-    for key in ["access_key", "secret_key"] {
-        if section.has(key) || section.has(&format!("{key}_file")) {
-            section.secret(key);
-            section.reject::<()>(
-                key,
-                None,
-                "has no meaning for garage, whose leases are made with admin_token: remove it",
-            );
-        }
+/// The parent's two halves; at Garage, which has no parent, nothing and the admin token.
+fn long_lived_key(section: &mut Section<'_>, is_garage: bool) -> (Option<SecretString>, Option<SecretString>) {
+    let given = ["access_key", "secret_key"].map(|key| (key, section.has(key) || section.has(&format!("{key}_file"))));
+    let [access_key, secret_key, token] = ["access_key", "secret_key", "admin_token"].map(|key| section.secret(key));
+    if !is_garage {
+        let access_key = section.required("access_key", access_key);
+        return (access_key, section.required("secret_key", secret_key));
     }
-    let token = section.secret("admin_token");
+    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+        section.reject::<()>(key, None, "has no meaning for garage, whose leases are made with admin_token: remove it");
+    }
     (Some(SecretString::from(String::new())), section.required("admin_token", token))
 }
 
@@ -317,7 +307,6 @@ fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<O
     let admin_endpoint = section.parsed("admin_endpoint", ENDPOINT, endpoint_url);
     let kind = kind?;
     if kind != "garage" && !own_of_garage.is_empty() {
-        section.secret("admin_token");
         for key in own_of_garage {
             section.reject::<()>(key, None, "has a meaning for garage only: remove it");
         }
