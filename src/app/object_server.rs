@@ -160,17 +160,17 @@ pub async fn verify(
     Ok(checks)
 }
 
-/// The bucket to work in, the first one unless another was named, and one beside it.
-fn buckets(config: &Config, named: Option<String>) -> Result<(String, Option<String>), VerifyError> {
+/// The bucket to work in, the first one unless another was asked, and one beside it.
+fn buckets(config: &Config, asked: Option<String>) -> Result<(String, Option<String>), VerifyError> {
     let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
-    let set = match (compile_directory(&config.policies, &issuers), &named) {
+    let set = match (compile_directory(&config.policies, &issuers), &asked) {
         (Ok(set), _) => set,
-        // A bucket that was named needs no policies.
-        (Err(_), Some(named)) => return Ok((named.clone(), None)),
+        // A bucket that was asked needs no policies.
+        (Err(_), Some(asked)) => return Ok((asked.clone(), None)),
         (Err(faults), None) => return Err(StartError::Policies(faults).into()),
     };
     let mut names = set.buckets().iter().map(|bucket| bucket.name().to_owned());
-    let bucket = named.or_else(|| names.next()).ok_or(VerifyError::NoBucket)?;
+    let bucket = asked.or_else(|| names.next()).ok_or(VerifyError::NoBucket)?;
     let other = names.find(|name| *name != bucket);
     Ok((bucket, other))
 }

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 session = boto3.Session()
@@ -18,6 +19,8 @@ def do(step):
     bucket, _, key = where.partition("/")
     # Asking for a client is what makes boto3 ask for credentials.
     s3 = session.client("s3")
+    # What boto3 presigns by itself is version 2 of the signature, which Garage does not know.
+    presigner = session.client("s3", config=Config(signature_version="s3v4"))
     if operation == "key":
         return session.get_credentials().get_frozen_credentials().access_key
     if operation == "put":
@@ -28,11 +31,11 @@ def do(step):
     elif operation == "list":
         s3.list_objects_v2(Bucket=bucket)
     elif operation == "url":
-        url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
+        url = presigner.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
         with urllib.request.urlopen(url) as answer:
             assert answer.read() == f"put:{where}".encode()
     elif operation == "form":
-        form = s3.generate_presigned_post(bucket, key, ExpiresIn=60)
+        form = presigner.generate_presigned_post(bucket, key, ExpiresIn=60)
         fields = {**form["fields"], "file": step}
         parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
         request = urllib.request.Request(form["url"], data=("".join(parts) + "--x--\r\n").encode())
