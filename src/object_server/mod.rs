@@ -10,6 +10,7 @@ mod endpoint;
 mod minio;
 mod minio_admin;
 mod minting;
+pub mod probe;
 mod rustfs;
 pub mod s3;
 mod seaweedfs;

@@ -17,7 +17,7 @@ const PATH: &AsciiSet =
 /// A request to be signed.
 #[derive(Debug, Clone)]
 pub struct S3Request {
-    pub(super) method: Method,
+    pub(in crate::object_server) method: Method,
     pub(super) scope: Scope,
     path: String,
     query: String,
@@ -89,7 +89,7 @@ impl S3Request {
         self.header("content-md5", &md5).body(document.as_bytes())
     }
 
-    pub(super) fn path_and_query(&self) -> String {
+    pub(in crate::object_server) fn path_and_query(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
 
