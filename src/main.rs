@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stint::app::ConformanceOptions;
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::{self, Failure};
 use stint::evidence::Formats;
@@ -204,6 +205,9 @@ enum ObjectServerCommand {
         /// A bucket that the parent may use [default: the first of policies/buckets.toml].
         #[arg(long, value_name = "NAME")]
         bucket: Option<String>,
+        /// Try everything as this role's parent; of the other parents, what is their own [default: the default parent].
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
         /// Answer in JSON: {"ok", "endpoint", "checks"}.
         #[arg(long)]
         json: bool,
@@ -215,8 +219,8 @@ fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> 
         ObjectServerCommand::Bootstrap { config, plan, json } => {
             command::object_server::bootstrap(&config, plan, json, out)
         }
-        ObjectServerCommand::Verify { config, bucket, json } => {
-            command::object_server::verify(&config, json, bucket, out)
+        ObjectServerCommand::Verify { config, bucket, role, json } => {
+            command::object_server::verify(&config, json, ConformanceOptions { bucket, role }, out)
         }
     }
 }
