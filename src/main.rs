@@ -212,6 +212,13 @@ enum ObjectServerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Give a parent a new key without downtime, and end the old one.
+    ///
+    /// MinIO: makes a new user with exactly the old parent's policies, tries it as verify does (on record), and says what to
+    /// put into the configuration. Once that is done everywhere, --finish disables and deletes the users of
+    /// [[object_server.retired_parent]], each when the log shows that no lease of it is open and nobody minted with it for an
+    /// hour. Needs an administrator's key, for this command alone, as bootstrap does. For other servers it says the steps.
+    Rotate(command::object_server::RotateOptions),
 }
 
 fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
@@ -222,6 +229,7 @@ fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> 
         ObjectServerCommand::Verify { config, bucket, role, json } => {
             command::object_server::verify(&config, json, ConformanceOptions { bucket, role }, out)
         }
+        ObjectServerCommand::Rotate(options) => command::object_server::rotate(&options, out),
     }
 }
 

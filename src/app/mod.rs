@@ -1,10 +1,12 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod key_files;
 mod object_server;
 mod parents;
 mod policies;
 mod readiness;
+mod rotate;
 mod signing_key;
 
 use std::net::{SocketAddr, TcpListener};
@@ -17,9 +19,11 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use key_files::{KeyFiles, KeyFilesError};
 pub use object_server::{BootstrapError, ConformanceOptions, VerifyError, bootstrap, verify};
 pub use parents::Reread;
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use rotate::{RotateError, Rotated, Rotation, Waiting};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};

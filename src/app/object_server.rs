@@ -195,17 +195,17 @@ pub async fn verify(
     Ok(checks)
 }
 
-fn s3_key_of(key: &ParentKey) -> S3Key {
+pub(super) fn s3_key_of(key: &ParentKey) -> S3Key {
     S3Key::long_lived(key.access_key.clone(), key.secret_key.clone())
 }
 
-fn first_bucket(config: &Config) -> Result<String, VerifyError> {
+pub(super) fn first_bucket(config: &Config) -> Result<String, VerifyError> {
     let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
     let set = compile_directory(&config.policies, &issuers).map_err(StartError::Policies)?;
     set.buckets().first().map(|bucket| bucket.name().to_owned()).ok_or(VerifyError::NoBucket)
 }
 
-fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
+pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
     let role_arn = match kind {
         ObjectServerKind::Minio | ObjectServerKind::Rustfs => None,
         ObjectServerKind::Seaweedfs(role_arn) | ObjectServerKind::Ceph(role_arn) => Some(role_arn),
@@ -228,12 +228,12 @@ fn parent_user(key: &ParentKey, file: PathBuf) -> Result<ParentUser, BootstrapEr
     ParentUser::new(name, key.secret_key.clone(), &policy).map_err(|fault| BootstrapError::Policy(file, fault))
 }
 
-fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
+pub(super) fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
     let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
     S3Client::new(S3Settings { endpoint, region, timeout: TIMEOUT }, Arc::clone(clock))
 }
 
-fn s3_key(key: BootstrapKey) -> S3Key {
+pub(super) fn s3_key(key: BootstrapKey) -> S3Key {
     S3Key::long_lived(key.access_key, key.secret_key)
 }
 

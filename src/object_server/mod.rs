@@ -11,6 +11,7 @@ mod minio;
 mod minio_admin;
 mod minting;
 mod parents;
+pub mod rotation;
 mod rustfs;
 pub mod s3;
 mod seaweedfs;

@@ -66,7 +66,7 @@ async fn perform(
     }
 }
 
-fn show(check: &Check, out: &mut dyn Write) -> std::io::Result<()> {
+pub(super) fn show(check: &Check, out: &mut dyn Write) -> std::io::Result<()> {
     let parent = check.parent.as_ref().map(|parent| format!("{parent}: ")).unwrap_or_default();
     writeln!(out, "{:<6}  {:<23}  {parent}{}", check.outcome.as_str(), check.name, check.seen)?;
     if let Some(advice) = check.advice {
