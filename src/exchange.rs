@@ -18,7 +18,7 @@ use crate::audit::{
 };
 use crate::clock::Clock;
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
-use crate::object_server::{ObjectServer, ObjectServerError, TemporaryCredentials};
+use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
@@ -197,8 +197,10 @@ impl Exchange {
         let Inner(parts) = self.inner.as_ref();
         self.timed_now(Step::Plan, || {
             let capabilities = parts.object_server.capabilities();
+            let parent = parts.object_server.parents().choose(grant.roles())?;
             let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
             lease::plan(grant, token, requested, &parts.lease_rules, capabilities, parts.clock.now(), &mut *rng)
+                .map(|planned| planned.under(parent))
         })
     }
 
@@ -261,7 +263,7 @@ impl Exchange {
     /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to the reconciler.
     async fn revoke(&self, assume_role: &AssumeRole) -> Abandonment {
         let lease_id = assume_role.lease_id();
-        match self.parts().object_server.revoke(&lease_id.into()).await {
+        match self.parts().object_server.revoke(&LeaseToEnd::from(assume_role)).await {
             Ok(()) => {
                 tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server");
                 Abandonment::Revoked

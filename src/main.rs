@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stint::app::ConformanceOptions;
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::{self, Failure};
 use stint::evidence::Formats;
@@ -204,10 +205,20 @@ enum ObjectServerCommand {
         /// A bucket that the parent may use [default: the first of policies/buckets.toml].
         #[arg(long, value_name = "NAME")]
         bucket: Option<String>,
+        /// Try everything as this role's parent; of the other parents, what is their own [default: the default parent].
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
         /// Answer in JSON: {"ok", "endpoint", "checks"}.
         #[arg(long)]
         json: bool,
     },
+    /// Give a parent a new key without downtime, and end the old one.
+    ///
+    /// MinIO: makes a new user with exactly the old parent's policies, tries it as verify does (on record), and says what to
+    /// put into the configuration. Once that is done everywhere, --finish disables and deletes the users of
+    /// [[object_server.retired_parent]], each when the log shows that no lease of it is open and nobody minted with it for an
+    /// hour. Needs an administrator's key, for this command alone, as bootstrap does. For other servers it says the steps.
+    Rotate(command::object_server::RotateOptions),
 }
 
 fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
@@ -215,9 +226,10 @@ fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> 
         ObjectServerCommand::Bootstrap { config, plan, json } => {
             command::object_server::bootstrap(&config, plan, json, out)
         }
-        ObjectServerCommand::Verify { config, bucket, json } => {
-            command::object_server::verify(&config, json, bucket, out)
+        ObjectServerCommand::Verify { config, bucket, role, json } => {
+            command::object_server::verify(&config, json, ConformanceOptions { bucket, role }, out)
         }
+        ObjectServerCommand::Rotate(options) => command::object_server::rotate(&options, out),
     }
 }
 

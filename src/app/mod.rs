@@ -1,9 +1,12 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod key_files;
 mod object_server;
+mod parents;
 mod policies;
 mod readiness;
+mod rotate;
 mod signing_key;
 
 use std::net::{SocketAddr, TcpListener};
@@ -16,22 +19,22 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use object_server::{BootstrapError, VerifyError, bootstrap, verify};
+pub use key_files::{KeyFiles, KeyFilesError};
+pub use object_server::{BootstrapError, ConformanceOptions, VerifyError, bootstrap, verify};
+pub use parents::Reread;
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use rotate::{RotateError, Rotated, Rotation, Waiting};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AuditSettings, Config, ObjectServerKind, ObjectServerSettings};
+use crate::config::{AuditSettings, Config, ObjectServerKind};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
-use crate::object_server::{
-    AwsRole, AwsServer, CephServer, ConfigError, MinioServer, ObjectServer, RustfsServer, SeaweedfsServer,
-    ServerSettings,
-};
+use crate::object_server::{ConfigError, ObjectServer, Parents};
 use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
@@ -60,6 +63,10 @@ pub struct App {
     reconciler: Reconciler,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
+    parents: Arc<Parents>,
+    server: (ObjectServerKind, String, String),
+    fingerprints: FingerprintKey,
+    clock: Arc<dyn Clock>,
     /// How long an exchange under way may take to end.
     patience: Duration,
 }
@@ -157,8 +164,9 @@ impl App {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
 
-        let object_server = object_server(&config.object_server, &clock)?;
         let fingerprints = fingerprint_key(&config);
+        let parents = Arc::new(parents::parents(&config.object_server, &fingerprints, &clock)?);
+        let object_server: Arc<dyn ObjectServer> = parents.clone();
         let report = compile_policies(&config, object_server.capabilities()).map_err(StartError::Policies)?;
 
         let tasks = TaskTracker::new();
@@ -172,6 +180,7 @@ impl App {
             config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
+        let server = parents::identity(&config.object_server);
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
@@ -199,7 +208,7 @@ impl App {
             policies: reloader.current(),
             lease_rules,
             log: Arc::clone(&log),
-            fingerprints,
+            fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
             rng: Mutex::new(random()?),
             clock: Arc::clone(&clock),
@@ -219,7 +228,7 @@ impl App {
             inquiry: Arc::new(Inquiry::new(readers, archive)),
             readiness: Arc::new(probes),
             metrics,
-            clock,
+            clock: Arc::clone(&clock),
             rng: Mutex::new(random()?),
             trusted_proxies,
             max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
@@ -227,7 +236,34 @@ impl App {
             tasks: tasks.clone(),
             public_url,
         };
-        Ok(Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience })
+        Ok(Self {
+            listener,
+            tls,
+            doors,
+            address,
+            reloader,
+            reconciler,
+            issuers,
+            tasks,
+            parents,
+            server,
+            fingerprints,
+            clock,
+            patience,
+        })
+    }
+
+    /// Reads the parents' keys again on SIGHUP, from wherever `reread` reads.
+    #[must_use]
+    pub fn rereading(mut self, reread: Reread) -> Self {
+        self.reloader = self.reloader.with_keyring(parents::Keyring {
+            reread: Arc::new(reread),
+            parents: Arc::clone(&self.parents),
+            clock: Arc::clone(&self.clock),
+            server: self.server.clone(),
+            fingerprints: self.fingerprints.clone(),
+        });
+        self
     }
 
     /// Where the doors are.
@@ -238,7 +274,7 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience } = self;
+        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience, .. } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -247,7 +283,8 @@ impl App {
                 warm.await;
             }
         };
-        let watch = reloader.run(shutdown.clone());
+        // Large: it holds a whole configuration while it reads one.
+        let watch = Box::pin(reloader.run(shutdown.clone()));
         let reconcile = reconciler.run(shutdown.clone());
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
@@ -276,50 +313,18 @@ pub(crate) fn random() -> Result<StdRng, StartError> {
     StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)
 }
 
-/// The adapter for the configured kind.
-fn object_server(
-    settings: &ObjectServerSettings,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn ObjectServer>, ConfigError> {
-    let clock = Arc::clone(clock);
-    let at = |endpoint: &str| ServerSettings {
-        endpoint: endpoint.to_owned(),
-        region: settings.region.clone(),
-        access_key: settings.access_key.expose_secret().to_owned(),
-        secret_key: settings.secret_key.clone(),
-        timeout: OBJECT_SERVER_TIMEOUT,
-    };
-    let s3 = at(&settings.endpoint);
-    Ok(match &settings.kind {
-        ObjectServerKind::Minio => Arc::new(MinioServer::new(s3, clock)?),
-        ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
-        ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, role.clone(), clock)?),
-        ObjectServerKind::Ceph(role) => Arc::new(CephServer::new(s3, role.clone(), clock)?),
-        ObjectServerKind::Aws(aws) => {
-            let regional = format!("https://sts.{}.amazonaws.com", settings.region);
-            let role = AwsRole {
-                arn: aws.role_arn.clone(),
-                session_tags: aws.session_tags,
-                source_identity: aws.source_identity,
-            };
-            Arc::new(AwsServer::new(at(aws.sts_endpoint.as_deref().unwrap_or(&regional)), role, clock)?)
-        }
-    })
-}
-
 /// What the configured kind of object server takes and enforces; connects to nothing.
 pub fn server_capabilities(config: &Config) -> Result<Capabilities, Vec<String>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let server = object_server(&config.object_server, &clock).map_err(|error| vec![error.to_string()])?;
-    Ok(server.capabilities().clone())
+    let server = parents::parents(&config.object_server, &fingerprint_key(config), &clock);
+    Ok(server.map_err(|error| vec![error.to_string()])?.capabilities().clone())
 }
 
-/// Without a key of their own, fingerprints are keyed by the parent's secret: it is always there, and the same for all
+/// Without a key of their own, fingerprints are keyed by the only parent's secret: it is always there, and the same for all
 /// instances in front of one object server.
 #[must_use]
 pub fn fingerprint_key(config: &Config) -> FingerprintKey {
-    let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
-    FingerprintKey::derive(secret.expose_secret().as_bytes())
+    FingerprintKey::derive(config.fingerprint_secret.expose_secret().as_bytes())
 }
 
 #[cfg(test)]

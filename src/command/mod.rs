@@ -57,7 +57,7 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
         let telemetry = telemetry::init(&config.telemetry)?;
         let shutdown = CancellationToken::new();
         let service = async {
-            let stopped = start_and_run(config, shutdown.clone()).await;
+            let stopped = start_and_run(path, config, shutdown.clone()).await;
             shutdown.cancel();
             stopped
         };
@@ -68,12 +68,13 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
     })
 }
 
-async fn start_and_run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn start_and_run(path: &Path, config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
     let app = tokio::select! {
         built = App::build(config, Arc::new(SystemClock::start())) => built?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    app.run(shutdown).await
+    let path = path.to_owned();
+    app.rereading(Box::new(move || Config::load(&path, &ProcessEnvironment))).run(shutdown).await
 }
 
 /// `stint check`

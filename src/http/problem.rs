@@ -85,7 +85,8 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             }
             // Roles are checked at load: what is left is a policy that the caller sent to narrow its lease by.
             LeaseError::NotEnforced { .. } => ProblemCode::SessionPolicyNotCombinable,
-            LeaseError::RolesDoNotFit { .. } => ProblemCode::RolesDoNotFit,
+            LeaseError::RolesDoNotFit { .. } | LeaseError::RolesOfSeveralParents { .. } => ProblemCode::RolesDoNotFit,
+            LeaseError::NoParent { .. } => ProblemCode::ObjectServerUnavailable,
         },
         Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable) => {
             ProblemCode::LogUnavailable
@@ -99,6 +100,8 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::UnknownParent { .. }
+            | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
     }
@@ -138,9 +141,9 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
     let (detail, offered) = match fault {
         Fault::Invalid(invalid) => (Some(invalid.to_string()), Vec::new()),
         Fault::Inquiry(InquiryRefusal::Question(question)) => (Some(question.to_string()), Vec::new()),
-        Fault::Refused(Refusal::Lease(LeaseError::RolesDoNotFit { choices: roles })) => {
-            (Some(choices(roles)), roles.iter().map(ToString::to_string).collect())
-        }
+        Fault::Refused(Refusal::Lease(
+            LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles },
+        )) => (Some(choices(roles)), roles.iter().map(ToString::to_string).collect()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
         | Fault::MissingToken

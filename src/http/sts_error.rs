@@ -129,7 +129,8 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
                 (StsCode::PackedPolicyTooLarge, TOO_LARGE)
             }
             LeaseError::NotEnforced { .. } => (StsCode::MalformedPolicyDocument, UNENFORCED),
-            LeaseError::RolesDoNotFit { choices: roles } => {
+            LeaseError::NoParent { .. } => (StsCode::Throttling, BUSY),
+            LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles } => {
                 return (StsCode::PackedPolicyTooLarge, Cow::Owned(choices(roles)));
             }
         },
@@ -145,6 +146,8 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::UnknownParent { .. }
+            | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
     };

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use time::OffsetDateTime;
 
 use super::terms::{LeaseTerms, Shortening};
-use super::{Capabilities, LeaseId, RoleSessionName, SessionPolicy};
+use super::{Capabilities, LeaseId, ParentId, RoleSessionName, SessionPolicy};
 use crate::clock::time_ordered_id;
 use crate::policy::{Document, Grant, PolicySet, RoleName};
 use crate::token::{Subject, VerifiedToken};
@@ -43,6 +43,7 @@ pub struct AssumeRole {
     grace: Duration,
     refresh_draw: f64,
     issued_at: OffsetDateTime,
+    parent: Option<ParentId>,
 }
 
 impl AssumeRole {
@@ -86,6 +87,18 @@ impl AssumeRole {
     #[must_use]
     pub fn issued_at(&self) -> OffsetDateTime {
         self.issued_at
+    }
+
+    /// The parent that mints it; none where the server has one parent that needs no name.
+    #[must_use]
+    pub fn parent(&self) -> Option<ParentId> {
+        self.parent
+    }
+
+    /// The same request, to be minted by this parent: part of the plan, before the intent is committed.
+    #[must_use]
+    pub fn under(self, parent: Option<ParentId>) -> Self {
+        Self { parent, ..self }
     }
 
     /// The terms to advertise, given the end that the server really set. Only the server's answer counts: RustFS and
@@ -140,6 +153,18 @@ pub enum LeaseError {
         /// The roles to choose from, all of them granted to this caller.
         choices: Vec<RoleName>,
     },
+    /// The roles that match have different parents, and there is no default one; the caller must name one of these.
+    #[error("the roles that match have different parents, and no default parent is configured")]
+    RolesOfSeveralParents {
+        /// The roles to choose from, all of them granted to this caller.
+        choices: Vec<RoleName>,
+    },
+    /// No parent mints this role: the policies and the configuration were changed apart from each other.
+    #[error("no parent is configured for the role {role}")]
+    NoParent {
+        /// The role.
+        role: RoleName,
+    },
 }
 
 impl LeaseError {
@@ -152,6 +177,8 @@ impl LeaseError {
             Self::ResourceTooLarge { .. } => "resource_too_large",
             Self::NotEnforced { .. } => "not_enforced_by_server",
             Self::RolesDoNotFit { .. } => "roles_do_not_fit",
+            Self::RolesOfSeveralParents { .. } => "roles_of_several_parents",
+            Self::NoParent { .. } => "role_without_parent",
         }
     }
 }
@@ -190,6 +217,7 @@ pub fn plan(
         grace: rules.grace,
         refresh_draw: rng.random(),
         issued_at: now,
+        parent: None,
     })
 }
 
@@ -213,6 +241,7 @@ pub fn plan_verification(
         grace: Duration::ZERO,
         refresh_draw: 0.0,
         issued_at: now,
+        parent: None,
     })
 }
 

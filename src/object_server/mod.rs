@@ -10,7 +10,9 @@ mod endpoint;
 mod minio;
 mod minio_admin;
 mod minting;
+mod parents;
 pub mod probe;
+pub mod rotation;
 mod rustfs;
 pub mod s3;
 mod seaweedfs;
@@ -24,6 +26,7 @@ mod wire;
 mod scripted;
 
 use std::iter::successors;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -33,12 +36,13 @@ pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
 pub use minio::MinioServer;
+pub use parents::{Duty, Parent, Parents};
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
 pub use settings::ServerSettings;
 
 use crate::audit::{AuditReceipt, KeyFingerprint};
-use crate::lease::{AssumeRole, Capabilities, LeaseId, Revocation};
+use crate::lease::{AssumeRole, Capabilities, LeaseId, MintingParents, Revocation};
 
 /// A lease to be ended, as the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,12 @@ pub struct LeaseToEnd {
     pub id: LeaseId,
     /// The parent that minted it, where the log says.
     pub parent: Option<KeyFingerprint>,
+}
+
+impl From<&AssumeRole> for LeaseToEnd {
+    fn from(planned: &AssumeRole) -> Self {
+        Self { id: planned.lease_id(), parent: planned.parent().map(KeyFingerprint::from) }
+    }
 }
 
 impl From<LeaseId> for LeaseToEnd {
@@ -78,6 +88,11 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
 
     /// What the server takes and enforces.
     fn capabilities(&self) -> &Capabilities;
+
+    /// Which parent mints which roles, for planning. A server that is spoken to as one parent needs no name for it.
+    fn parents(&self) -> Arc<MintingParents> {
+        Arc::default()
+    }
 }
 
 /// Why no believable credentials came back; [`ObjectServerError::code`] is stable.
@@ -132,6 +147,25 @@ pub enum ObjectServerError {
         /// The smallest thing that it can end.
         smallest: Revocation,
     },
+    /// The lease is of a parent whose key is not configured: nothing was sent, least of all under another parent, whose yes
+    /// would be about other leases.
+    #[error(
+        "the lease is of the parent with the fingerprint {}…, which is not configured: add its key as \
+         [[object_server.retired_parent]] (or audit.fingerprint_key is not what it was)",
+        .fingerprint.as_str().get(..8).unwrap_or_default()
+    )]
+    UnknownParent {
+        /// The parent's, as in the row.
+        fingerprint: KeyFingerprint,
+    },
+    /// One of several parents.
+    #[error("{parent}: {source}")]
+    OfParent {
+        /// Which one, by its duty; never its key.
+        parent: String,
+        /// What happened.
+        source: Box<Self>,
+    },
 }
 
 fn whole(smallest: Revocation) -> &'static str {
@@ -164,6 +198,8 @@ impl ObjectServerError {
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
             Self::Outdated { .. } => "object_server_outdated",
             Self::NotRevocable { .. } => "object_server_not_revocable",
+            Self::UnknownParent { .. } => "parent_unknown",
+            Self::OfParent { source, .. } => source.code(),
         }
     }
 
@@ -181,7 +217,9 @@ impl ObjectServerError {
             | Self::Unsendable
             | Self::Unreachable(_)
             | Self::NotReady
-            | Self::NotRevocable { .. } => false,
+            | Self::NotRevocable { .. }
+            | Self::UnknownParent { .. } => false,
+            Self::OfParent { source, .. } => source.may_have_minted(),
         }
     }
 }

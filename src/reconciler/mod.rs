@@ -206,6 +206,8 @@ fn is_away(error: &ObjectServerError) -> bool {
         | ObjectServerError::Unsendable
         | ObjectServerError::ExpirationUnbelievable { .. }
         | ObjectServerError::Outdated { .. }
+        | ObjectServerError::UnknownParent { .. }
         | ObjectServerError::NotRevocable { .. } => false,
+        ObjectServerError::OfParent { source, .. } => is_away(source),
     }
 }

@@ -18,6 +18,7 @@ mod faults;
 mod harness;
 mod issuer;
 mod object_server;
+mod parents;
 mod plans;
 mod policies;
 mod postgres;
