@@ -178,11 +178,20 @@ fn parent_user(settings: &ObjectServerSettings, file: PathBuf) -> Result<ParentU
 }
 
 fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
-    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
-    S3Client::new(S3Settings { endpoint, region, timeout: TIMEOUT }, Arc::clone(clock))
+    s3_client_within(settings, TIMEOUT, clock)
 }
 
-fn s3_key(key: BootstrapKey) -> S3Key {
+/// A client of the configured endpoint, each of whose calls may take so long.
+pub(super) fn s3_client_within(
+    settings: &ObjectServerSettings,
+    timeout: Duration,
+    clock: &Arc<dyn Clock>,
+) -> Result<S3Client, ConfigError> {
+    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
+    S3Client::new(S3Settings { endpoint, region, timeout }, Arc::clone(clock))
+}
+
+pub(super) fn s3_key(key: BootstrapKey) -> S3Key {
     S3Key::long_lived(key.access_key, key.secret_key)
 }
 
