@@ -17,6 +17,7 @@ use crate::audit::{
     Request, Unrecorded,
 };
 use crate::clock::Clock;
+use crate::desk::{HeldCredentials, HeldLease};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
 use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
@@ -56,8 +57,8 @@ pub struct IssuedLease {
     pub token: VerifiedToken,
     /// The times.
     pub terms: LeaseTerms,
-    /// The credentials.
-    pub credentials: TemporaryCredentials,
+    /// The credentials; the desk holds them too, to see them refused when the lease is ended.
+    pub credentials: Arc<TemporaryCredentials>,
 }
 
 /// Why there is no lease. Each door maps it in one exhaustive match to a fixed answer.
@@ -115,6 +116,8 @@ pub struct ExchangeParts {
     pub fingerprints: FingerprintKey,
     /// Step 5.
     pub object_server: Arc<dyn ObjectServer>,
+    /// Keeps what was handed out.
+    pub held: Arc<HeldCredentials>,
     /// Draws lease lengths and ids.
     pub rng: Mutex<StdRng>,
     /// The time.
@@ -257,6 +260,10 @@ impl Exchange {
             let ended = self.revoke(&assume_role).await;
             return Err(self.abandon(unrecorded, ended));
         }
+        let credentials = Arc::new(credentials);
+        let session_policy = assume_role.session_policy().clone();
+        let held = HeldLease { credentials: Arc::clone(&credentials), session_policy };
+        parts.held.keep(assume_role.lease_id(), held, parts.clock.now());
         Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials })
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stint::app::ConformanceOptions;
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
+use stint::command::lease::RevokeOptions;
 use stint::command::{self, Failure};
 use stint::evidence::Formats;
 use time::OffsetDateTime;
@@ -79,6 +80,22 @@ enum Command {
     /// Prepare or examine the object server.
     #[command(subcommand)]
     ObjectServer(ObjectServerCommand),
+    /// Do something about leases that are out.
+    #[command(subcommand)]
+    Lease(LeaseCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum LeaseCommand {
+    /// End leases before their time: one, or all of a holder, a role, a group, an issuer, or all.
+    ///
+    /// Each wish is recorded before the object server is asked, and then what was seen of it. Works beside the service and
+    /// while it is down. Where the service is up, `DELETE /v1/leases/{id}` and `POST /v1/revocations` are the stronger proof:
+    /// the service that minted a lease has its credential in memory, and asks S3 with it until it is refused.
+    /// Ctrl-C stops between two leases; run again, it takes what is left. Ceph and AWS end all leases of a role at once, with
+    /// an administrator's key for this command alone: `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `…__SECRET_KEY`.
+    /// Exit code 0: every lease was seen to be refused or gone. 1: at least one was not; the table says what happens and when.
+    Revoke(RevokeOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,6 +260,7 @@ fn main() -> ExitCode {
         Command::Check { config, json } => command::check(&config, json, out),
         Command::Audit(command) => audit(command, out),
         Command::ObjectServer(command) => object_server(command, out),
+        Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

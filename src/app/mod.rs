@@ -2,6 +2,7 @@
 //! decides nothing that a room decides.
 
 mod key_files;
+mod lease_desk;
 mod object_server;
 mod parents;
 mod policies;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use key_files::{KeyFiles, KeyFilesError};
+pub use lease_desk::{DeskError, Wish, list_leases, revoke_leases};
 pub use object_server::{BootstrapError, ConformanceOptions, VerifyError, bootstrap, verify};
 pub use parents::Reread;
 pub use policies::{PolicyReport, compile_directory, compile_policies};
@@ -29,6 +31,7 @@ pub use signing_key::{SigningKeyError, SigningKeyFile};
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind};
+use crate::desk::HeldCredentials;
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
@@ -67,6 +70,8 @@ pub struct App {
     server: (ObjectServerKind, String, String),
     fingerprints: FingerprintKey,
     clock: Arc<dyn Clock>,
+    /// Ends a run of revocations between two leases.
+    stop_runs: CancellationToken,
     /// How long an exchange under way may take to end.
     patience: Duration,
 }
@@ -181,6 +186,7 @@ impl App {
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
         let server = parents::identity(&config.object_server);
+        let probing = lease_desk::probe_client(&config.object_server, &clock)?;
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
@@ -203,6 +209,19 @@ impl App {
             fingerprints: fingerprints.clone(),
             clock: Arc::clone(&clock),
         };
+        let (held, stop_runs) = (Arc::new(HeldCredentials::default()), CancellationToken::new());
+        let desk = lease_desk::Shared {
+            store: Arc::clone(&store),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            held: Arc::clone(&held),
+            clock: Arc::clone(&clock),
+            verifier: Verifier::new(rules.clone(), issuers.clone()),
+            policies: reloader.current(),
+            tasks: tasks.clone(),
+            stop: stop_runs.clone(),
+        };
+        let desk = lease_desk::behind_doors(probing, desk);
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
@@ -210,6 +229,7 @@ impl App {
             log: Arc::clone(&log),
             fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
+            held,
             rng: Mutex::new(random()?),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -226,6 +246,7 @@ impl App {
         let doors = Doors {
             exchange: Arc::new(exchange),
             inquiry: Arc::new(Inquiry::new(readers, archive)),
+            desk: Arc::new(desk),
             readiness: Arc::new(probes),
             metrics,
             clock: Arc::clone(&clock),
@@ -249,6 +270,7 @@ impl App {
             server,
             fingerprints,
             clock,
+            stop_runs,
             patience,
         })
     }
@@ -274,7 +296,8 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience, .. } = self;
+        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, stop_runs, patience, .. } =
+            self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -289,6 +312,7 @@ impl App {
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
+            stop_runs.cancel();
             served
         };
         let (served, (), (), ()) = tokio::join!(serve, warm, watch, reconcile);

@@ -229,8 +229,17 @@ fn parent_user(key: &ParentKey, file: PathBuf) -> Result<ParentUser, BootstrapEr
 }
 
 pub(super) fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
+    s3_client_within(settings, TIMEOUT, clock)
+}
+
+/// A client of the configured endpoint, each of whose calls may take so long.
+pub(super) fn s3_client_within(
+    settings: &ObjectServerSettings,
+    timeout: Duration,
+    clock: &Arc<dyn Clock>,
+) -> Result<S3Client, ConfigError> {
     let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
-    S3Client::new(S3Settings { endpoint, region, timeout: TIMEOUT }, Arc::clone(clock))
+    S3Client::new(S3Settings { endpoint, region, timeout }, Arc::clone(clock))
 }
 
 pub(super) fn s3_key(key: BootstrapKey) -> S3Key {

@@ -11,7 +11,7 @@ use super::{OBJECT_SERVER_TIMEOUT, fingerprint_key};
 use crate::audit::FingerprintKey;
 use crate::clock::Clock;
 use crate::config::{Config, ObjectServerKind, ObjectServerSettings, ParentKey, Problem};
-use crate::lease::{MintingParents, RoleArn};
+use crate::lease::{MintingParents, ParentId, RoleArn};
 use crate::object_server::{
     AwsRole, AwsServer, CephServer, ConfigError, Duty, MinioServer, ObjectServer, Parent, Parents, RustfsServer,
     SeaweedfsServer, ServerSettings,
@@ -42,6 +42,23 @@ pub(super) fn each(
     let of_roles = blocks.map(|block| parent(Duty::Roles(block.roles.clone()), &block.key, block.role_arn.as_ref()));
     let retired = settings.retired_parents.iter().map(|key| parent(Duty::Retired, key, None));
     default.chain(of_roles).chain(retired).collect()
+}
+
+/// The role at the server that each of them assumes, where the kind has roles that an administrator can change over an IAM
+/// API. Several may share one.
+pub(super) fn assumed_roles(
+    settings: &ObjectServerSettings,
+    fingerprints: &FingerprintKey,
+) -> BTreeMap<ParentId, RoleArn> {
+    let common = match &settings.kind {
+        ObjectServerKind::Ceph(role) => role,
+        ObjectServerKind::Aws(aws) => &aws.role_arn,
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Seaweedfs(_) => return BTreeMap::new(),
+    };
+    let id = |key: &ParentKey| fingerprints.parent(key.access_key.expose_secret());
+    let plain = settings.parent.iter().chain(&settings.retired_parents).map(|key| (id(key), common.clone()));
+    let blocks = settings.role_parents.iter();
+    plain.chain(blocks.map(|block| (id(&block.key), block.role_arn.as_ref().unwrap_or(common).clone()))).collect()
 }
 
 /// Who mints for whom, without any adapter: what the policies are held against.

@@ -359,7 +359,7 @@ impl AuditLog {
     }
 
     /// Hands one event to the writer and waits for its commit, both within the deadline.
-    async fn write(&self, event: Event) -> Result<(), AuditError> {
+    pub(super) async fn write(&self, event: Event) -> Result<(), AuditError> {
         let (done, committed) = oneshot::channel();
         let refused = Arc::new(AtomicBool::new(false));
         let entry = Entry { event, done, refused: Arc::clone(&refused) };
@@ -377,7 +377,7 @@ impl AuditLog {
         }
     }
 
-    fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
+    pub(super) fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
         self.scribe.event(kind, effect, reason)
     }
 }

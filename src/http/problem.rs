@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
+use crate::desk::DeskRefusal;
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
@@ -19,6 +20,9 @@ use crate::policy::{DenialReason, RoleName};
 /// When to come back after a 503: long enough for a log or an object server to recover, short enough that an SDK's two
 /// retries fit its patience.
 pub(super) const RETRY_SECONDS: u16 = 2;
+
+/// What an operator must know of a revocation that could not be recorded.
+const UNSENT: &str = "The revocation cannot be recorded at the moment, so the object server was not asked.";
 
 /// Problem details.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -59,6 +63,7 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
     match fault {
         Fault::Refused(refusal) => code_of_refusal(refusal),
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
+        Fault::Desk(refusal) => code_of_desk(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
         Fault::MalformedAuthorization => ProblemCode::InvalidToken,
@@ -122,6 +127,19 @@ fn code_of_inquiry(refusal: &InquiryRefusal) -> ProblemCode {
     }
 }
 
+fn code_of_desk(refusal: &DeskRefusal) -> ProblemCode {
+    match refusal {
+        DeskRefusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
+        DeskRefusal::Token(_) => ProblemCode::InvalidToken,
+        DeskRefusal::NotPermitted => ProblemCode::NotPermitted,
+        DeskRefusal::NoSuchLease => ProblemCode::LeaseNotFound,
+        DeskRefusal::Selection(_) => ProblemCode::InvalidRequest,
+        DeskRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
+        | DeskRefusal::Store(_) => ProblemCode::LogUnavailable,
+        DeskRefusal::Busy => ProblemCode::Overloaded,
+    }
+}
+
 fn code_of_denial(reason: &DenialReason) -> ProblemCode {
     match reason {
         DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
@@ -144,8 +162,11 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
         Fault::Refused(Refusal::Lease(
             LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles },
         )) => (Some(choices(roles)), roles.iter().map(ToString::to_string).collect()),
+        Fault::Desk(DeskRefusal::Selection(selection)) => (Some(selection.to_string()), Vec::new()),
+        Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
+        | Fault::Desk(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization
         | Fault::NotFound

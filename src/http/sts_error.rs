@@ -108,7 +108,7 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
         // No question comes through this door: the log has its own.
-        Fault::Panicked | Fault::Inquiry(_) => (StsCode::InternalFailure, FAULT),
+        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) => (StsCode::InternalFailure, FAULT),
     };
     (code, Cow::Borrowed(message))
 }
@@ -194,6 +194,8 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::Duration
         | Invalid::SessionName
         | Invalid::Json { .. }
+        | Invalid::RevocationJson { .. }
+        | Invalid::Reason
         | Invalid::SessionPolicyKind => StsCode::ValidationError,
     }
 }

@@ -12,6 +12,7 @@ mod minio_admin;
 mod minting;
 mod parents;
 pub mod probe;
+mod role_deny;
 pub mod rotation;
 mod rustfs;
 pub mod s3;
@@ -37,6 +38,7 @@ pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
 pub use minio::MinioServer;
 pub use parents::{Duty, Parent, Parents};
+pub use role_deny::{RoleDeny, RoleDenySettings, WithRoleDeny};
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
 pub use settings::ServerSettings;
@@ -82,6 +84,12 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
     /// Ends one lease at the server, as far as it can: for a credential that exists and must not leave. A server that
     /// cannot end one alone answers [`ObjectServerError::NotRevocable`], and is asked nothing.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError>;
+
+    /// Ends every lease of a parent at once, `None` being the only one there is: a wide means, for when all of them are meant.
+    /// A server that cannot, or not with the keys at hand, answers [`ObjectServerError::NotRevocable`], and is asked nothing.
+    async fn revoke_all(&self, _parent: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
+        Err(ObjectServerError::NotRevocable { smallest: self.capabilities().revocation })
+    }
 
     /// Whether the server would mint now, as far as it can be asked without minting.
     async fn ready(&self) -> Result<(), ObjectServerError>;

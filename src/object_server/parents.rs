@@ -145,6 +145,22 @@ impl ObjectServer for Parents {
         }
     }
 
+    /// Of the parent that is named, retired or not; of none named, every parent's.
+    async fn revoke_all(&self, parent: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
+        let set = self.current.load_full();
+        let Some(named) = parent else {
+            let mut refused = Ok(());
+            for parent in set.parents.values() {
+                refused = refused.and(parent.server.revoke_all(None).await);
+            }
+            return refused;
+        };
+        match set.parents.values().find(|parent| KeyFingerprint::from(parent.id) == *named) {
+            Some(parent) => parent.server.revoke_all(None).await,
+            None => Err(ObjectServerError::UnknownParent { fingerprint: named.clone() }),
+        }
+    }
+
     async fn ready(&self) -> Result<(), ObjectServerError> {
         let set = self.current.load_full();
         let minting: Vec<&Parent> = set.minting().collect();

@@ -10,6 +10,7 @@ mod ledger;
 mod ledger_extract;
 mod ledger_row;
 mod lone_intents;
+mod open_leases;
 mod parent_use;
 mod queries;
 mod questions;

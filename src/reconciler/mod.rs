@@ -167,6 +167,16 @@ impl Reconciler {
                 if server_is_away { None } else { Some(self.parts.object_server.revoke(&to_end(&lone)).await) };
             let how = match revoked {
                 Some(Ok(())) => Abandonment::Revoked,
+                Some(Err(error @ ObjectServerError::NotRevocable { .. })) => {
+                    let left = lone.must_end_at() + SLACK - self.parts.clock.now();
+                    if let Some(left) = Duration::try_from(left).ok().filter(|left| !left.is_zero()) {
+                        // Said once: asked again it would say the same, and only time ends it.
+                        tracing::warn!(%lease_id, %error, "an abandoned lease ends by itself");
+                        self.watch.not_before(lease_id, self.parts.clock.elapsed().saturating_add(left));
+                        continue;
+                    }
+                    Abandonment::Expired
+                }
                 failed @ (Some(Err(_)) | None) => {
                     if let Some(Err(error)) = failed {
                         // The others would wait as long for the same answer.

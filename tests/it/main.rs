@@ -25,6 +25,7 @@ mod postgres;
 mod questions;
 mod reconciler;
 mod retention;
+mod revocation;
 mod roles;
 mod secrecy;
 mod tally;

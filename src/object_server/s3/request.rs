@@ -61,6 +61,15 @@ impl S3Request {
             .body(form.into_bytes())
     }
 
+    /// To the IAM: a form to `/`.
+    #[must_use]
+    pub fn iam(fields: &[(&str, &str)]) -> Self {
+        let form = wire::form(fields);
+        Self { scope: Scope::Iam, ..Self::service(Method::POST) }
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.into_bytes())
+    }
+
     /// With these parameters; one without a value is sent as `name=`.
     #[must_use]
     pub fn query(mut self, parameters: &[(&str, &str)]) -> Self {
