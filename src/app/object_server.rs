@@ -14,7 +14,7 @@ use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings, ParentKey};
 use crate::lease::{Capabilities, Revocation};
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
-use crate::object_server::conformance::{self, Check, Subject};
+use crate::object_server::conformance::{self, Accounts, Check, Subject};
 use crate::object_server::s3::{S3Client, S3Key, S3Settings};
 use crate::object_server::{ConfigError, Duty, ObjectServer};
 use crate::policy::RoleName;
@@ -212,7 +212,12 @@ pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabil
         ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
     };
     conformance::Traits {
-        has_minio_admin: *kind == ObjectServerKind::Minio,
+        accounts: match kind {
+            ObjectServerKind::Minio => Accounts::MinioAdmin,
+            ObjectServerKind::Seaweedfs(_) | ObjectServerKind::Ceph(_) => Accounts::Iam,
+            ObjectServerKind::Rustfs | ObjectServerKind::Aws(_) => Accounts::Elsewhere,
+        },
+        sessions_write_as_parent: matches!(kind, ObjectServerKind::Ceph(_)),
         revokes_leases: capabilities.revocation == Revocation::Lease,
         role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
         bootstrap: traits(kind),

@@ -10,6 +10,7 @@ mod data;
 mod end;
 mod escape;
 mod mint;
+mod minter;
 mod scope;
 mod server;
 
@@ -33,11 +34,24 @@ use mint::Minted;
 /// How long cleaning up may take.
 const CLEANUP: Duration = Duration::from_mins(1);
 
+/// Where a server tells of its users, and makes keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accounts {
+    /// MinIO's admin API.
+    MinioAdmin,
+    /// IAM, at the same endpoint.
+    Iam,
+    /// Nowhere that is asked here.
+    Elsewhere,
+}
+
 /// What differs between servers, here.
 #[derive(Debug, Clone)]
 pub struct Traits {
-    /// Whether it answers MinIO's admin API.
-    pub has_minio_admin: bool,
+    /// Where it tells of its users.
+    pub accounts: Accounts,
+    /// Whether what a session writes belongs to the parent, so that the parent may have to own buckets.
+    pub sessions_write_as_parent: bool,
     /// Whether one lease can be ended alone.
     pub revokes_leases: bool,
     /// The role that is assumed, on servers that have roles.
@@ -254,6 +268,12 @@ impl Run<'_> {
 
     fn inside(&self, name: &str) -> String {
         format!("{}inside/{name}", self.prefix)
+    }
+
+    /// A name of this run's own for what is made to be removed.
+    fn scratch_name(&self) -> String {
+        let run = self.subject.run.simple().to_string();
+        format!("stint-verify-{}", run.chars().rev().take(12).collect::<String>())
     }
 
     fn outside_name(&self) -> String {
