@@ -5,6 +5,8 @@
 mod bootstrap;
 mod boto3;
 mod ceph;
+#[path = "../it/harness/clock.rs"]
+mod clock;
 mod conformance;
 mod dialect;
 mod doors;
@@ -13,6 +15,7 @@ mod faults;
 mod harness;
 mod minio;
 mod narrowing;
+mod object_server_faults;
 mod parent;
 mod record;
 mod seaweedfs;

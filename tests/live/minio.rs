@@ -14,7 +14,9 @@ use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerS
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::dialect::{Sts, knows_its_actions, questions, refused_keys};
+use crate::dialect::{
+    Sts, goes_by_its_own_clock, keys_stand_beside_their_actions, knows_its_actions, questions, refused_keys,
+};
 use crate::signed::{Answer, Key, unsigned};
 
 const ROOT: &str = "root:rootsecret";
@@ -291,11 +293,23 @@ async fn the_conditions_that_are_claimed_are_enforced() {
             unenforced.push((question.operator, question.key));
         }
     }
-    let Conditions::AllBut(unknown) = minio.adapter().capabilities().language.conditions else {
+    let Conditions::Bound { unknown, .. } = minio.adapter().capabilities().language.conditions else {
         panic!("another claim")
     };
     assert_eq!(unenforced.iter().map(|(_, key)| *key).collect::<Vec<_>>(), unknown);
     assert_eq!(refused_keys(&sts).await, unknown);
+}
+
+/// Every condition key beside every action: what the adapter refuses at load is exactly what the server refuses.
+#[tokio::test]
+async fn a_key_stands_beside_the_actions_that_the_adapter_says() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let endpoint = minio.at("");
+    let sts = Sts { endpoint: &endpoint, parent: Key::parent(), role: None };
+    let mut others: Vec<String> =
+        ["s3:*", "s3:Get*", "s3:List*", "s3:?utObject", "s3:Put*Tagging"].map(str::to_owned).into();
+    others.extend(["admin:*", "admin:ServerInfo", "admin:Server*"].map(str::to_owned));
+    keys_stand_beside_their_actions(&sts, minio.adapter().capabilities(), &others).await;
 }
 
 #[tokio::test]
@@ -313,6 +327,54 @@ async fn what_happens_to_the_parent_happens_to_its_sessions() {
     assert_eq!(read().await, 200, "a new secret of the parent ends no session");
     minio.must(&["admin", "user", "remove", "server", "minter"]);
     assert_eq!(read().await, 403);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_an_hour_off_mints_nothing() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let endpoint = minio.at("");
+    goes_by_its_own_clock(&Sts { endpoint: &endpoint, parent: Key::parent(), role: None }).await;
+}
+
+/// What else of the STS and of sessions was read in the source: a service account mints nothing, a session deletes its
+/// parent's service accounts, and a parent that is made anew revives its sessions.
+#[tokio::test]
+async fn service_accounts_and_a_parent_made_anew_are_as_read() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let account = [
+        "admin",
+        "user",
+        "svcacct",
+        "add",
+        "server",
+        "minter",
+        "--access-key",
+        "SERVICEACCOUNT",
+        "--secret-key",
+        "servicesecret",
+    ];
+    minio.must(&account);
+    let account = Key { access: "SERVICEACCOUNT".to_owned(), secret: "servicesecret".to_owned(), token: None };
+    assert_eq!(
+        account.sts(&minio.at(""), FORM).await.refusal(),
+        (403, "AccessDenied"),
+        "a service account mints nothing"
+    );
+
+    let session = minio.session(&[READ_A, NO_ADMIN]).await;
+    let delete = minio.at("/minio/admin/v3/delete-service-account?accessKey=SERVICEACCOUNT");
+    assert_eq!(
+        session.s3("DELETE", &delete, "").await.status,
+        204,
+        "no policy stops it: keep workloads off the admin path"
+    );
+
+    let read = async || session.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
+    minio.must(&["admin", "user", "remove", "server", "minter"]);
+    assert_eq!(read().await, 403);
+    minio.must(&["admin", "user", "add", "server", "minter", "mintersecret"]);
+    minio.must(&["admin", "policy", "attach", "server", "stint-parent", "--user", "minter"]);
+    assert_eq!(read().await, 200, "a parent of the same name revives what was minted under the one before");
 }
 
 /// MinIO takes 8 KiB of headers in all; the token carries the session policy twice encoded.

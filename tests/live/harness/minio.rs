@@ -1,6 +1,7 @@
 //! A MinIO at the pinned release, with the SpaceMusic buckets and the parent user whose rights every lease narrows.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ const BUCKETS: [&str; 6] = ["recordings", "textures", "assets", "exports", "back
 pub(crate) struct Minio {
     server: Option<Server>,
     directory: TempDir,
+    data: PathBuf,
     client: PathBuf,
     port: u16,
     root_secret: String,
@@ -31,16 +33,27 @@ pub(crate) struct Minio {
 impl Minio {
     /// Starts a server and prepares it as docs/operations.md says.
     pub(crate) async fn start() -> Self {
-        let mut minio = Self::unprepared();
-        minio.start_again().await;
-        minio.provision();
-        minio
+        Self::unprepared().prepared().await
+    }
+
+    /// The same, with its data in this directory.
+    pub(crate) async fn on(data: &Path) -> Self {
+        // It takes no symbolic link for its directory.
+        Self { data: data.to_owned(), ..Self::unprepared() }.prepared().await
+    }
+
+    async fn prepared(mut self) -> Self {
+        self.start_again().await;
+        self.provision();
+        self
     }
 
     fn unprepared() -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         Self {
             server: None,
-            directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory"),
+            data: directory.path().join("data"),
+            directory,
             client: named_by("STINT_LIVE_MC"),
             port: free_port(),
             root_secret: Uuid::now_v7().simple().to_string(),
@@ -62,7 +75,7 @@ impl Minio {
         let mut command = Command::new(named_by("STINT_LIVE_MINIO"));
         command
             .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
-            .arg(self.directory.path().join("data"))
+            .arg(&self.data)
             .env("MINIO_ROOT_USER", ROOT)
             .env("MINIO_ROOT_PASSWORD", &self.root_secret)
             .env("MINIO_BROWSER", "off")
@@ -125,9 +138,16 @@ impl Minio {
             .expect("mc runs")
     }
 
+    /// The access keys of all temporary credentials that it keeps.
+    pub(crate) fn kept_keys(&self) -> BTreeSet<String> {
+        let kept = self.data.join(".minio.sys/config/iam/sts");
+        let entries = std::fs::read_dir(kept).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    }
+
     /// How many temporary credentials it has ever minted and still keeps: it writes one object for each.
     pub(crate) fn minted(&self) -> usize {
-        let kept = self.directory.path().join("data/.minio.sys/config/iam/sts");
+        let kept = self.data.join(".minio.sys/config/iam/sts");
         std::fs::read_dir(kept).map(Iterator::count).unwrap_or_default()
     }
 
