@@ -17,7 +17,7 @@ use super::StartError;
 use super::parents::{Keyring, minting};
 use crate::audit::{AuditError, AuditLog, AuditStore, PolicySetText};
 use crate::config::Config;
-use crate::lease::{Capabilities, LeaseRules, MintingParents, prove_roles_fit, uncomfortable_roles};
+use crate::lease::{Capabilities, LeaseRules, MintingParents, prove_roles_fit, shortened_roles, uncomfortable_roles};
 use crate::policy::{PolicyFiles, PolicySet, Problem};
 use crate::token::IssuerName;
 
@@ -80,12 +80,14 @@ impl Directory {
 
     fn compile(&self, capabilities: &Capabilities) -> Result<PolicyReport, Vec<String>> {
         let (policies, kept) = compile_files(&self.path, &self.issuers)?;
-        let mut misfits = prove_roles_fit(&policies, capabilities);
+        let mut misfits = prove_roles_fit(&policies, &self.lease, capabilities);
         misfits.extend(self.parents.load().misfits(&policies));
         if !misfits.is_empty() {
             return Err(misfits);
         }
-        let warnings = policies.warnings().iter().cloned().chain(uncomfortable_roles(&policies, &self.lease)).collect();
+        let mut warnings: Vec<String> = policies.warnings().to_vec();
+        warnings.extend(shortened_roles(&policies, &self.lease, capabilities));
+        warnings.extend(uncomfortable_roles(&policies, &self.lease));
         Ok(PolicyReport { policies, warnings, kept })
     }
 }

@@ -92,6 +92,8 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             LeaseError::NotEnforced { .. } => ProblemCode::SessionPolicyNotCombinable,
             LeaseError::RolesDoNotFit { .. } | LeaseError::RolesOfSeveralParents { .. } => ProblemCode::RolesDoNotFit,
             LeaseError::NoParent { .. } => ProblemCode::ObjectServerUnavailable,
+            // The same: a role that the server does not give is no role.
+            LeaseError::LengthNotGiven { .. } => ProblemCode::Internal,
         },
         Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable) => {
             ProblemCode::LogUnavailable

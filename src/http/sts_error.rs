@@ -129,6 +129,7 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
                 (StsCode::PackedPolicyTooLarge, TOO_LARGE)
             }
             LeaseError::NotEnforced { .. } => (StsCode::MalformedPolicyDocument, UNENFORCED),
+            LeaseError::LengthNotGiven { .. } => (StsCode::InternalFailure, FAULT),
             LeaseError::NoParent { .. } => (StsCode::Throttling, BUSY),
             LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles } => {
                 return (StsCode::PackedPolicyTooLarge, Cow::Owned(choices(roles)));

@@ -15,6 +15,8 @@ pub use capabilities::{
 };
 pub use names::{LeaseId, RoleArn, RoleSessionName};
 pub use parents::{MintingParents, ParentId};
-pub use plan::{AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, uncomfortable_roles};
+pub use plan::{
+    AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, shortened_roles, uncomfortable_roles,
+};
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

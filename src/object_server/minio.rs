@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::minio_keys::BOUND_KEYS;
 use super::minting::Minting;
 use super::signing::Scope;
 use super::sts_call::{StsCaller, refusal};
@@ -171,7 +172,7 @@ pub(super) fn capabilities() -> Capabilities {
             admin_actions: true,
             unknown_actions: UNKNOWN_ACTIONS,
             on_unknown_action: OnUnknownAction::Refuses,
-            conditions: Conditions::AllBut(&["s3:x-amz-acl"]),
+            conditions: Conditions::Bound { unknown: &["s3:x-amz-acl"], bound: BOUND_KEYS },
         },
         deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
         deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ACCOUNT_MAKING})],

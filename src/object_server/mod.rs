@@ -7,8 +7,10 @@ mod ceph;
 pub mod conformance;
 mod credentials;
 mod endpoint;
+mod keys_in_use;
 mod minio;
 mod minio_admin;
+mod minio_keys;
 mod minting;
 mod parents;
 pub mod probe;
@@ -201,6 +203,8 @@ impl ObjectServerError {
             Self::Unreachable(_) => "object_server_unreachable",
             Self::Interrupted(_) => "object_server_interrupted",
             Self::NotReady => "object_server_not_ready",
+            // A fault of the server's own, half-way or not: it is told from a refusal, after which nothing exists.
+            Self::Refused { status, .. } if *status >= 500 => "object_server_failed",
             Self::Refused { .. } => "object_server_refused",
             Self::Nonsense { .. } => "object_server_nonsense",
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
@@ -210,6 +214,15 @@ impl ObjectServerError {
             Self::OfParent { source, .. } => source.code(),
         }
     }
+
+    /// The codes of every error after which credentials may exist at the server.
+    pub const MAY_HAVE_MINTED: [&str; 5] = [
+        "object_server_interrupted",
+        "object_server_failed",
+        "object_server_nonsense",
+        "object_server_expiration",
+        "object_server_outdated",
+    ];
 
     /// Whether credentials may exist at the server although none were handed back.
     #[must_use]
@@ -228,6 +241,33 @@ impl ObjectServerError {
             | Self::NotRevocable { .. }
             | Self::UnknownParent { .. } => false,
             Self::OfParent { source, .. } => source.may_have_minted(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_minted_is_told_by_the_code_alone() {
+        let refused = |status| ObjectServerError::Refused { status, code: "x".to_owned() };
+        for error in [
+            ObjectServerError::ReceiptMismatch,
+            ObjectServerError::Unsendable,
+            ObjectServerError::Interrupted(None),
+            ObjectServerError::NotReady,
+            refused(403),
+            refused(499),
+            refused(500),
+            refused(504),
+            ObjectServerError::Nonsense { what: "x" },
+            ObjectServerError::ExpirationUnbelievable { expiration: OffsetDateTime::UNIX_EPOCH },
+            ObjectServerError::Outdated { found: "x".to_owned(), oldest: "y" },
+            ObjectServerError::NotRevocable { smallest: Revocation::Role },
+        ] {
+            let by_code = ObjectServerError::MAY_HAVE_MINTED.contains(&error.code());
+            assert_eq!(by_code, error.may_have_minted(), "{error:?}");
         }
     }
 }
