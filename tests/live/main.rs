@@ -14,6 +14,7 @@ mod harness;
 mod minio;
 mod narrowing;
 mod parent;
+mod parents;
 mod record;
 mod seaweedfs;
 mod servers;
