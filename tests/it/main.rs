@@ -19,6 +19,7 @@ mod harness;
 mod issuer;
 mod object_server;
 mod parents;
+mod parents_served;
 mod plans;
 mod policies;
 mod postgres;

@@ -17,6 +17,7 @@ mod minio;
 mod narrowing;
 mod object_server_faults;
 mod parent;
+mod parents;
 mod record;
 mod seaweedfs;
 mod servers;
