@@ -18,6 +18,7 @@ mod narrowing;
 mod object_server_faults;
 mod parent;
 mod record;
+mod revocation;
 mod seaweedfs;
 mod servers;
 #[path = "../it/harness/signed.rs"]
