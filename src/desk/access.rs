@@ -129,7 +129,7 @@ impl LeaseDesk {
 
     /// Ends one lease.
     pub async fn end_lease(&self, asked: DeskRequest, lease: LeaseId) -> Result<Ended, DeskRefusal> {
-        let what = format!("revoke {}", Selection::Lease(lease).told());
+        let what = format!("revoke {}", Selection::Lease(lease).kind());
         let (caller, by) = self.know(asked, &what).await?;
         let open = self.find(lease).await?;
         let Some(open) = open.filter(|open| caller.may_end(&open.lease)) else {
@@ -148,7 +148,7 @@ impl LeaseDesk {
 
     /// Begins to end every open lease that is meant. It goes on when nobody listens any more.
     pub async fn revoke(&self, asked: DeskRequest, selection: Selection) -> Result<mpsc::Receiver<Told>, DeskRefusal> {
-        let what = format!("revoke {}", selection.told());
+        let what = format!("revoke {}", selection.kind());
         let (caller, by) = self.know(asked, &what).await?;
         let may = match &selection {
             Selection::Lease(lease) => self.find(*lease).await?.is_some_and(|open| caller.may_end(&open.lease)),

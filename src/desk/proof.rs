@@ -108,3 +108,89 @@ impl Proof {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use secrecy::SecretString;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::lease::SessionPolicy;
+    use crate::object_server::{AccessKeyId, TemporaryCredentials};
+
+    /// Says one thing after the other, and the last from then on.
+    #[derive(Debug)]
+    struct Says {
+        answers: Mutex<Vec<SessionAnswer>>,
+        asked: Mutex<u32>,
+    }
+
+    #[async_trait]
+    impl SessionProbe for Says {
+        async fn ask(&self, _: &HeldLease) -> SessionAnswer {
+            *self.asked.lock().unwrap() += 1;
+            let mut answers = self.answers.lock().unwrap();
+            if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+        }
+    }
+
+    /// Four seconds pass each time it is looked at.
+    #[derive(Debug, Default)]
+    struct Ticking(Mutex<Duration>);
+
+    impl Clock for Ticking {
+        fn now(&self) -> OffsetDateTime {
+            OffsetDateTime::UNIX_EPOCH
+        }
+
+        fn elapsed(&self) -> Duration {
+            let mut elapsed = self.0.lock().unwrap();
+            *elapsed += Duration::from_secs(4);
+            *elapsed
+        }
+    }
+
+    async fn proof(answers: &[SessionAnswer]) -> (Option<FirstRefusal>, u32) {
+        let says = Arc::new(Says { answers: Mutex::new(answers.to_vec()), asked: Mutex::default() });
+        let credentials = TemporaryCredentials {
+            access_key_id: AccessKeyId::parse("AKIA").unwrap(),
+            secret_access_key: SecretString::from("planted"),
+            session_token: SecretString::from("planted"),
+            expiration: OffsetDateTime::UNIX_EPOCH,
+        };
+        let lease = HeldLease { credentials: Arc::new(credentials), session_policy: SessionPolicy::for_tests("{}") };
+        let proof = Proof::begin(says.clone(), lease).await;
+        let first = proof.first_refusal(&Ticking::default(), Duration::ZERO).await;
+        let asked = *says.asked.lock().unwrap();
+        (first, asked)
+    }
+
+    fn denied() -> SessionAnswer {
+        SessionAnswer::Denied("AccessDenied".to_owned())
+    }
+
+    #[tokio::test]
+    async fn the_first_refusal_counts_and_nobody_asks_after_it() {
+        let over = SessionAnswer::Over("InvalidAccessKeyId".to_owned());
+        let (first, asked) = proof(&[SessionAnswer::Allowed, SessionAnswer::Allowed, over.clone()]).await;
+        let first = first.unwrap();
+        assert_eq!((first.code.as_str(), first.after, asked), ("InvalidAccessKeyId", Duration::from_secs(8), 3));
+        assert!(proof(&[SessionAnswer::Unclear, over]).await.0.is_some(), "its code alone means the session");
+    }
+
+    #[tokio::test]
+    async fn a_denial_proves_something_only_of_what_was_allowed_before() {
+        assert!(proof(&[SessionAnswer::Allowed, denied()]).await.0.is_some());
+        assert_eq!(proof(&[denied()]).await.0, None);
+        assert_eq!(proof(&[SessionAnswer::Unclear, denied()]).await.0, None);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_on_is_not_asked_for_ever() {
+        let (first, asked) = proof(&[SessionAnswer::Allowed]).await;
+        assert_eq!((first, asked), (None, 4), "once before, and until ten seconds have passed");
+        assert_eq!(proof(&[SessionAnswer::Unclear]).await.0, None);
+    }
+}

@@ -119,6 +119,19 @@ impl Selection {
         }
     }
 
+    /// Which kind it is: all that is kept of what a stranger asked for in vain.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Lease(id) => format!("lease {id}"),
+            Self::Holder { .. } => "all of a holder".to_owned(),
+            Self::Role(_) => "all of a role".to_owned(),
+            Self::Group { .. } => "all of a group".to_owned(),
+            Self::Issuer(_) => "all of an issuer".to_owned(),
+            Self::All => "all".to_owned(),
+        }
+    }
+
     /// In words, for rows and people.
     #[must_use]
     pub fn told(&self) -> String {

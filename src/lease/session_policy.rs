@@ -37,6 +37,12 @@ impl SessionPolicy {
         }
     }
 
+    /// Any text, for tests of what is done with one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {

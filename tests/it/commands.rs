@@ -60,11 +60,12 @@ async fn rows(database: &SecretString) -> Vec<AuditRow> {
 
 #[tokio::test]
 async fn the_help_of_each_command_says_what_it_does_and_what_it_takes() {
-    let told: [(&[&str], &[&str]); 5] = [
+    let told: [(&[&str], &[&str]); 6] = [
         (&["--help"], &["Usage: stint <COMMAND>", "serve", "demo", "check", "on record"]),
         (&["serve", "--help"], &["--config <FILE>", "[default: stint.toml]", "SIGHUP", "STINT_HTTP__LISTEN"]),
         (&["demo", "--help"], &["--once", "--env-file <FILE>", "--data <DIR>", "PostgreSQL", "Ctrl-C"]),
         (&["check", "--help"], &["--config <FILE>", "--json", "no network"]),
+        (&["lease", "revoke", "--help"], &["--dry-run", "--pace <N>", "stronger proof", "Exit code 0", "Ctrl-C"]),
         (&["migrate", "--help"], &["--config <FILE>", "stint_serve", "STINT_POSTGRES__URL"]),
     ];
     for (arguments, expected) in told {

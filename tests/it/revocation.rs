@@ -4,12 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stint::audit::AuditRow;
-use stint::clock::SystemClock;
+use stint::audit::question::Place;
+use stint::audit::{
+    AuditLog, AuditRow, Door, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy, SigningKey, StoreError,
+};
+use stint::clock::{Clock, SystemClock};
 use stint::demo::object_server::{DemoObjectServer, ParentKey};
+use stint::desk::{
+    Desk, DeskParts, HeldCredentials, OpenLease, OpenLeases, OpenPage, Pace, RunError, Selection, Summary,
+};
+use stint::object_server::{MinioServer, ServerSettings};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -18,6 +29,7 @@ use uuid::Uuid;
 use crate::harness::binary::{Ended, Running, Site, run, stint};
 use crate::harness::database::fresh_database;
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
+use crate::harness::parts::StoreDouble;
 use crate::harness::service::{Seen, Service, Setup, now};
 use crate::harness::signed::Key;
 use crate::harness::tokens::Forge;
@@ -448,4 +460,92 @@ async fn a_wrong_call_sends_and_records_nothing() {
     assert_eq!(nobodys.code, Some(1), "a lease that is not there was not ended: {nobodys:?}");
     assert!(demo.takes(&ada).await);
     assert!(!service.rows().await.iter().any(|row| row.kind == "lease.revoked"));
+}
+
+/// One lease, open for ever.
+#[derive(Debug)]
+struct OneLease;
+
+#[async_trait]
+impl OpenLeases for OneLease {
+    async fn open(&self, _: &Selection, _: OffsetDateTime, _: Option<Place>) -> Result<OpenPage, StoreError> {
+        let row = json!({
+            "effect": "allow", "granted_seconds": 900, "id": Uuid::nil(), "issuer": "authentik", "subject": "ada",
+            "lease_id": Uuid::from_u128(7), "occurred_at": "2026-11-22T03:00:00.000000Z", "reason": "granted",
+            "ends_at": "2026-11-22T04:00:00.000000Z", "role_session_name": "s", "seq": 1, "stream": Uuid::nil(),
+            "session_policy_sha256": "0".repeat(64), "type": "lease.issued",
+        });
+        let lease = LeaseOnRecord::try_from(serde_json::from_value::<AuditRow>(row).unwrap()).unwrap();
+        Ok(OpenPage { leases: vec![OpenLease { lease, last_said: None }], next: None })
+    }
+}
+
+/// A desk around a log store double, before a server that says yes to everything.
+async fn desk(store: Arc<StoreDouble>, tasks: &TaskTracker) -> (Desk, ScriptedObjectServer) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let double = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let server = ServerSettings {
+        endpoint: double.endpoint().to_owned(),
+        region: "us-east-1".to_owned(),
+        access_key: "parent".to_owned(),
+        secret_key: SecretString::from("parent-secret"),
+        timeout: Duration::from_secs(2),
+    };
+    let parts = LogParts {
+        store,
+        clock: Arc::clone(&clock),
+        rng: StdRng::seed_from_u64(2),
+        key: SigningKey::generate().unwrap(),
+        settings: LogSettings { deadline: Duration::from_secs(2), queue: 64 },
+    };
+    let desk = Desk::new(DeskParts {
+        open_leases: Arc::new(OneLease),
+        object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+        log: Arc::new(AuditLog::open(parts, tasks)),
+        held: Arc::new(HeldCredentials::default()),
+        probe: None,
+        clock,
+    });
+    (desk, double)
+}
+
+fn by() -> RevokedBy {
+    let origin = Origin { door: Door::Cli, address: None, request_id: Uuid::nil() };
+    RevokedBy { origin, token_sha256: None, actor: "os:uid 0".to_owned(), why: None }
+}
+
+async fn run_all(desk: &Desk, selection: Selection, stop: &CancellationToken) -> (Result<Summary, RunError>, usize) {
+    let mut told = 0;
+    let ran = desk.run(&selection, &by(), Pace::USUAL, stop, &mut |_ended| told += 1).await;
+    (ran, told)
+}
+
+#[tokio::test]
+async fn if_the_log_cannot_take_the_wish_nothing_is_sent() {
+    let tasks = TaskTracker::new();
+    for selection in [Selection::All, Selection::Role("team".to_owned())] {
+        let (desk, server) = desk(Arc::new(StoreDouble::failing_on("lease.revoked")), &tasks).await;
+        let (ran, told) = run_all(&desk, selection.clone(), &CancellationToken::new()).await;
+        assert!(matches!(ran, Err(RunError::Audit(_))), "{selection:?}: {ran:?}");
+        assert_eq!((told, server.received().len()), (0, 0), "{selection:?}");
+    }
+    let store = Arc::new(StoreDouble::default());
+    let (desk, server) = desk(store.clone(), &tasks).await;
+    let (ran, told) = run_all(&desk, Selection::Role("team".to_owned()), &CancellationToken::new()).await;
+    assert_eq!((ran.unwrap().unproven, told, server.received().len()), (1, 1, 1));
+    let wish_and_sight = [("lease.revoked", "requested"), ("lease.revoked", "revoked_unproven")];
+    assert_eq!(store.told(), wish_and_sight.map(|(kind, reason)| (kind.to_owned(), reason.to_owned())));
+}
+
+#[tokio::test]
+async fn a_run_that_was_stopped_before_it_began_touches_nothing() {
+    let (store, tasks, stop) = (Arc::new(StoreDouble::default()), TaskTracker::new(), CancellationToken::new());
+    stop.cancel();
+    for selection in [Selection::All, Selection::Role("team".to_owned())] {
+        let (desk, server) = desk(store.clone(), &tasks).await;
+        let (ran, told) = run_all(&desk, selection, &stop).await;
+        assert_eq!((ran.unwrap(), told, server.received().len()), (Summary::default(), 0, 0));
+    }
+    assert!(store.told().is_empty());
 }

@@ -19,6 +19,7 @@ mod object_server_faults;
 mod parent;
 mod parents;
 mod record;
+mod revocation;
 mod seaweedfs;
 mod servers;
 #[path = "../it/harness/signed.rs"]
