@@ -2,6 +2,8 @@
 //! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
 #![cfg(test)]
 
+mod artifact_store;
+mod aws_emulator;
 mod bootstrap;
 mod boto3;
 mod ceph;
@@ -12,9 +14,13 @@ mod exchange;
 mod faults;
 mod harness;
 mod minio;
+#[expect(clippy::duplicate_mod, reason = "every fact of MinIO is asked of two of its versions")]
+#[path = "minio.rs"]
+mod minio_last;
 mod narrowing;
 mod parent;
 mod record;
+mod rustfs;
 mod seaweedfs;
 mod servers;
 #[path = "../it/harness/signed.rs"]
