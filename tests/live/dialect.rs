@@ -339,6 +339,18 @@ pub(crate) const ADMINS: [&str; 2] = ["documents/authentik Admins.json", "docume
 /// The main job before any server: a Keycloak token through the real `stint` gives credentials that do what the role may,
 /// and no more. `object_server` is what is said of the server in the configuration, `owner` who makes the buckets.
 pub(crate) async fn leases_through_the_service(object_server: &str, endpoint: &str, owner: &Key) {
+    let (stint, _database, token) = leases_keep_to_their_role(object_server, endpoint, owner).await;
+    // What the server would not enforce is refused, not passed on.
+    let unenforced = stint.assume(&token, "studio", Some(&listing("s3:versionid"))).await;
+    assert_eq!((unenforced.status, unenforced.element("Code")), (400, Some("MalformedPolicyDocument")));
+}
+
+/// The same before a server that is believed to enforce every condition. Returns the service, its log and a token.
+pub(crate) async fn leases_keep_to_their_role(
+    object_server: &str,
+    endpoint: &str,
+    owner: &Key,
+) -> (Stint, Database, String) {
     let at = |path: &str| format!("{endpoint}{path}");
     for bucket in ["recordings", "assets", "foreign"] {
         assert_eq!(owner.s3("PUT", &at(&format!("/{bucket}")), "").await.status, 200, "{bucket}");
@@ -363,21 +375,20 @@ pub(crate) async fn leases_through_the_service(object_server: &str, endpoint: &s
         assert_eq!(studio.s3(method, &at(path), body).await.status, 403, "{method} {path}");
     }
 
-    let listing = |key: &str| {
-        let condition = json!({"StringLike": {key: ["mine/*"]}});
-        let mut list = allow(&["s3:ListBucket"], &["arn:aws:s3:::assets"]);
-        list["Condition"] = condition;
-        policy(&[list])
-    };
     let narrowed = stint.assume(&token, "studio", Some(&listing("s3:prefix"))).await;
     assert_eq!(narrowed.status, 200, "{}", narrowed.body);
     let narrowed = held(&narrowed);
     assert_eq!(narrowed.s3("GET", &at("/assets?prefix=mine%2F"), "").await.status, 200);
     assert_eq!(narrowed.s3("GET", &at("/assets"), "").await.status, 403);
     assert_eq!(narrowed.s3("GET", &at("/recordings/kept"), "").await.status, 403);
-    // What the server would not enforce is refused, not passed on.
-    let unenforced = stint.assume(&token, "studio", Some(&listing("s3:versionid"))).await;
-    assert_eq!((unenforced.status, unenforced.element("Code")), (400, Some("MalformedPolicyDocument")));
+    (stint, database, token)
+}
+
+/// A listing under a condition on this key.
+fn listing(key: &str) -> String {
+    let mut list = allow(&["s3:ListBucket"], &["arn:aws:s3:::assets"]);
+    list["Condition"] = json!({"StringLike": {key: ["mine/*"]}});
+    policy(&[list])
 }
 
 fn held(lease: &crate::harness::Answer) -> Key {

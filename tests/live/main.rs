@@ -2,6 +2,8 @@
 //! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
 #![cfg(test)]
 
+mod artifact_store;
+mod aws_emulator;
 mod bootstrap;
 mod boto3;
 mod ceph;
@@ -14,12 +16,16 @@ mod exchange;
 mod faults;
 mod harness;
 mod minio;
+#[expect(clippy::duplicate_mod, reason = "every fact of MinIO is asked of two of its versions")]
+#[path = "minio.rs"]
+mod minio_last;
 mod narrowing;
 mod object_server_faults;
 mod parent;
 mod parents;
 mod record;
 mod revocation;
+mod rustfs;
 mod seaweedfs;
 mod servers;
 #[path = "../it/harness/signed.rs"]

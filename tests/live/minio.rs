@@ -1,5 +1,6 @@
-//! MinIO alone, at the pinned release: every fact that the adapter and docs/object-servers.md rest on, asked of the
-//! server itself. `STINT_LIVE_MINIO` and `STINT_LIVE_MC` name the server and its admin client.
+//! MinIO alone: every fact that the adapter and docs/object-servers.md rest on, asked of the server itself. Compiled twice:
+//! as `minio` it asks the pinned release, which `STINT_LIVE_MINIO` names, as `minio_last` the newest that can be had, which
+//! `STINT_LIVE_MINIO_LAST` names. `STINT_LIVE_MC` names the admin client.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -25,6 +26,12 @@ const FORM: &str = "Action=AssumeRole&Version=2011-06-15&DurationSeconds=900&Rol
 const EVERYTHING: &str = r#"{"Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::*"]}"#;
 const READ_A: &str = r#"{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::recordings/a/*"]}"#;
 const NO_ADMIN: &str = r#"{"Effect":"Deny","Action":["admin:*"]}"#;
+
+/// Where the two differ, the newest answers otherwise.
+fn is_newest() -> bool {
+    module_path!().ends_with("minio_last")
+}
+
 /// A server of one test; killed when dropped.
 struct Minio {
     server: Child,
@@ -51,7 +58,7 @@ impl Minio {
         let directory = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let server = Command::new(binary("STINT_LIVE_MINIO"))
+        let server = Command::new(binary(if is_newest() { "STINT_LIVE_MINIO_LAST" } else { "STINT_LIVE_MINIO" }))
             .args(["server", "--quiet", "--address", &address])
             .arg(directory.path().join("data"))
             .env("MINIO_ROOT_USER", "root")
@@ -183,12 +190,18 @@ async fn a_session_key_is_worth_nothing_without_its_token() {
     assert_eq!(unsigned("GET", &session.with_token(None).presign(&object), &[], "").await.status, 403);
 }
 
-/// CVE-2025-62506: for itself only explicit Denies count, so that a narrow session makes a permanent key of its parent.
-/// If the first assertion fails, the server is newer than the pinned release: good news, and no reason to drop the Deny.
+/// CVE-2025-62506: for itself only explicit Denies count, so that a narrow session makes a permanent key of its parent. The
+/// newest looks at the session policy; without one it is as it was, and no reason to drop the Deny.
 #[tokio::test]
 async fn only_an_explicit_deny_keeps_a_session_from_making_a_permanent_key() {
     let open = Minio::start(&[EVERYTHING]).await;
-    assert!(open.can_make_account(&open.session(&[READ_A]).await), "the pinned release is known to allow it");
+    assert_eq!(
+        open.can_make_account(&open.session(&[READ_A]).await),
+        !is_newest(),
+        "a session policy that allows a read"
+    );
+    let unbounded = Key::minted(&Key::parent().sts(&open.at(""), FORM).await);
+    assert!(open.can_make_account(&unbounded), "a session without a policy");
     for deny in [NO_ADMIN, &open.no_accounts()] {
         assert!(!open.can_make_account(&open.session(&[READ_A, deny]).await), "{deny}");
     }
@@ -410,6 +423,29 @@ async fn a_parent_that_names_its_admin_actions_keeps_the_backend_from_admin_sess
     let admin = closed.session(&[every_admin, &closed.no_accounts()]).await;
     assert_eq!(admin.s3("GET", &closed.at("/minio/admin/v3/info"), "").await.status, 200);
     assert_eq!(admin.s3("GET", &closed.at(inspect), "").await.status, 403);
+}
+
+/// What a role without a word on versions may do to them: on the pinned release delete them, on the newest not.
+#[tokio::test]
+async fn a_version_is_deleted_only_by_whom_nothing_denies_it() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    minio.must(&["version", "enable", "server/recordings"]);
+    let object = minio.at("/recordings/a/1");
+    let version = async || {
+        assert_eq!(Key::parent().s3("PUT", &object, "y").await.status, 200);
+        let listed = Key::parent().s3("GET", &minio.at("/recordings?versions=&prefix=a%2F1"), "").await;
+        format!("{object}?versionId={}", listed.element("VersionId").unwrap())
+    };
+    let delete = r#"{"Effect":"Allow","Action":["s3:DeleteObject"],"Resource":["arn:aws:s3:::recordings/a/*"]}"#;
+    let named = delete.replace("s3:DeleteObject", "s3:DeleteObjectVersion");
+    let denied = named.replace("Allow", "Deny");
+    for (statements, status) in
+        [(vec![delete], if is_newest() { 403 } else { 204 }), (vec![delete, &named], 204), (vec![delete, &denied], 403)]
+    {
+        let session = minio.session(&[&statements[..], &[NO_ADMIN]].concat()).await;
+        assert_eq!(session.s3("DELETE", &version().await, "").await.status, status, "{statements:?}");
+        assert_eq!(session.s3("DELETE", &object, "").await.status, 204, "the object itself: {statements:?}");
+    }
 }
 
 /// `"Action":"*"` counts as a statement of the STS, whose Resource is not looked at.

@@ -17,11 +17,16 @@ pub(crate) const ROOT: &str = "root";
 /// The last is nobody's: no policy names it.
 const BUCKETS: [&str; 6] = ["recordings", "textures", "assets", "exports", "backups", "foreign"];
 
+/// Who names the programs.
+const PINNED: &str = "STINT_LIVE_MINIO";
+const LAST: &str = "STINT_LIVE_MINIO_LAST";
+
 /// A server on one directory.
 pub(crate) struct Minio {
     server: Option<Server>,
     directory: TempDir,
     data: PathBuf,
+    program: PathBuf,
     client: PathBuf,
     port: u16,
     root_secret: String,
@@ -33,13 +38,18 @@ pub(crate) struct Minio {
 impl Minio {
     /// Starts a server and prepares it as docs/operations.md says.
     pub(crate) async fn start() -> Self {
-        Self::unprepared().prepared().await
+        Self::unprepared(PINNED).prepared().await
+    }
+
+    /// The same with the last version that can be had of it.
+    pub(crate) async fn last() -> Self {
+        Self::unprepared(LAST).prepared().await
     }
 
     /// The same, with its data in this directory.
     pub(crate) async fn on(data: &Path) -> Self {
         // It takes no symbolic link for its directory.
-        Self { data: data.to_owned(), ..Self::unprepared() }.prepared().await
+        Self { data: data.to_owned(), ..Self::unprepared(PINNED) }.prepared().await
     }
 
     async fn prepared(mut self) -> Self {
@@ -48,9 +58,10 @@ impl Minio {
         self
     }
 
-    fn unprepared() -> Self {
+    fn unprepared(program: &str) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         Self {
+            program: named_by(program),
             server: None,
             data: directory.path().join("data"),
             directory,
@@ -64,15 +75,22 @@ impl Minio {
 
     /// Starts a server and prepares nothing: what it has, `stint object-server bootstrap` makes.
     pub(crate) async fn bare(environment: &[(&str, &str)]) -> Self {
-        let mut minio = Self::unprepared();
+        let mut minio = Self::unprepared(PINNED);
         minio.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        minio.start_again().await;
+        minio
+    }
+
+    /// The last version, and nothing prepared.
+    pub(crate) async fn bare_last() -> Self {
+        let mut minio = Self::unprepared(LAST);
         minio.start_again().await;
         minio
     }
 
     /// Starts the server on the data that is there.
     pub(crate) async fn start_again(&mut self) {
-        let mut command = Command::new(named_by("STINT_LIVE_MINIO"));
+        let mut command = Command::new(&self.program);
         command
             .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
             .arg(&self.data)
@@ -164,6 +182,11 @@ impl Minio {
     /// The release that was built; `--version` says nothing of one that `go install` built.
     pub(crate) fn release() -> String {
         told("STINT_LIVE_MINIO_RELEASE")
+    }
+
+    /// The same for the last version.
+    pub(crate) fn last_version() -> String {
+        told("STINT_LIVE_MINIO_LAST_VERSION")
     }
 
     /// The parent user's secret.
