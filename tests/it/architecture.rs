@@ -25,8 +25,11 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "desk", "reconciler"]),
-    ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "object_server", "postgres", "telemetry"]),
+    ("config", &["token", "policy", "lease", "issuer", "telemetry"]),
+    (
+        "command",
+        &["app", "audit", "clock", "config", "evidence", "inquiry", "object_server", "policy", "postgres", "telemetry"],
+    ),
     ("client", &["clock"]),
     (
         "demo",
