@@ -233,7 +233,7 @@ enum ObjectServerCommand {
     ///
     /// MinIO: makes a new user with exactly the old parent's policies, tries it as verify does (on record), and says what to
     /// put into the configuration. Once that is done everywhere, --finish disables and deletes the users of
-    /// [[object_server.retired_parent]], each when the log shows that no lease of it is open and nobody minted with it for an
+    /// `[[object_server.retired_parent]]`, each when the log shows that no lease of it is open and nobody minted with it for an
     /// hour. Needs an administrator's key, for this command alone, as bootstrap does. For other servers it says the steps.
     Rotate(command::object_server::RotateOptions),
 }

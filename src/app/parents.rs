@@ -139,7 +139,10 @@ impl Keyring {
                 tracing::error!("the configuration has faults: the parents' keys stay what they were");
                 return None;
             }
-            Err(_panicked) => return None,
+            Err(_panicked) => {
+                tracing::error!("reading the configuration panicked: the parents' keys stay what they were");
+                return None;
+            }
         };
         if identity(&config.object_server) != self.server {
             tracing::error!(

@@ -19,7 +19,7 @@ use crate::lease::{ParentId, RoleArn};
 use crate::object_server::conformance::{self, Check, Subject};
 use crate::object_server::rotation::{NewKey, ParentUsers, RotationError, Standing};
 use crate::object_server::s3::S3Key;
-use crate::object_server::{ConfigError, Duty, Parent, Parents};
+use crate::object_server::{ConfigError, Duty, ObjectServer, Parent, Parents};
 use crate::policy::RoleName;
 use crate::postgres::{ParentUse, PostgresStore};
 
@@ -220,7 +220,7 @@ impl Rotation {
         let log = open_log(&self.config.audit, Arc::new(store), Arc::clone(&self.clock), &tasks)?;
         let mut rng = random()?;
         let subject = Subject {
-            traits: conformance_traits(&settings.kind, conformance_capabilities(&server)),
+            traits: conformance_traits(&settings.kind, server.capabilities()),
             server: Arc::new(server),
             client: s3_client(settings, &self.clock)?,
             parent_id: Some(id),
@@ -322,10 +322,6 @@ impl Rotation {
         let block = block.ok_or_else(|| RotateError::NoSuchParent(role.to_owned()))?;
         Ok((Duty::Roles(block.roles.clone()), &block.key, block.role_arn.as_ref()))
     }
-}
-
-fn conformance_capabilities(server: &Parents) -> &crate::lease::Capabilities {
-    crate::object_server::ObjectServer::capabilities(server)
 }
 
 fn server(duty: &Duty, source: RotationError, then: &'static str) -> RotateError {
