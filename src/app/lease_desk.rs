@@ -18,7 +18,7 @@ use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
 use crate::desk::{
     Desk, DeskParts, Ended, HeldCredentials, LeaseDesk, LeaseDeskParts, Operators, Pace, RunError, Selection,
-    SessionProber, Summary,
+    SessionProbe, SessionProber, Summary,
 };
 use crate::object_server::probe::Prober;
 use crate::object_server::s3::{S3Client, S3Settings};
@@ -54,7 +54,7 @@ pub(super) fn probe_client(settings: &ObjectServerSettings, clock: &Arc<dyn Cloc
 pub(super) fn behind_doors(probing: S3Client, shared: Shared) -> LeaseDesk {
     let Shared { store, object_server, log, held, clock, verifier, policies, tasks, stop } = shared;
     let prober = SessionProber::new(Prober::new(probing));
-    let probe = Some(Arc::new(prober) as Arc<_>);
+    let probe: Option<Arc<dyn SessionProbe>> = Some(Arc::new(prober));
     let desk = Desk::new(DeskParts { open_leases: store, object_server, log, held, probe, clock });
     LeaseDesk::new(LeaseDeskParts { operators: Operators { verifier, policies }, desk, tasks, stop })
 }

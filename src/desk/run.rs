@@ -104,7 +104,9 @@ impl Desk {
     ) -> Result<(), StoreError> {
         let mut pages = Pages::of(self, selection);
         while let Some(page) = pages.next().await? {
-            page.iter().for_each(|open| told(&open.lease));
+            for open in &page {
+                told(&open.lease);
+            }
             if stop.is_cancelled() {
                 break;
             }
@@ -127,8 +129,8 @@ impl Desk {
         let (mut failures, mut next_at) = (0, Duration::ZERO);
         while let Some(page) = pages.next().await? {
             for open in page {
-                let now = self.parts.clock.elapsed();
-                if now < next_at && stop.run_until_cancelled(tokio::time::sleep(next_at - now)).await.is_none() {
+                let pause = next_at.saturating_sub(self.parts.clock.elapsed());
+                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                     return Ok(summary);
                 }
                 if stop.is_cancelled() || failures >= AWAY {

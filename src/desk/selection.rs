@@ -177,8 +177,8 @@ mod tests {
         }
     }
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn text(text: &str) -> String {
+        text.to_owned()
     }
 
     #[test]
@@ -187,11 +187,11 @@ mod tests {
         assert_eq!(Selection::one_of(none()), Err(BadSelection::NotOne));
         let wholes = [
             GivenSelection { lease: Some(Uuid::nil()), ..none() },
-            GivenSelection { subject: text("ada"), issuer: text("authentik"), ..none() },
-            GivenSelection { role: text("studio"), ..none() },
-            GivenSelection { group: text("g"), ..none() },
-            GivenSelection { group: text("g"), issuer: text("authentik"), ..none() },
-            GivenSelection { issuer: text("authentik"), ..none() },
+            GivenSelection { subject: Some(text("ada")), issuer: Some(text("authentik")), ..none() },
+            GivenSelection { role: Some(text("studio")), ..none() },
+            GivenSelection { group: Some(text("g")), ..none() },
+            GivenSelection { group: Some(text("g")), issuer: Some(text("authentik")), ..none() },
+            GivenSelection { issuer: Some(text("authentik")), ..none() },
             GivenSelection { all: true, ..none() },
         ];
         for whole in &wholes {
@@ -201,14 +201,14 @@ mod tests {
                 assert_eq!(Selection::one_of(more), Err(BadSelection::NotOne), "{whole:?}");
             }
             if whole.role.is_none() {
-                let more = GivenSelection { role: text("x"), ..whole.clone() };
+                let more = GivenSelection { role: Some(text("x")), ..whole.clone() };
                 assert_eq!(Selection::one_of(more), Err(BadSelection::NotOne), "{whole:?}");
             }
         }
-        let alone = GivenSelection { subject: text("ada"), ..none() };
+        let alone = GivenSelection { subject: Some(text("ada")), ..none() };
         assert_eq!(Selection::one_of(alone), Err(BadSelection::SubjectAlone));
         for empty in ["", &"x".repeat(LONGEST + 1)] {
-            let given = GivenSelection { role: text(empty), ..none() };
+            let given = GivenSelection { role: Some(text(empty)), ..none() };
             assert_eq!(Selection::one_of(given), Err(BadSelection::Text));
         }
     }

@@ -232,6 +232,9 @@ async fn no_question_walks_through_the_log_or_looks_at_more_rows_than_it_must() 
     let work =
         explain(&mut connection, &statement("live_leases"), |q| q.bind(MIDDLE).bind(policies).bind(100_i64)).await;
     seen.push(("live leases", 3_000, -1, work));
+    // Nothing is issued in the future: what is open now is at the end of the log.
+    let now: OffsetDateTime =
+        sqlx::query_scalar("select max(occurred_at) from audit_event").fetch_one(&mut connection).await.unwrap();
     for (name, most, subject, group, lease) in [
         ("open leases", 2_000, None, None, None),
         ("open leases of a subject", 500, Some("s77"), None, None),
@@ -240,7 +243,7 @@ async fn no_question_walks_through_the_log_or_looks_at_more_rows_than_it_must() 
     ] {
         let sql = statement("open_leases");
         let work = explain(&mut connection, &sql, |q| {
-            let q = q.bind(MIDDLE).bind(None::<OffsetDateTime>).bind(None::<Uuid>).bind(None::<i64>);
+            let q = q.bind(now).bind(None::<OffsetDateTime>).bind(None::<Uuid>).bind(None::<i64>);
             q.bind(lease).bind(Some("authentik")).bind(subject).bind(None::<String>).bind(group).bind(500_i64)
         });
         seen.push((name, most, -1, work.await));

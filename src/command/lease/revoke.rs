@@ -21,6 +21,7 @@ use crate::desk::{Ended, GivenSelection, Pace, Selection, Summary};
 const LONGEST_ANSWER: u64 = 64;
 
 /// Which leases, and how.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 pub struct RevokeOptions {
     /// One lease.

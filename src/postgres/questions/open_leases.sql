@@ -13,7 +13,7 @@ where issued.type = 'lease.issued'
     and ($6::text is null or issued.issuer = $6)
     and ($7::text is null or issued.subject = $7)
     and ($8::text is null or issued.role = $8 or $8 = any(issued.roles))
-    and ($9::text is null or issued.groups @> array[$9])
+    and ($9::text is null or $9 = any(issued.groups))
     and not exists (
         select
         from audit_event as ended
