@@ -91,7 +91,7 @@ impl Minio {
     /// Starts the server on the data that is there.
     pub(crate) async fn start_again(&mut self) {
         self.launch();
-        // `live` and `ready` say 200 before IAM is loaded; `cluster` does not.
+        // `live` and `ready` say 200 before there is a user store; `cluster` does not.
         let health = format!("{}/minio/health/cluster", self.endpoint());
         until("MinIO has loaded its users", Duration::from_mins(1), async || {
             Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
@@ -119,7 +119,8 @@ impl Minio {
         self.server = None;
     }
 
-    fn provision(&self) {
+    /// Makes the buckets and the parent user, as docs/operations.md says.
+    pub(crate) fn provision(&self) {
         for bucket in BUCKETS {
             self.must(&["mb", &format!("server/{bucket}")]);
         }
