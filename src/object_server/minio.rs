@@ -21,7 +21,7 @@ use crate::lease::{
     SizeLimit, SizeUnit,
 };
 
-/// Answers 503 until the users are loaded, which `live` and `ready` do not.
+/// Answers 503 until users can be looked up, which `live` and `ready` do not. All of them need not be read by then.
 const HEALTH: &str = "/minio/health/cluster";
 const REVOKE: &str = "/minio/admin/v3/revoke-tokens/builtin";
 
@@ -267,6 +267,7 @@ mod tests {
         let declared = Reply::Bytes(answer(200, "application/xml", 2_000_000_000, &credentials_xml()));
         assert!(is_nonsense(&refused(declared).await));
         let head = "HTTP/1.1 200 x\r\nconnection: close\r\n\r\n";
+        assert!(mint(Reply::Bytes(format!("{head}{}", credentials_xml()))).await.0.is_ok());
         assert!(is_nonsense(&refused(Reply::Endless(format!("{head}{}", credentials_xml()))).await));
         let endless_refusal = Reply::Endless("HTTP/1.1 403 x\r\nconnection: close\r\n\r\n".to_owned());
         assert!(is_nonsense(&refused(endless_refusal).await));

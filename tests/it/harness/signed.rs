@@ -86,6 +86,24 @@ impl Key {
         then(&params.settings(settings).build().unwrap().into())
     }
 
+    /// The headers of a request signed by a clock that is so many seconds ahead, those that it has included.
+    pub(crate) fn headers_at(
+        &self,
+        ahead: i64,
+        service: &str,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Vec<(String, String)> {
+        let request = SignableRequest::new(method, url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
+        let (signature, _) = self
+            .params(service, SignatureLocation::Headers, ahead, |params| sign(request.unwrap(), params).unwrap())
+            .into_parts();
+        let all = headers.iter().copied().chain(signature.headers());
+        all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// A request signed in its headers.
     pub(crate) async fn send(
         &self,
@@ -108,11 +126,8 @@ impl Key {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let request = SignableRequest::new(method, url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
-        let (signature, _) = self
-            .params(service, SignatureLocation::Headers, ahead, |params| sign(request.unwrap(), params).unwrap())
-            .into_parts();
-        let signed: Vec<_> = headers.iter().copied().chain(signature.headers()).collect();
+        let signed = self.headers_at(ahead, service, method, url, headers, body);
+        let signed: Vec<_> = signed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         unsigned(method, url, &signed, body).await
     }
 

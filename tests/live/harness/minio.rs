@@ -90,6 +90,17 @@ impl Minio {
 
     /// Starts the server on the data that is there.
     pub(crate) async fn start_again(&mut self) {
+        self.launch();
+        // `live` and `ready` say 200 before there is a user store; `cluster` does not.
+        let health = format!("{}/minio/health/cluster", self.endpoint());
+        until("MinIO has loaded its users", Duration::from_mins(1), async || {
+            Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// The same, and waits for nothing.
+    pub(crate) fn launch(&mut self) {
         let mut command = Command::new(&self.program);
         command
             .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
@@ -101,12 +112,6 @@ impl Minio {
             .env("MINIO_CI_CD", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.server = Some(Server::start("minio", self.directory.path(), "KILL", &command));
-        // `live` and `ready` say 200 before IAM is loaded; `cluster` does not.
-        let health = format!("{}/minio/health/cluster", self.endpoint());
-        until("MinIO has loaded its users", Duration::from_mins(1), async || {
-            Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
-        })
-        .await;
     }
 
     /// Stops the server as a crash would.
@@ -114,7 +119,8 @@ impl Minio {
         self.server = None;
     }
 
-    fn provision(&self) {
+    /// Makes the buckets and the parent user, as docs/operations.md says.
+    pub(crate) fn provision(&self) {
         for bucket in BUCKETS {
             self.must(&["mb", &format!("server/{bucket}")]);
         }
@@ -158,15 +164,18 @@ impl Minio {
 
     /// The access keys of all temporary credentials that it keeps.
     pub(crate) fn kept_keys(&self) -> BTreeSet<String> {
-        let kept = self.data.join(".minio.sys/config/iam/sts");
-        let entries = std::fs::read_dir(kept).into_iter().flatten();
+        let entries = std::fs::read_dir(self.sessions()).into_iter().flatten();
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     }
 
     /// How many temporary credentials it has ever minted and still keeps: it writes one object for each.
     pub(crate) fn minted(&self) -> usize {
-        let kept = self.data.join(".minio.sys/config/iam/sts");
-        std::fs::read_dir(kept).map(Iterator::count).unwrap_or_default()
+        std::fs::read_dir(self.sessions()).map(Iterator::count).unwrap_or_default()
+    }
+
+    /// Where it keeps them, one directory each.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.data.join(".minio.sys/config/iam/sts")
     }
 
     /// The S3 endpoint.
