@@ -4,6 +4,7 @@
 mod object_server;
 mod policies;
 mod readiness;
+mod reconcile;
 mod signing_key;
 
 use std::net::{SocketAddr, TcpListener};
@@ -18,21 +19,24 @@ use tokio_util::task::TaskTracker;
 
 pub use object_server::{BootstrapError, VerifyError, bootstrap, verify};
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use reconcile::{ReconcileTold, reconcile};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AuditSettings, Config, ObjectServerKind, ObjectServerSettings};
+use crate::config::{AuditSettings, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
+use crate::object_server::s3::S3Key;
 use crate::object_server::{
     AwsRole, AwsServer, CephServer, ConfigError, MinioServer, ObjectServer, RustfsServer, SeaweedfsServer,
     ServerSettings,
 };
-use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
+use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
+use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
@@ -58,6 +62,7 @@ pub struct App {
     address: SocketAddr,
     reloader: policies::Reloader,
     reconciler: Reconciler,
+    listing: Option<(ListingReconciler, Duration)>,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     /// How long an exchange under way may take to end.
@@ -172,6 +177,8 @@ impl App {
             config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
+        let (every, revoke_orphans) =
+            (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
@@ -194,6 +201,15 @@ impl App {
             fingerprints: fingerprints.clone(),
             clock: Arc::clone(&clock),
         };
+        let listing = ListingParts {
+            records: Arc::new(PostgresLeaseRecords::new(Arc::clone(&store))),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            fingerprints: fingerprints.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            revoke_orphans,
+        };
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
@@ -213,6 +229,7 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         });
+        let listing = every.map(|every| (ListingReconciler::new(listing), every));
         let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
@@ -227,7 +244,7 @@ impl App {
             tasks: tasks.clone(),
             public_url,
         };
-        Ok(Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience })
+        Ok(Self { listener, tls, doors, address, reloader, reconciler, listing, issuers, tasks, patience })
     }
 
     /// Where the doors are.
@@ -238,7 +255,7 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience } = self;
+        let Self { listener, tls, doors, address, reloader, reconciler, listing, issuers, tasks, patience } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -249,12 +266,17 @@ impl App {
         };
         let watch = reloader.run(shutdown.clone());
         let reconcile = reconciler.run(shutdown.clone());
+        let compare = async {
+            if let Some((listing, every)) = listing {
+                listing.run(every, shutdown.clone()).await;
+            }
+        };
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             served
         };
-        let (served, (), (), ()) = tokio::join!(serve, warm, watch, reconcile);
+        let (served, (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(
@@ -291,7 +313,15 @@ fn object_server(
     };
     let s3 = at(&settings.endpoint);
     Ok(match &settings.kind {
-        ObjectServerKind::Minio => Arc::new(MinioServer::new(s3, clock)?),
+        ObjectServerKind::Minio => {
+            let server = MinioServer::new(s3, clock)?;
+            match &settings.reconcile.key {
+                Some(BootstrapKey { access_key, secret_key }) => {
+                    Arc::new(server.listing_as(S3Key::long_lived(access_key.clone(), secret_key.clone())))
+                }
+                None => Arc::new(server),
+            }
+        }
         ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
         ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, role.clone(), clock)?),
         ObjectServerKind::Ceph(role) => Arc::new(CephServer::new(s3, role.clone(), clock)?),

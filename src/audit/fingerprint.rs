@@ -34,7 +34,7 @@ impl fmt::Debug for FingerprintKey {
 }
 
 /// The first 128 bits of HMAC-SHA256, lower-case hex.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyFingerprint(String);
 
 impl KeyFingerprint {

@@ -4,6 +4,7 @@
 mod bootstrap;
 mod environment;
 mod problem;
+mod reconcile;
 mod section;
 mod sections;
 mod tree;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use bootstrap::{BootstrapConfig, BootstrapKey};
 pub use environment::{Environment, ProcessEnvironment};
 pub use problem::Problem;
+pub use reconcile::ReconcileSettings;
 pub use sections::{
     AuditSettings, AwsSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
 };

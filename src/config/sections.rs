@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::reconcile::{ReconcileSettings, reconcile};
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
 use crate::lease::{LeaseRules, RoleArn};
@@ -59,6 +60,8 @@ pub struct ObjectServerSettings {
     pub access_key: SecretString,
     /// The parent user's secret key.
     pub secret_key: SecretString,
+    /// `[object_server.reconcile]`
+    pub reconcile: ReconcileSettings,
 }
 
 /// The dialects this version speaks, each with what only it needs.
@@ -257,6 +260,7 @@ pub(super) fn object_server_with<T>(
     let secret_key = section.secret("secret_key");
     let secret_key = section.required("secret_key", secret_key);
     let inside = bootstrap(&mut section);
+    let reconcile = reconcile(&mut section);
     section.finish();
     if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
         warnings.push(
@@ -271,6 +275,7 @@ pub(super) fn object_server_with<T>(
         region,
         access_key: access_key?,
         secret_key: secret_key?,
+        reconcile: reconcile?,
     };
     Some((settings, inside))
 }

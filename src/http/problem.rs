@@ -99,6 +99,7 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::KeepsNoList
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
     }

@@ -145,6 +145,7 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::KeepsNoList
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
     };

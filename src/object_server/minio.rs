@@ -9,10 +9,14 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::minio_admin::MinioLister;
 use super::minting::Minting;
+use super::s3::S3Key;
 use super::signing::Scope;
 use super::sts_call::{StsCaller, refusal};
-use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
+use super::{
+    ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ParentListing, ServerSettings, TemporaryCredentials, wire,
+};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
@@ -79,6 +83,7 @@ pub(super) const UNKNOWN_ACTIONS: &[&str] = &[
 pub struct MinioServer {
     caller: StsCaller,
     parent: String,
+    lister: MinioLister,
     capabilities: Capabilities,
 }
 
@@ -93,7 +98,15 @@ impl MinioServer {
     /// Prepares the client; connects to nothing.
     pub fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         let parent = settings.access_key.clone();
-        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, capabilities: capabilities() })
+        let lister = MinioLister::new(&settings, Arc::clone(&clock))?;
+        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, lister, capabilities: capabilities() })
+    }
+
+    /// Lists the parent's sessions with this key instead of the parent's own: for a parent that is denied
+    /// `admin:ListServiceAccounts`, as by `admin:*`. The key needs that one right and no other.
+    #[must_use]
+    pub fn listing_as(self, key: S3Key) -> Self {
+        Self { lister: self.lister.asking_as(key), ..self }
     }
 
     async fn mint(&self, minting: &Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
@@ -121,6 +134,10 @@ impl ObjectServer for MinioServer {
         }
         let refused: Option<AdminRefusal> = serde_json::from_slice(&answer.body).ok();
         Err(refusal(answer.status, refused.and_then(|refused| wire::clean_code(&refused.code))))
+    }
+
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Ok(vec![self.lister.list().await?])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {

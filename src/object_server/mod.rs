@@ -7,6 +7,7 @@ mod ceph;
 pub mod conformance;
 mod credentials;
 mod endpoint;
+mod listing;
 mod minio;
 mod minio_admin;
 mod minting;
@@ -31,6 +32,7 @@ pub use aws::{AwsRole, AwsServer};
 pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
+pub use listing::{ListedCredential, ParentListing};
 pub use minio::MinioServer;
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
@@ -71,6 +73,14 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
     /// Ends one lease at the server, as far as it can: for a credential that exists and must not leave. A server that
     /// cannot end one alone answers [`ObjectServerError::NotRevocable`], and is asked nothing.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError>;
+
+    /// The temporary credentials that the server keeps for our parents, one listing for each parent; expired ones may be
+    /// among them. A server that keeps none, because its tokens need no memory, answers [`ObjectServerError::KeepsNoList`]
+    /// and is asked nothing. An implementor MUST bound size and time of the listing, and MUST NOT answer a part for the whole:
+    /// whatever is missing from it is taken for revoked.
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Err(ObjectServerError::KeepsNoList)
+    }
 
     /// Whether the server would mint now, as far as it can be asked without minting.
     async fn ready(&self) -> Result<(), ObjectServerError>;
@@ -131,6 +141,9 @@ pub enum ObjectServerError {
         /// The smallest thing that it can end.
         smallest: Revocation,
     },
+    /// The server keeps no list of temporary credentials, or none that is spoken here; nothing was sent.
+    #[error("the object server keeps no list of temporary credentials: there is nothing to compare with the log")]
+    KeepsNoList,
 }
 
 fn whole(smallest: Revocation) -> &'static str {
@@ -163,6 +176,7 @@ impl ObjectServerError {
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
             Self::Outdated { .. } => "object_server_outdated",
             Self::NotRevocable { .. } => "object_server_not_revocable",
+            Self::KeepsNoList => "object_server_keeps_no_list",
         }
     }
 
@@ -180,7 +194,8 @@ impl ObjectServerError {
             | Self::Unsendable
             | Self::Unreachable(_)
             | Self::NotReady
-            | Self::NotRevocable { .. } => false,
+            | Self::NotRevocable { .. }
+            | Self::KeepsNoList => false,
         }
     }
 }

@@ -6,6 +6,7 @@ mod connection;
 mod error;
 mod event_row;
 mod kept_policies;
+mod lease_records;
 mod ledger;
 mod ledger_extract;
 mod ledger_row;
@@ -18,5 +19,6 @@ mod unnamed;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
+pub use lease_records::PostgresLeaseRecords;
 pub use lone_intents::PostgresLoneIntents;
 pub use schema::{Migrated, migrate};

@@ -1,7 +1,9 @@
 //! The reconciler: no row without a fate. An intent that stands alone, because its process died or its outcome could not
 //! be committed, is closed as `lease.abandoned` after whatever exists under it was ended at the object server. It touches
-//! nothing that an exchange may still be working on, its own or another instance's, and hands nothing out.
+//! nothing that an exchange may still be working on, its own or another instance's, and hands nothing out. [`listing`] looks
+//! the other way: from what exists at the object server to the log.
 
+pub mod listing;
 mod sweep;
 mod watch;
 
@@ -206,6 +208,7 @@ fn is_away(error: &ObjectServerError) -> bool {
         | ObjectServerError::Unsendable
         | ObjectServerError::ExpirationUnbelievable { .. }
         | ObjectServerError::Outdated { .. }
-        | ObjectServerError::NotRevocable { .. } => false,
+        | ObjectServerError::NotRevocable { .. }
+        | ObjectServerError::KeepsNoList => false,
     }
 }

@@ -26,7 +26,21 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "desk", "reconciler"]),
     ("config", &["token", "lease", "issuer", "telemetry"]),
-    ("command", &["app", "audit", "clock", "config", "evidence", "inquiry", "object_server", "postgres", "telemetry"]),
+    (
+        "command",
+        &[
+            "app",
+            "audit",
+            "clock",
+            "config",
+            "evidence",
+            "inquiry",
+            "object_server",
+            "postgres",
+            "reconciler",
+            "telemetry",
+        ],
+    ),
     ("client", &["clock"]),
     (
         "demo",
