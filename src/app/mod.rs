@@ -268,7 +268,8 @@ impl App {
         let reconcile = reconciler.run(shutdown.clone());
         let compare = async {
             if let Some((listing, every)) = listing {
-                listing.run(every, shutdown.clone()).await;
+                // Boxed: a pass holds much, and most of the time there is none.
+                Box::pin(listing.run(every, shutdown.clone())).await;
             }
         };
         let serve = async {

@@ -33,18 +33,28 @@ pub(super) fn reconcile(object_server: &mut Section<'_>) -> Option<ReconcileSett
         Some(BootstrapKey { access_key: access_key?, secret_key: secret_key? })
     });
     section.finish();
-    let every = if every_given { every? } else { Some(EVERY) };
+    let every = if every_given { every? } else { Every::After(EVERY) };
+    let every = match every {
+        Every::After(pause) => Some(pause),
+        Every::Never => None,
+    };
     Some(ReconcileSettings { every, revoke_orphans, key: key.flatten() })
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Every {
+    After(Duration),
+    Never,
+}
+
 /// `0` is the default, as nothing is.
-fn parse_every(text: &str) -> Option<Option<Duration>> {
+fn parse_every(text: &str) -> Option<Every> {
     match text {
-        "off" => Some(None),
-        "0" | "0s" => Some(Some(EVERY)),
+        "off" => Some(Every::Never),
+        "0" | "0s" => Some(Every::After(EVERY)),
         text => {
             let fits = |every: &Duration| (Duration::from_mins(1)..=Duration::from_hours(24)).contains(every);
-            humantime::parse_duration(text).ok().filter(fits).map(Some)
+            humantime::parse_duration(text).ok().filter(fits).map(Every::After)
         }
     }
 }
@@ -55,10 +65,10 @@ mod tests {
 
     #[test]
     fn every_is_a_minute_to_a_day_or_off() {
-        assert_eq!(parse_every("off"), Some(None));
-        assert_eq!(parse_every("0"), Some(Some(EVERY)));
-        assert_eq!(parse_every("1m"), Some(Some(Duration::from_mins(1))));
-        assert_eq!(parse_every("24h"), Some(Some(Duration::from_hours(24))));
+        assert_eq!(parse_every("off"), Some(Every::Never));
+        assert_eq!(parse_every("0"), Some(Every::After(EVERY)));
+        assert_eq!(parse_every("1m"), Some(Every::After(Duration::from_mins(1))));
+        assert_eq!(parse_every("24h"), Some(Every::After(Duration::from_hours(24))));
         for wrong in ["59s", "25h", "never", "", "10"] {
             assert_eq!(parse_every(wrong), None, "{wrong}");
         }

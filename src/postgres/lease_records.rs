@@ -105,7 +105,7 @@ impl Turn for Session {
         .fetch_all(&mut self.connection)
         .await
         .map_err(PostgresError::from)?;
-        Ok(rows.into_iter().filter_map(known).collect())
+        Ok(rows.iter().filter_map(known).collect())
     }
 
     async fn leases_of(&mut self, keys: &[KeyFingerprint]) -> Result<Vec<KnownLease>, StoreError> {
@@ -131,7 +131,7 @@ impl Turn for Session {
         .fetch_all(&mut self.connection)
         .await
         .map_err(PostgresError::from)?;
-        Ok(rows.into_iter().filter_map(known).collect())
+        Ok(rows.iter().filter_map(known).collect())
     }
 
     async fn unissued(&mut self, from: OffsetDateTime, to: OffsetDateTime) -> Result<Vec<UnissuedLease>, StoreError> {
@@ -194,7 +194,7 @@ impl Turn for Session {
     }
 }
 
-fn known(row: LeaseRow) -> Option<KnownLease> {
+fn known(row: &LeaseRow) -> Option<KnownLease> {
     Some(KnownLease {
         id: LeaseId::from_uuid(row.lease_id),
         key: KeyFingerprint::parse(&row.key_fingerprint)?,

@@ -14,6 +14,7 @@ mod harness;
 mod minio;
 mod narrowing;
 mod parent;
+mod reconcile;
 mod record;
 mod seaweedfs;
 mod servers;

@@ -59,9 +59,11 @@ fn rounds_of_pbkdf2(secret: &SecretString, salt: &[u8]) -> Zeroizing<[u8; 32]> {
 
 fn fragments(key: &LessSafeKey, start: [u8; 8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopenable> {
     let nonce = |number: u32| {
-        let [a, b, c, d, e, f, g, h] = start;
-        let [i, j, k, l] = number.to_le_bytes();
-        Nonce::assume_unique_for_key([a, b, c, d, e, f, g, h, i, j, k, l])
+        let mut nonce = [0; 12];
+        let (first, last) = nonce.split_at_mut(start.len());
+        first.copy_from_slice(&start);
+        last.copy_from_slice(&number.to_le_bytes());
+        Nonce::assume_unique_for_key(nonce)
     };
     // The tag of an empty fragment, number 0, is authenticated with every fragment after it.
     let mut tag = Vec::with_capacity(MAX_TAG_LEN);

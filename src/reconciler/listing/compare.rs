@@ -57,7 +57,7 @@ pub fn compare(
             .entry(&lease.key)
             .and_modify(|known| {
                 if known.closed {
-                    *known = lease
+                    *known = lease;
                 }
             })
             .or_insert(lease);

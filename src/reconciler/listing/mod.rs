@@ -109,6 +109,9 @@ impl ListingReconciler {
         let (listed, parents) = match self.list().await {
             Ok(listed) => listed,
             Err(ObjectServerError::KeepsNoList) => return Ok(Pass::NoList),
+            Err(ObjectServerError::Refused { status: 403, code }) => {
+                return Err(ReconcileError::NotPermitted { code });
+            }
             Err(error) => return Err(error.into()),
         };
         let seen_at = self.parts.clock.elapsed();

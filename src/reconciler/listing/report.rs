@@ -60,6 +60,16 @@ pub enum ReconcileError {
     /// The log could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Whoever asks may not list.
+    #[error(
+        "the object server refuses its list of temporary credentials ({code}): a parent that is denied admin:* cannot list its \
+         own. Give object_server.reconcile.access_key and secret_key of a user with admin:ListServiceAccounts and no other \
+         right"
+    )]
+    NotPermitted {
+        /// The server's code.
+        code: String,
+    },
     /// The object server gave no whole list.
     #[error("the list of temporary credentials: {0}")]
     ObjectServer(#[from] ObjectServerError),

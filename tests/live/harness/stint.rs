@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::{Answer, Database, Minio, PARENT, free_port, server::Server, until};
 /// A running service.
 pub(crate) struct Stint {
     server: Server,
-    _directory: TempDir,
+    directory: TempDir,
     port: u16,
 }
 
@@ -83,12 +83,19 @@ log_format = "json"
         let mut serve = Command::new(env!("CARGO_BIN_EXE_stint"));
         serve.arg("serve").arg("--config").arg(&configuration);
         let server = Server::start("stint", directory.path(), "KILL", &serve);
-        let stint = Self { server, _directory: directory, port };
+        let stint = Self { server, directory, port };
         until("stint listens", Duration::from_secs(30), async || {
             Answer::to_get(&stint.url("/health/live")).await.is_some_and(|answer| answer.status == 200)
         })
         .await;
         stint
+    }
+
+    /// Runs a command of the same binary with the same configuration.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stint"));
+        command.args(arguments).arg("--config").arg(self.directory.path().join("stint.toml"));
+        command.output().expect("stint runs")
     }
 
     /// Waits until every part is ready.
