@@ -220,7 +220,7 @@ enum ObjectServerCommand {
         /// End credentials without a lease, where one can be ended alone.
         #[arg(long)]
         revoke_orphans: bool,
-        /// Answer in JSON: {"ok", "credentials", "with_lease", "in_doubt", "orphans", "missing", …}.
+        /// Answer in JSON: {"ok", "credentials", "orphans", "missing", …}.
         #[arg(long)]
         json: bool,
     },

@@ -192,7 +192,7 @@ async fn rows(database: &SecretString, kind: &str) -> Vec<AuditRow> {
 }
 
 fn in_an_hour() -> OffsetDateTime {
-    OffsetDateTime::from(SystemClock::start().now()) + REAL_LIFE
+    SystemClock::start().now() + REAL_LIFE
 }
 
 #[tokio::test]
