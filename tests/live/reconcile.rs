@@ -123,8 +123,8 @@ async fn pass(mut client: TcpStream, upstream: String, mode: Arc<AtomicU8>) -> O
 }
 
 /// The answer to a mint is lost and the server away when the exchange would revoke: the log says that the lease failed, and
-/// the server holds its credential.
-#[tokio::test]
+/// the server holds its credential. The command is waited for on a thread, and what stands before MinIO needs another.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_lost_answer_left_at_the_server_is_found_and_ended_by_the_id_of_its_lease() {
     let keycloak = Keycloak::shared().await;
     let database = Database::start().await;
