@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::{StartError, fingerprint_key, object_server, open_log};
+use super::{StartError, fingerprint_key, open_log, parents};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::postgres::{PostgresLeaseRecords, PostgresStore};
@@ -55,15 +55,16 @@ pub async fn reconcile(
     clock: Arc<dyn Clock>,
     told: &mut (dyn FnMut(ReconcileTold) + Send),
 ) -> Result<Option<Report>, ReconcileFailure> {
-    let server = object_server(&config.object_server, &clock).map_err(StartError::from)?;
+    let fingerprints = fingerprint_key(&config);
+    let server = parents::parents(&config.object_server, &fingerprints, &clock).map_err(StartError::from)?;
     let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
     let (store, tasks) = (Arc::new(store), TaskTracker::new());
     let log = open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?;
     let mut reconciler = ListingReconciler::new(ListingParts {
         records: Arc::new(PostgresLeaseRecords::new(store)),
-        object_server: server,
+        object_server: Arc::new(server),
         log: Arc::new(log),
-        fingerprints: fingerprint_key(&config),
+        fingerprints,
         clock,
         metrics: Arc::new(Metrics::default()),
         revoke_orphans: revoke_orphans || config.object_server.reconcile.revoke_orphans,

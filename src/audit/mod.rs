@@ -17,6 +17,7 @@ pub mod merkle;
 pub mod question;
 mod record;
 mod report;
+mod revocation;
 mod scribe;
 #[cfg(test)]
 mod scripted;
@@ -42,6 +43,9 @@ pub use lone_intent::{LoneIntent, NotAnIntent};
 pub use merkle::Digest;
 pub use record::{AuditRow, Record};
 pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Report};
+#[cfg(test)]
+pub(crate) use revocation::tests::issued;
+pub use revocation::{LeaseOnRecord, NotALease, REQUESTED, Revoked, RevokedBy};
 pub use seal::{Chain, Seal};
 pub use store::{AuditStore, Batch, PolicySetText, Position, SequencedEvent, SessionPolicyText, StoreError};
 pub use stream::{NotAHead, StreamHead, StreamId};

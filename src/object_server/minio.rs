@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::minio_admin::MinioLister;
+use super::minio_keys::BOUND_KEYS;
 use super::minting::Minting;
 use super::s3::S3Key;
 use super::signing::Scope;
@@ -17,7 +18,7 @@ use super::sts_call::{StsCaller, refusal};
 use super::{
     ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ParentListing, ServerSettings, TemporaryCredentials, wire,
 };
-use crate::audit::AuditReceipt;
+use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::clock::Clock;
 use crate::lease::{
     AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName,
@@ -112,6 +113,26 @@ impl MinioServer {
     async fn mint(&self, minting: &Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
         self.caller.mint(minting, &[("TokenRevokeType", &minting.lease.to_string())]).await
     }
+
+    async fn revoke_tokens(&self, which: (&str, &str)) -> Result<(), ObjectServerError> {
+        revoke_tokens(&self.caller, &self.parent, which, StatusCode::NO_CONTENT).await
+    }
+}
+
+/// Asks for the end of a parent's sessions.
+pub(super) async fn revoke_tokens(
+    caller: &StsCaller,
+    parent: &str,
+    which: (&str, &str),
+    done: StatusCode,
+) -> Result<(), ObjectServerError> {
+    let query = wire::form(&[which, ("user", parent)]);
+    let answer = caller.post(Scope::S3, &format!("{REVOKE}?{query}"), None).await?;
+    if answer.status == done {
+        return Ok(());
+    }
+    let refused: Option<AdminRefusal> = serde_json::from_slice(&answer.body).ok();
+    Err(refusal(answer.status, refused.and_then(|refused| wire::clean_code(&refused.code))))
 }
 
 #[async_trait]
@@ -127,13 +148,12 @@ impl ObjectServer for MinioServer {
     /// The parent revokes its own sessions, for which MinIO asks no right and heeds no Deny (`cmd/admin-handlers-users.go`,
     /// `RevokeTokens`). Other nodes of a cluster honour the key until their next reload, 5 to 15 minutes.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError> {
-        let query = wire::form(&[("tokenRevokeType", &lease.id.to_string()), ("user", &self.parent)]);
-        let answer = self.caller.post(Scope::S3, &format!("{REVOKE}?{query}"), None).await?;
-        if answer.status == StatusCode::NO_CONTENT {
-            return Ok(());
-        }
-        let refused: Option<AdminRefusal> = serde_json::from_slice(&answer.body).ok();
-        Err(refusal(answer.status, refused.and_then(|refused| wire::clean_code(&refused.code))))
+        self.revoke_tokens(("tokenRevokeType", &lease.id.to_string())).await
+    }
+
+    /// Every session of the parent, stint's or not.
+    async fn revoke_all(&self, _: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
+        self.revoke_tokens(("fullRevoke", "true")).await
     }
 
     async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
@@ -169,7 +189,7 @@ pub(super) fn capabilities() -> Capabilities {
             admin_actions: true,
             unknown_actions: UNKNOWN_ACTIONS,
             on_unknown_action: OnUnknownAction::Refuses,
-            conditions: Conditions::AllBut(&["s3:x-amz-acl"]),
+            conditions: Conditions::Bound { unknown: &["s3:x-amz-acl"], bound: BOUND_KEYS },
         },
         deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
         deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ACCOUNT_MAKING})],

@@ -13,6 +13,7 @@ use time::UtcOffset;
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
+use super::keys_in_use::KeysInUse;
 use super::minting::Minting;
 use super::signing::{Scope, Signer};
 use super::{ConfigError, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
@@ -36,6 +37,7 @@ pub(super) struct StsCaller {
     signer: Signer,
     timeout: Duration,
     clock: Arc<dyn Clock>,
+    keys: KeysInUse,
 }
 
 impl fmt::Debug for StsCaller {
@@ -77,8 +79,9 @@ impl StsCaller {
             secret_key: settings.secret_key,
             region: word("region", settings.region)?,
         };
+        let keys = KeysInUse::of_parent(&signer.access_key);
         let endpoint = Endpoint::parse(&settings.endpoint)?;
-        Ok(Self { http, endpoint, signer, timeout: settings.timeout, clock })
+        Ok(Self { http, endpoint, signer, timeout: settings.timeout, clock, keys })
     }
 
     /// Asks for the credentials of one lease, `beside` being the dialect's own fields.
@@ -118,17 +121,20 @@ impl StsCaller {
         self.post(Scope::Sts, "/", Some(wire::form(fields))).await
     }
 
-    /// Takes the credentials out of an answer, if it is whole and their end is to come.
+    /// Takes the credentials out of an answer, if it is whole, their end is to come and their key is nobody else's.
     pub(super) fn believe(&self, answer: &Answer) -> Result<TemporaryCredentials, ObjectServerError> {
         if answer.status != StatusCode::OK {
             return Err(refusal(answer.status, wire::error_code(&answer.body)));
         }
         let mut credentials = wire::credentials(&answer.body).map_err(|what| ObjectServerError::Nonsense { what })?;
-        if credentials.expiration <= self.clock.now() {
+        let now = self.clock.now();
+        if credentials.expiration <= now {
             return Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration });
         }
         // SeaweedFS answers in its local offset; rows and answers are UTC.
         credentials.expiration = credentials.expiration.to_offset(UtcOffset::UTC);
+        let taken = self.keys.take(&credentials.access_key_id, credentials.expiration, now);
+        taken.map_err(|what| ObjectServerError::Nonsense { what })?;
         Ok(credentials)
     }
 

@@ -25,7 +25,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "desk", "reconciler"]),
-    ("config", &["token", "lease", "issuer", "telemetry"]),
+    ("config", &["token", "policy", "lease", "issuer", "telemetry"]),
     (
         "command",
         &[
@@ -33,9 +33,11 @@ const OTHERS: [(&str, &[&str]); 7] = [
             "audit",
             "clock",
             "config",
+            "desk",
             "evidence",
             "inquiry",
             "object_server",
+            "policy",
             "postgres",
             "reconciler",
             "telemetry",

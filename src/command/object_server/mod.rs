@@ -2,8 +2,10 @@
 
 mod bootstrap;
 mod reconcile;
+mod rotate;
 mod verify;
 
 pub use bootstrap::bootstrap;
 pub use reconcile::reconcile;
+pub use rotate::{RotateOptions, rotate};
 pub use verify::verify;

@@ -11,15 +11,21 @@ use super::data::named;
 const ROUNDS: usize = 10;
 
 impl Run<'_> {
-    pub(super) async fn clean_up(&self) -> Verdict {
+    /// Ends the leases of this run, where the server can; what is left, one line each.
+    pub(super) async fn end_leases(&self) -> Vec<String> {
         let mut left = Vec::new();
         if self.subject.traits.revokes_leases {
             for lease in &self.leases {
-                if let Err(error) = self.subject.server.revoke(&(*lease).into()).await {
+                if let Err(error) = self.subject.server.revoke(&self.to_end(*lease)).await {
                     left.push(format!("the lease {lease} could not be ended ({error}); it ends by itself"));
                 }
             }
         }
+        left
+    }
+
+    pub(super) async fn clean_up(&self) -> Verdict {
+        let mut left = self.end_leases().await;
         if !self.leases.is_empty()
             && let Err(problem) = self.clear(&self.subject.bucket).await
         {

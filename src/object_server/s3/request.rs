@@ -18,7 +18,7 @@ const PATH: &AsciiSet =
 /// A request to be signed.
 #[derive(Debug, Clone)]
 pub struct S3Request {
-    pub(super) method: Method,
+    pub(in crate::object_server) method: Method,
     pub(super) scope: Scope,
     path: String,
     query: String,
@@ -71,6 +71,15 @@ impl S3Request {
             .body(form.into_bytes())
     }
 
+    /// To the IAM: a form to `/`.
+    #[must_use]
+    pub fn iam(fields: &[(&str, &str)]) -> Self {
+        let form = wire::form(fields);
+        Self { scope: Scope::Iam, ..Self::service(Method::POST) }
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.into_bytes())
+    }
+
     /// With these parameters; one without a value is sent as `name=`.
     #[must_use]
     pub fn query(mut self, parameters: &[(&str, &str)]) -> Self {
@@ -105,7 +114,7 @@ impl S3Request {
         self.header("content-md5", &md5).body(document.as_bytes())
     }
 
-    pub(super) fn path_and_query(&self) -> String {
+    pub(in crate::object_server) fn path_and_query(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
 

@@ -109,10 +109,7 @@ impl ListingReconciler {
         let (listed, parents) = match self.list().await {
             Ok(listed) => listed,
             Err(ObjectServerError::KeepsNoList) => return Ok(Pass::NoList),
-            Err(ObjectServerError::Refused { status: 403, code }) => {
-                return Err(ReconcileError::NotPermitted { code });
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(unlisted(error)),
         };
         let seen_at = self.parts.clock.elapsed();
         // And the log again, for what was issued meanwhile, or closed.
@@ -241,6 +238,18 @@ async fn still_open(turn: &mut dyn Turn, missing: Vec<KnownLease>) -> Result<Vec
     let now_known = leases_of(turn, &keys).await?;
     let closed: BTreeSet<LeaseId> = now_known.iter().filter(|lease| lease.closed).map(|lease| lease.id).collect();
     Ok(missing.into_iter().filter(|lease| !closed.contains(&lease.id)).collect())
+}
+
+/// One refusal has a cure of its own, whichever parent met it.
+fn unlisted(error: ObjectServerError) -> ReconcileError {
+    let innermost = match &error {
+        ObjectServerError::OfParent { source, .. } => source.as_ref(),
+        other => other,
+    };
+    if let ObjectServerError::Refused { status: 403, code } = innermost {
+        return ReconcileError::NotPermitted { code: code.clone() };
+    }
+    error.into()
 }
 
 fn counts(report: &Report) -> Compared {

@@ -1,7 +1,7 @@
 //! The real binary, as an operator starts it: `stint serve --config`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -37,6 +37,21 @@ impl Stint {
         lease: &str,
         without: &[&str],
     ) -> Self {
+        let issuer = format!(
+            "issuer = \"{issuer}\"\naudiences = [\"stint\"]\nprofile = \"keycloak\"\ngroups_claim = \"groups\"\nkeys = {{ \
+             discovery = true }}"
+        );
+        Self::start_trusting(&issuer, object_server, database, lease, without).await
+    }
+
+    /// The same for another issuer than Keycloak: the lines of its block but the name.
+    pub(crate) async fn start_trusting(
+        issuer: &str,
+        object_server: &str,
+        database: &Database,
+        lease: &str,
+        without: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let port = free_port();
         let policies = directory.path().join("policies");
@@ -55,11 +70,7 @@ url = "{postgres}"
 
 [[issuer]]
 name = "keycloak"
-issuer = "{issuer}"
-audiences = ["stint"]
-profile = "keycloak"
-groups_claim = "groups"
-keys = {{ discovery = true }}
+{issuer}
 
 [object_server]
 region = "us-east-1"
@@ -96,6 +107,19 @@ log_format = "json"
         let mut command = Command::new(env!("CARGO_BIN_EXE_stint"));
         command.args(arguments).arg("--config").arg(self.directory.path().join("stint.toml"));
         command.output().expect("stint runs")
+    }
+
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("stint.toml")
+    }
+
+    /// Replaces a part of its configuration, which must be there, and tells it.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("written");
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        fs::write(self.config(), text.replace(from, to)).expect("our own directory");
+        self.server.signal("HUP");
     }
 
     /// Waits until every part is ready.
