@@ -229,6 +229,22 @@ enum ObjectServerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Compare the object server's temporary credentials with the log: each needs a lease, each open lease its credential.
+    ///
+    /// What is out of place is looked at a second time, a minute later, when every exchange under way has ended. Credentials
+    /// without a lease are on record as `orphan.found`. Exit code 0: nothing is orphaned or missing. Access keys are never
+    /// shown, only their fingerprints. MinIO keeps such a list; servers whose tokens need no memory have none to compare.
+    Reconcile {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// End credentials without a lease, where one can be ended alone.
+        #[arg(long)]
+        revoke_orphans: bool,
+        /// Answer in JSON: {"ok", "credentials", "orphans", "missing", …}.
+        #[arg(long)]
+        json: bool,
+    },
     /// Give a parent a new key without downtime, and end the old one.
     ///
     /// MinIO: makes a new user with exactly the old parent's policies, tries it as verify does (on record), and says what to
@@ -245,6 +261,9 @@ fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> 
         }
         ObjectServerCommand::Verify { config, bucket, role, json } => {
             command::object_server::verify(&config, json, ConformanceOptions { bucket, role }, out)
+        }
+        ObjectServerCommand::Reconcile { config, revoke_orphans, json } => {
+            command::object_server::reconcile(&config, revoke_orphans, json, out)
         }
         ObjectServerCommand::Rotate(options) => command::object_server::rotate(&options, out),
     }

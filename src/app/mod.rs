@@ -7,6 +7,7 @@ mod object_server;
 mod parents;
 mod policies;
 mod readiness;
+mod reconcile;
 mod rotate;
 mod signing_key;
 
@@ -25,6 +26,7 @@ pub use lease_desk::{DeskError, Wish, list_leases, revoke_leases};
 pub use object_server::{BootstrapError, ConformanceOptions, VerifyError, bootstrap, verify};
 pub use parents::Reread;
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use reconcile::{ReconcileTold, reconcile};
 pub use rotate::{RotateError, Rotated, Rotation, Waiting};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 
@@ -38,7 +40,8 @@ use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
 use crate::object_server::{ConfigError, ObjectServer, Parents};
-use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
+use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
+use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
@@ -64,6 +67,7 @@ pub struct App {
     address: SocketAddr,
     reloader: policies::Reloader,
     reconciler: Reconciler,
+    listing: Option<(ListingReconciler, Duration)>,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     parents: Arc<Parents>,
@@ -185,6 +189,8 @@ impl App {
             config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
+        let (every, revoke_orphans) =
+            (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
         let server = parents::identity(&config.object_server);
         let probing = lease_desk::probe_client(&config.object_server, &clock)?;
         let patience = longest_exchange(config.audit.deadline);
@@ -208,6 +214,15 @@ impl App {
             signing_key,
             fingerprints: fingerprints.clone(),
             clock: Arc::clone(&clock),
+        };
+        let listing = ListingParts {
+            records: Arc::new(PostgresLeaseRecords::new(Arc::clone(&store))),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            fingerprints: fingerprints.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            revoke_orphans,
         };
         let (held, stop_runs) = (Arc::new(HeldCredentials::default()), CancellationToken::new());
         let desk = lease_desk::Shared {
@@ -242,6 +257,7 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         });
+        let listing = every.map(|every| (ListingReconciler::new(listing), every));
         let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
@@ -264,6 +280,7 @@ impl App {
             address,
             reloader,
             reconciler,
+            listing,
             issuers,
             tasks,
             parents,
@@ -296,8 +313,20 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, stop_runs, patience, .. } =
-            self;
+        let Self {
+            listener,
+            tls,
+            doors,
+            address,
+            reloader,
+            reconciler,
+            listing,
+            issuers,
+            tasks,
+            stop_runs,
+            patience,
+            ..
+        } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -309,13 +338,19 @@ impl App {
         // Large: it holds a whole configuration while it reads one.
         let watch = Box::pin(reloader.run(shutdown.clone()));
         let reconcile = reconciler.run(shutdown.clone());
+        let compare = async {
+            if let Some((listing, every)) = listing {
+                // Boxed: a pass holds much, and most of the time there is none.
+                Box::pin(listing.run(every, shutdown.clone())).await;
+            }
+        };
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             stop_runs.cancel();
             served
         };
-        let (served, (), (), ()) = tokio::join!(serve, warm, watch, reconcile);
+        let (served, (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

@@ -10,8 +10,9 @@ use secrecy::ExposeSecret;
 use super::{OBJECT_SERVER_TIMEOUT, fingerprint_key};
 use crate::audit::FingerprintKey;
 use crate::clock::Clock;
-use crate::config::{Config, ObjectServerKind, ObjectServerSettings, ParentKey, Problem};
+use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings, ParentKey, Problem};
 use crate::lease::{MintingParents, ParentId, RoleArn};
+use crate::object_server::s3::S3Key;
 use crate::object_server::{
     AwsRole, AwsServer, CephServer, ConfigError, Duty, MinioServer, ObjectServer, Parent, Parents, RustfsServer,
     SeaweedfsServer, ServerSettings,
@@ -90,7 +91,15 @@ pub(super) fn adapter(
     let s3 = at(&settings.endpoint);
     let own = |common: &RoleArn| role_arn.unwrap_or(common).clone();
     Ok(match &settings.kind {
-        ObjectServerKind::Minio => Arc::new(MinioServer::new(s3, clock)?),
+        ObjectServerKind::Minio => {
+            let server = MinioServer::new(s3, clock)?;
+            match &settings.reconcile.key {
+                Some(BootstrapKey { access_key, secret_key }) => {
+                    Arc::new(server.listing_as(S3Key::long_lived(access_key.clone(), secret_key.clone())))
+                }
+                None => Arc::new(server),
+            }
+        }
         ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
         ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, own(role), clock)?),
         ObjectServerKind::Ceph(role) => Arc::new(CephServer::new(s3, own(role), clock)?),

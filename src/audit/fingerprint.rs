@@ -46,7 +46,7 @@ impl fmt::Debug for FingerprintKey {
 }
 
 /// The first 128 bits of HMAC-SHA256, lower-case hex.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyFingerprint(String);
 
 impl From<ParentId> for KeyFingerprint {

@@ -17,7 +17,7 @@ use super::tally::Tally;
 use super::writer::{Entry, LogMeter, Progress, Writer, WriterParts};
 use super::{
     Abandonment, Address, AuditStore, Door, Event, EventKind, Identity, KeyFingerprint, LeaseFacts, LoneIntent, Origin,
-    Outcome, RecordedEffect, Request, SigningKey,
+    Orphan, OrphanFate, Outcome, RecordedEffect, Request, SigningKey,
 };
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
@@ -330,6 +330,17 @@ impl AuditLog {
             policy_hash: Some(policy_hash),
             roles,
             ..self.event(EventKind::PolicyLoaded, RecordedEffect::NotApplicable, "loaded")
+        })
+        .await
+    }
+
+    /// Commits that a credential without an open lease was found at the object server, and what was done about it.
+    pub async fn orphan_found(&self, orphan: Orphan, fate: OrphanFate) -> Result<(), AuditError> {
+        let reason = orphan.why.as_str();
+        self.write(Event {
+            orphan: Some(orphan),
+            detail: Some(fate.as_str().to_owned()),
+            ..self.event(EventKind::OrphanFound, RecordedEffect::NotApplicable, reason)
         })
         .await
     }

@@ -30,8 +30,8 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
-    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals,
-    Request,
+    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Orphan, OrphanFate, Orphanhood,
+    Outcome, RecordedEffect, Refusals, Request,
 };
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};

@@ -5,6 +5,7 @@ mod bootstrap;
 mod environment;
 mod parents;
 mod problem;
+mod reconcile;
 mod section;
 mod sections;
 mod tree;
@@ -15,6 +16,7 @@ pub use bootstrap::{BootstrapConfig, BootstrapKey};
 pub use environment::{Environment, ProcessEnvironment};
 pub use parents::{ParentKey, RoleParent};
 pub use problem::Problem;
+pub use reconcile::ReconcileSettings;
 pub use sections::{
     AuditSettings, AwsSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
 };

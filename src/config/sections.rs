@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::parents::{ParentKey, ParentSettings, RoleParent};
+use super::reconcile::{ReconcileSettings, reconcile};
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
 use crate::lease::{LeaseRules, RoleArn};
@@ -62,6 +63,8 @@ pub struct ObjectServerSettings {
     pub role_parents: Vec<RoleParent>,
     /// `[[object_server.retired_parent]]`: they mint nothing more, and end the leases that they minted.
     pub retired_parents: Vec<ParentKey>,
+    /// `[object_server.reconcile]`
+    pub reconcile: ReconcileSettings,
 }
 
 impl ObjectServerSettings {
@@ -279,6 +282,7 @@ pub(super) fn object_server_with<T>(
     let has_roles = !matches!(kind, Some(ObjectServerKind::Minio | ObjectServerKind::Rustfs));
     let parents = ParentSettings::read(&mut section, has_roles);
     let inside = bootstrap(&mut section);
+    let reconcile = reconcile(&mut section);
     section.finish();
     if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
         warnings.push(
@@ -302,6 +306,7 @@ pub(super) fn object_server_with<T>(
         parent: default,
         role_parents: of_roles,
         retired_parents: retired,
+        reconcile: reconcile?,
     };
     Some((settings, inside))
 }

@@ -102,6 +102,7 @@ impl Finding {
             | ObjectServerError::ExpirationUnbelievable { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::UnknownParent { .. }
+            | ObjectServerError::KeepsNoList
             | ObjectServerError::OfParent { .. } => Self::of(Revoked::Failed, Some(error.code().to_owned())),
         }
     }

@@ -107,6 +107,7 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::KeepsNoList
             | ObjectServerError::UnknownParent { .. }
             | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,

@@ -9,11 +9,15 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::minio_admin::MinioLister;
 use super::minio_keys::BOUND_KEYS;
 use super::minting::Minting;
+use super::s3::S3Key;
 use super::signing::Scope;
 use super::sts_call::{StsCaller, refusal};
-use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
+use super::{
+    ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ParentListing, ServerSettings, TemporaryCredentials, wire,
+};
 use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::clock::Clock;
 use crate::lease::{
@@ -80,6 +84,7 @@ pub(super) const UNKNOWN_ACTIONS: &[&str] = &[
 pub struct MinioServer {
     caller: StsCaller,
     parent: String,
+    lister: MinioLister,
     capabilities: Capabilities,
 }
 
@@ -94,7 +99,15 @@ impl MinioServer {
     /// Prepares the client; connects to nothing.
     pub fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         let parent = settings.access_key.clone();
-        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, capabilities: capabilities() })
+        let lister = MinioLister::new(&settings, Arc::clone(&clock))?;
+        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, lister, capabilities: capabilities() })
+    }
+
+    /// Lists the parent's sessions with this key instead of the parent's own: for a parent that is denied
+    /// `admin:ListServiceAccounts`, as by `admin:*`. The key needs that one right and no other.
+    #[must_use]
+    pub fn listing_as(self, key: S3Key) -> Self {
+        Self { lister: self.lister.asking_as(key), ..self }
     }
 
     async fn mint(&self, minting: &Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
@@ -141,6 +154,10 @@ impl ObjectServer for MinioServer {
     /// Every session of the parent, stint's or not.
     async fn revoke_all(&self, _: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
         self.revoke_tokens(("fullRevoke", "true")).await
+    }
+
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Ok(vec![self.lister.list().await?])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {

@@ -8,6 +8,7 @@ pub mod conformance;
 mod credentials;
 mod endpoint;
 mod keys_in_use;
+mod listing;
 mod minio;
 mod minio_admin;
 mod minio_keys;
@@ -38,6 +39,7 @@ pub use aws::{AwsRole, AwsServer};
 pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
+pub use listing::{ListedCredential, ParentListing};
 pub use minio::MinioServer;
 pub use parents::{Duty, Parent, Parents};
 pub use role_deny::{RoleDeny, RoleDenySettings, WithRoleDeny};
@@ -91,6 +93,14 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
     /// A server that cannot, or not with the keys at hand, answers [`ObjectServerError::NotRevocable`], and is asked nothing.
     async fn revoke_all(&self, _parent: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
         Err(ObjectServerError::NotRevocable { smallest: self.capabilities().revocation })
+    }
+
+    /// The temporary credentials that the server keeps for our parents, one listing for each parent; expired ones may be
+    /// among them. A server that keeps none, because its tokens need no memory, answers [`ObjectServerError::KeepsNoList`]
+    /// and is asked nothing. An implementor MUST bound size and time of the listing, and MUST NOT answer a part for the whole:
+    /// whatever is missing from it is taken for revoked.
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Err(ObjectServerError::KeepsNoList)
     }
 
     /// Whether the server would mint now, as far as it can be asked without minting.
@@ -176,6 +186,9 @@ pub enum ObjectServerError {
         /// What happened.
         source: Box<Self>,
     },
+    /// The server keeps no list of temporary credentials, or none that is spoken here; nothing was sent.
+    #[error("the object server keeps no list of temporary credentials: there is nothing to compare with the log")]
+    KeepsNoList,
 }
 
 fn whole(smallest: Revocation) -> &'static str {
@@ -212,6 +225,7 @@ impl ObjectServerError {
             Self::NotRevocable { .. } => "object_server_not_revocable",
             Self::UnknownParent { .. } => "parent_unknown",
             Self::OfParent { source, .. } => source.code(),
+            Self::KeepsNoList => "object_server_keeps_no_list",
         }
     }
 
@@ -239,7 +253,8 @@ impl ObjectServerError {
             | Self::Unreachable(_)
             | Self::NotReady
             | Self::NotRevocable { .. }
-            | Self::UnknownParent { .. } => false,
+            | Self::UnknownParent { .. }
+            | Self::KeepsNoList => false,
             Self::OfParent { source, .. } => source.may_have_minted(),
         }
     }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::future::join_all;
 
-use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, TemporaryCredentials};
+use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ParentListing, TemporaryCredentials};
 use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::lease::{AssumeRole, Capabilities, MintingParents, ParentId};
 use crate::policy::RoleName;
@@ -126,6 +126,24 @@ impl ObjectServer for Parents {
             Some(parent) => parent.server.assume_role(receipt, request).await,
             None => Err(ObjectServerError::UnknownParent { fingerprint }),
         }
+    }
+
+    /// Of every parent, also of those that mint nothing more: all of it, or nothing. A parent that was left out would make its
+    /// leases look revoked.
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        let set = self.current.load_full();
+        let mut listings = Vec::new();
+        for parent in set.parents.values() {
+            match parent.server.live_credentials().await {
+                Ok(own) => listings.extend(own),
+                Err(ObjectServerError::KeepsNoList) => return Err(ObjectServerError::KeepsNoList),
+                Err(error) => {
+                    let source = Box::new(error);
+                    return Err(ObjectServerError::OfParent { parent: parent.duty.to_string(), source });
+                }
+            }
+        }
+        Ok(listings)
     }
 
     /// Under the parent that the log names, and no other: MinIO says yes to whoever asks for an end to leases that it never

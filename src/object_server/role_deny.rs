@@ -75,7 +75,7 @@ impl RoleDeny {
         iam.send(administrator, &request).await.map_err(|error| match error {
             S3Error::Unreachable(error) => ObjectServerError::Unreachable(error),
             S3Error::Interrupted(error) => ObjectServerError::Interrupted(error),
-            S3Error::TooLarge => ObjectServerError::Nonsense { what: "its length" },
+            S3Error::TooLarge { limit: _ } => ObjectServerError::Nonsense { what: "its length" },
             S3Error::Unsendable => ObjectServerError::Unsendable,
         })
     }

@@ -174,7 +174,8 @@ async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<
         from audit_event intent
         where lease_id = any($1) and type = 'lease.intended'
             and not exists (
-                select from audit_event fate where fate.lease_id = intent.lease_id and fate.type <> 'lease.intended'
+                select from audit_event fate
+                where fate.lease_id = intent.lease_id and fate.type not in ('lease.intended', 'orphan.found')
             )
         limit $2
         "#,

@@ -6,6 +6,7 @@ mod connection;
 mod error;
 mod event_row;
 mod kept_policies;
+mod lease_records;
 mod ledger;
 mod ledger_extract;
 mod ledger_row;
@@ -20,6 +21,7 @@ mod unnamed;
 
 pub use connection::PostgresStore;
 pub use error::PostgresError;
+pub use lease_records::PostgresLeaseRecords;
 pub use lone_intents::PostgresLoneIntents;
 pub use parent_use::ParentUse;
 pub use schema::{Migrated, migrate};

@@ -1,8 +1,10 @@
 //! The reconciler: no row without a fate. An intent that stands alone, because its process died or its outcome could not
 //! be committed, is closed as `lease.abandoned` after whatever exists under it was ended at the object server; so is a lease
 //! that failed but may have been minted, for its exchange could ask only once, and a server may mint late. It touches
-//! nothing that an exchange may still be working on, its own or another instance's, and hands nothing out.
+//! nothing that an exchange may still be working on, its own or another instance's, and hands nothing out. [`listing`] looks
+//! the other way: from what exists at the object server to the log.
 
+pub mod listing;
 mod sweep;
 mod watch;
 
@@ -222,7 +224,8 @@ fn is_away(error: &ObjectServerError) -> bool {
         | ObjectServerError::ExpirationUnbelievable { .. }
         | ObjectServerError::Outdated { .. }
         | ObjectServerError::UnknownParent { .. }
-        | ObjectServerError::NotRevocable { .. } => false,
+        | ObjectServerError::NotRevocable { .. }
+        | ObjectServerError::KeepsNoList => false,
         ObjectServerError::OfParent { source, .. } => is_away(source),
     }
 }

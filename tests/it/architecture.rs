@@ -39,6 +39,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
             "object_server",
             "policy",
             "postgres",
+            "reconciler",
             "telemetry",
         ],
     ),

@@ -17,6 +17,7 @@ mod exchange;
 mod faults;
 mod harness;
 mod issuer;
+mod listing;
 mod object_server;
 mod parents;
 mod parents_served;

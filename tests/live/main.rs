@@ -23,6 +23,7 @@ mod narrowing;
 mod object_server_faults;
 mod parent;
 mod parents;
+mod reconcile;
 mod record;
 mod revocation;
 mod rustfs;

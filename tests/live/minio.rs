@@ -11,6 +11,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use stint::clock::SystemClock;
 use stint::lease::{Conditions, LeaseId};
+use stint::object_server::s3::S3Key;
 use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -311,6 +312,51 @@ async fn the_conditions_that_are_claimed_are_enforced() {
     };
     assert_eq!(unenforced.iter().map(|(_, key)| *key).collect::<Vec<_>>(), unknown);
     assert_eq!(refused_keys(&sts).await, unknown);
+}
+
+/// What `stint object-server reconcile` rests on: who may list, that the listing is opened, and that it is whole.
+#[tokio::test]
+async fn the_parent_lists_its_sessions_unless_it_is_denied_and_then_one_right_of_another_is_enough() {
+    let open = Minio::start(&[EVERYTHING]).await;
+    assert!(listed(&open.adapter()).await.is_empty());
+    // More than one fragment of 16 KiB.
+    let mut minted = Vec::new();
+    for _ in 0..150 {
+        minted.push(open.session(&[READ_A, NO_ADMIN]).await.access);
+    }
+    minted.sort();
+    assert_eq!(listed(&open.adapter()).await, minted);
+
+    let denied = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let session = denied.session(&[READ_A, NO_ADMIN]).await;
+    let refused = denied.adapter().live_credentials().await.unwrap_err();
+    assert!(
+        matches!(&refused, ObjectServerError::Refused { status: 403, code } if code == "AccessDenied"),
+        "{refused}"
+    );
+    let file = denied.directory.path().join("list.json");
+    std::fs::write(&file, policy(&[r#"{"Effect":"Allow","Action":["admin:ListServiceAccounts"]}"#])).unwrap();
+    denied.must(&["admin", "user", "add", "server", "lister", "listersecret"]);
+    denied.must(&["admin", "policy", "create", "server", "list", file.to_str().unwrap()]);
+    denied.must(&["admin", "policy", "attach", "server", "list", "--user", "lister"]);
+    let key = |secret: &str| S3Key::long_lived(SecretString::from("lister"), SecretString::from(secret));
+    assert_eq!(listed(&denied.adapter().listing_as(key("listersecret"))).await, [session.access]);
+    assert!(denied.adapter().listing_as(key("anothersecret")).live_credentials().await.is_err());
+}
+
+async fn listed(adapter: &MinioServer) -> Vec<String> {
+    let [listing] = adapter.live_credentials().await.unwrap().try_into().unwrap();
+    assert_eq!(listing.parent.expose(), "minter");
+    let mut keys: Vec<String> = listing
+        .credentials
+        .iter()
+        .map(|credential| {
+            assert!(credential.ends_at.is_some() && credential.lease.is_none());
+            credential.access_key_id.expose().to_owned()
+        })
+        .collect();
+    keys.sort();
+    keys
 }
 
 /// Every condition key beside every action: what the adapter refuses at load is exactly what the server refuses.

@@ -44,7 +44,7 @@ impl Run<'_> {
                 Ok(answer) if answer.is_refusal() => {}
                 Ok(answer) if answer.is_success() => return Verdict::failed(format!("it may read {name}"), ADVICE),
                 // Longer than anything it may read.
-                Err(AdminError::Call(S3Error::TooLarge)) => {
+                Err(AdminError::Call(S3Error::TooLarge { .. })) => {
                     return Verdict::failed(format!("it may read {name}"), ADVICE);
                 }
                 Ok(answer) => unknown.push(format!("{name}: {}", answer.told())),

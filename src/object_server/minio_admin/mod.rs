@@ -1,8 +1,10 @@
 //! The few calls of MinIO's admin API that `bootstrap`, `verify` and `rotate` need: the parent user, its policy, and the two things
-//! that a parent and its sessions must never be able to do. Signed like S3; some bodies are encrypted with the secret of
-//! whoever calls.
+//! that a parent and its sessions must never be able to do; and the listing of temporary keys that `reconcile` needs. Signed
+//! like S3; some bodies are encrypted with the secret of whoever calls.
 
+mod opened_body;
 mod sealed_body;
+mod temporary_keys;
 
 use aws_lc_rs::rand::fill;
 use reqwest::Method;
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 pub(super) use sealed_body::Unsealable;
 use sealed_body::seal;
+pub(super) use temporary_keys::MinioLister;
 
 use super::s3::{S3Answer, S3Client, S3Error, S3Key, S3Request};
 

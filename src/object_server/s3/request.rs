@@ -9,6 +9,7 @@ use reqwest::Method;
 
 use super::super::signing::Scope;
 use super::super::wire;
+use super::answer::ANSWER_LIMIT;
 
 /// Everything but RFC 3986's unreserved characters and the slash between the parts of an object's name.
 const PATH: &AsciiSet =
@@ -23,6 +24,7 @@ pub struct S3Request {
     query: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
+    pub(super) answer_limit: usize,
 }
 
 impl S3Request {
@@ -30,7 +32,15 @@ impl S3Request {
     #[must_use]
     pub fn service(method: Method) -> Self {
         let (path, query) = ("/".to_owned(), String::new());
-        Self { method, scope: Scope::S3, path, query, headers: Vec::new(), body: Vec::new() }
+        Self {
+            method,
+            scope: Scope::S3,
+            path,
+            query,
+            headers: Vec::new(),
+            body: Vec::new(),
+            answer_limit: ANSWER_LIMIT,
+        }
     }
 
     /// On a bucket.
@@ -89,6 +99,12 @@ impl S3Request {
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// Whose answer may be longer than others: at most so many bytes.
+    #[must_use]
+    pub(in crate::object_server) fn answered_within(self, answer_limit: usize) -> Self {
+        Self { answer_limit, ..self }
     }
 
     /// With a configuration document as its body: AWS and Ceph want its MD5 (Ceph 16 takes no other checksum).

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -100,6 +100,13 @@ log_format = "json"
         })
         .await;
         stint
+    }
+
+    /// Runs a command of the same binary with the same configuration.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stint"));
+        command.args(arguments).arg("--config").arg(self.directory.path().join("stint.toml"));
+        command.output().expect("stint runs")
     }
 
     /// Its configuration.
