@@ -6,6 +6,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 use stint::config::{Config, Environment, Problem};
+use stint::policy::RoleName;
 
 const VALID: &str = r#"
 [postgres]
@@ -74,7 +75,7 @@ fn parents_are_read_with_their_roles_and_secrets() {
     let config = read_with(VALID, &[]).unwrap();
     let server = &config.object_server;
     let roles: Vec<Vec<&str>> =
-        server.role_parents.iter().map(|block| block.roles.iter().map(|role| role.as_str()).collect()).collect();
+        server.role_parents.iter().map(|block| block.roles.iter().map(RoleName::as_str).collect()).collect();
     assert_eq!(roles, [vec!["studio", "editor"], vec!["backup"]]);
     let secrets: Vec<&str> = server.keys().map(|key| key.secret_key.expose_secret()).collect();
     assert_eq!(secrets, ["secret-of-all", "secret-of-studio", "secret-of-backup", "secret-of-old"]);
