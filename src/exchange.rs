@@ -17,8 +17,9 @@ use crate::audit::{
     Request, Unrecorded,
 };
 use crate::clock::Clock;
+use crate::desk::{HeldCredentials, HeldLease};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
-use crate::object_server::{ObjectServer, ObjectServerError, TemporaryCredentials};
+use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
@@ -56,8 +57,8 @@ pub struct IssuedLease {
     pub token: VerifiedToken,
     /// The times.
     pub terms: LeaseTerms,
-    /// The credentials.
-    pub credentials: TemporaryCredentials,
+    /// The credentials; the desk holds them too, to see them refused when the lease is ended.
+    pub credentials: Arc<TemporaryCredentials>,
 }
 
 /// Why there is no lease. Each door maps it in one exhaustive match to a fixed answer.
@@ -115,6 +116,8 @@ pub struct ExchangeParts {
     pub fingerprints: FingerprintKey,
     /// Step 5.
     pub object_server: Arc<dyn ObjectServer>,
+    /// Keeps what was handed out.
+    pub held: Arc<HeldCredentials>,
     /// Draws lease lengths and ids.
     pub rng: Mutex<StdRng>,
     /// The time.
@@ -197,8 +200,10 @@ impl Exchange {
         let Inner(parts) = self.inner.as_ref();
         self.timed_now(Step::Plan, || {
             let capabilities = parts.object_server.capabilities();
+            let parent = parts.object_server.parents().choose(grant.roles())?;
             let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
             lease::plan(grant, token, requested, &parts.lease_rules, capabilities, parts.clock.now(), &mut *rng)
+                .map(|planned| planned.under(parent))
         })
     }
 
@@ -255,13 +260,17 @@ impl Exchange {
             let ended = self.revoke(&assume_role).await;
             return Err(self.abandon(unrecorded, ended));
         }
+        let credentials = Arc::new(credentials);
+        let session_policy = assume_role.session_policy().clone();
+        let held = HeldLease { credentials: Arc::clone(&credentials), session_policy };
+        parts.held.keep(assume_role.lease_id(), held, parts.clock.now());
         Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials })
     }
 
     /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to the reconciler.
     async fn revoke(&self, assume_role: &AssumeRole) -> Abandonment {
         let lease_id = assume_role.lease_id();
-        match self.parts().object_server.revoke(&lease_id.into()).await {
+        match self.parts().object_server.revoke(&LeaseToEnd::from(assume_role)).await {
             Ok(()) => {
                 tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server");
                 Abandonment::Revoked

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stint::app::ConformanceOptions;
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
+use stint::command::lease::RevokeOptions;
 use stint::command::{self, Failure};
 use stint::evidence::Formats;
 use time::OffsetDateTime;
@@ -78,6 +80,22 @@ enum Command {
     /// Prepare or examine the object server.
     #[command(subcommand)]
     ObjectServer(ObjectServerCommand),
+    /// Do something about leases that are out.
+    #[command(subcommand)]
+    Lease(LeaseCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum LeaseCommand {
+    /// End leases before their time: one, or all of a holder, a role, a group, an issuer, or all.
+    ///
+    /// Each wish is recorded before the object server is asked, and then what was seen of it. Works beside the service and
+    /// while it is down. Where the service is up, `DELETE /v1/leases/{id}` and `POST /v1/revocations` are the stronger proof:
+    /// the service that minted a lease has its credential in memory, and asks S3 with it until it is refused.
+    /// Ctrl-C stops between two leases; run again, it takes what is left. Ceph and AWS end all leases of a role at once, with
+    /// an administrator's key for this command alone: `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `…__SECRET_KEY`.
+    /// Exit code 0: every lease was seen to be refused or gone. 1: at least one was not; the table says what happens and when.
+    Revoke(RevokeOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,10 +222,36 @@ enum ObjectServerCommand {
         /// A bucket that the parent may use [default: the first of policies/buckets.toml].
         #[arg(long, value_name = "NAME")]
         bucket: Option<String>,
+        /// Try everything as this role's parent; of the other parents, what is their own [default: the default parent].
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
         /// Answer in JSON: {"ok", "endpoint", "checks"}.
         #[arg(long)]
         json: bool,
     },
+    /// Compare the object server's temporary credentials with the log: each needs a lease, each open lease its credential.
+    ///
+    /// What is out of place is looked at a second time, a minute later, when every exchange under way has ended. Credentials
+    /// without a lease are on record as `orphan.found`. Exit code 0: nothing is orphaned or missing. Access keys are never
+    /// shown, only their fingerprints. MinIO keeps such a list; servers whose tokens need no memory have none to compare.
+    Reconcile {
+        /// The configuration file.
+        #[arg(long, default_value = "stint.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// End credentials without a lease, where one can be ended alone.
+        #[arg(long)]
+        revoke_orphans: bool,
+        /// Answer in JSON: {"ok", "credentials", "orphans", "missing", …}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a parent a new key without downtime, and end the old one.
+    ///
+    /// MinIO: makes a new user with exactly the old parent's policies, tries it as verify does (on record), and says what to
+    /// put into the configuration. Once that is done everywhere, --finish disables and deletes the users of
+    /// `[[object_server.retired_parent]]`, each when the log shows that no lease of it is open and nobody minted with it for an
+    /// hour. Needs an administrator's key, for this command alone, as bootstrap does. For other servers it says the steps.
+    Rotate(command::object_server::RotateOptions),
 }
 
 fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
@@ -215,9 +259,13 @@ fn object_server(command: ObjectServerCommand, out: &mut (dyn Write + Send)) -> 
         ObjectServerCommand::Bootstrap { config, plan, json } => {
             command::object_server::bootstrap(&config, plan, json, out)
         }
-        ObjectServerCommand::Verify { config, bucket, json } => {
-            command::object_server::verify(&config, json, bucket, out)
+        ObjectServerCommand::Verify { config, bucket, role, json } => {
+            command::object_server::verify(&config, json, ConformanceOptions { bucket, role }, out)
         }
+        ObjectServerCommand::Reconcile { config, revoke_orphans, json } => {
+            command::object_server::reconcile(&config, revoke_orphans, json, out)
+        }
+        ObjectServerCommand::Rotate(options) => command::object_server::rotate(&options, out),
     }
 }
 
@@ -231,6 +279,7 @@ fn main() -> ExitCode {
         Command::Check { config, json } => command::check(&config, json, out),
         Command::Audit(command) => audit(command, out),
         Command::ObjectServer(command) => object_server(command, out),
+        Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -213,6 +213,7 @@ fn event(now: OffsetDateTime) -> Event {
         key_id: None,
         detail: None,
         actor: None,
+        orphan: None,
         refused_after: None,
     }
 }

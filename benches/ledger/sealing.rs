@@ -128,6 +128,7 @@ fn issued() -> Event {
         key_id: None,
         detail: None,
         actor: None,
+        orphan: None,
         refused_after: None,
     }
 }

@@ -338,6 +338,7 @@ impl<'a> Life<'a> {
             key_id: None,
             detail: None,
             actor: None,
+            orphan: None,
             refused_after: None,
         }
     }

@@ -1,9 +1,14 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod key_files;
+mod lease_desk;
 mod object_server;
+mod parents;
 mod policies;
 mod readiness;
+mod reconcile;
+mod rotate;
 mod signing_key;
 
 use std::net::{SocketAddr, TcpListener};
@@ -16,23 +21,27 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use object_server::{BootstrapError, VerifyError, bootstrap, verify};
+pub use key_files::{KeyFiles, KeyFilesError};
+pub use lease_desk::{DeskError, Wish, list_leases, revoke_leases};
+pub use object_server::{BootstrapError, ConformanceOptions, VerifyError, bootstrap, verify};
+pub use parents::Reread;
 pub use policies::{PolicyReport, compile_directory, compile_policies};
+pub use reconcile::{ReconcileTold, reconcile};
+pub use rotate::{RotateError, Rotated, Rotation, Waiting};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AuditSettings, Config, ObjectServerKind, ObjectServerSettings};
+use crate::config::{AuditSettings, Config, ObjectServerKind};
+use crate::desk::HeldCredentials;
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
-use crate::object_server::{
-    AwsRole, AwsServer, CephServer, ConfigError, GarageServer, GarageSettings, MinioServer, ObjectServer, RustfsServer,
-    SeaweedfsServer, ServerSettings,
-};
-use crate::postgres::{PostgresError, PostgresLoneIntents, PostgresStore};
+use crate::object_server::{ConfigError, ObjectServer, Parents};
+use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
+use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
@@ -58,8 +67,15 @@ pub struct App {
     address: SocketAddr,
     reloader: policies::Reloader,
     reconciler: Reconciler,
+    listing: Option<(ListingReconciler, Duration)>,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
+    parents: Arc<Parents>,
+    server: (ObjectServerKind, String, String),
+    fingerprints: FingerprintKey,
+    clock: Arc<dyn Clock>,
+    /// Ends a run of revocations between two leases.
+    stop_runs: CancellationToken,
     /// How long an exchange under way may take to end.
     patience: Duration,
 }
@@ -157,8 +173,9 @@ impl App {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
 
-        let object_server = object_server(&config.object_server, &clock)?;
         let fingerprints = fingerprint_key(&config);
+        let parents = Arc::new(parents::parents(&config.object_server, &fingerprints, &clock)?);
+        let object_server: Arc<dyn ObjectServer> = parents.clone();
         let report = compile_policies(&config, object_server.capabilities()).map_err(StartError::Policies)?;
 
         let tasks = TaskTracker::new();
@@ -172,6 +189,10 @@ impl App {
             config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
         let lease_rules = config.lease;
+        let (every, revoke_orphans) =
+            (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
+        let server = parents::identity(&config.object_server);
+        let probing = lease_desk::probe_client(&config.object_server, &clock)?;
         let patience = longest_exchange(config.audit.deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
@@ -194,13 +215,36 @@ impl App {
             fingerprints: fingerprints.clone(),
             clock: Arc::clone(&clock),
         };
+        let listing = ListingParts {
+            records: Arc::new(PostgresLeaseRecords::new(Arc::clone(&store))),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            fingerprints: fingerprints.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            revoke_orphans,
+        };
+        let (held, stop_runs) = (Arc::new(HeldCredentials::default()), CancellationToken::new());
+        let desk = lease_desk::Shared {
+            store: Arc::clone(&store),
+            object_server: Arc::clone(&object_server),
+            log: Arc::clone(&log),
+            held: Arc::clone(&held),
+            clock: Arc::clone(&clock),
+            verifier: Verifier::new(rules.clone(), issuers.clone()),
+            policies: reloader.current(),
+            tasks: tasks.clone(),
+            stop: stop_runs.clone(),
+        };
+        let desk = lease_desk::behind_doors(probing, desk);
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
             lease_rules,
             log: Arc::clone(&log),
-            fingerprints,
+            fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
+            held,
             rng: Mutex::new(random()?),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -213,13 +257,15 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         });
+        let listing = every.map(|every| (ListingReconciler::new(listing), every));
         let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
             inquiry: Arc::new(Inquiry::new(readers, archive)),
+            desk: Arc::new(desk),
             readiness: Arc::new(probes),
             metrics,
-            clock,
+            clock: Arc::clone(&clock),
             rng: Mutex::new(random()?),
             trusted_proxies,
             max_concurrent_exchanges: MAX_CONCURRENT_EXCHANGES,
@@ -227,7 +273,36 @@ impl App {
             tasks: tasks.clone(),
             public_url,
         };
-        Ok(Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience })
+        Ok(Self {
+            listener,
+            tls,
+            doors,
+            address,
+            reloader,
+            reconciler,
+            listing,
+            issuers,
+            tasks,
+            parents,
+            server,
+            fingerprints,
+            clock,
+            stop_runs,
+            patience,
+        })
+    }
+
+    /// Reads the parents' keys again on SIGHUP, from wherever `reread` reads.
+    #[must_use]
+    pub fn rereading(mut self, reread: Reread) -> Self {
+        self.reloader = self.reloader.with_keyring(parents::Keyring {
+            reread: Arc::new(reread),
+            parents: Arc::clone(&self.parents),
+            clock: Arc::clone(&self.clock),
+            server: self.server.clone(),
+            fingerprints: self.fingerprints.clone(),
+        });
+        self
     }
 
     /// Where the doors are.
@@ -238,7 +313,20 @@ impl App {
 
     /// Runs until `shutdown`, then drains: no new exchange, those under way end with their rows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { listener, tls, doors, address, reloader, reconciler, issuers, tasks, patience } = self;
+        let Self {
+            listener,
+            tls,
+            doors,
+            address,
+            reloader,
+            reconciler,
+            listing,
+            issuers,
+            tasks,
+            stop_runs,
+            patience,
+            ..
+        } = self;
         let mut warm = std::pin::pin!(issuers.warm());
         let warmed = tokio::time::timeout(WARM_UP, &mut warm).await.is_ok();
         tracing::info!(%address, "stint listens");
@@ -247,14 +335,22 @@ impl App {
                 warm.await;
             }
         };
-        let watch = reloader.run(shutdown.clone());
+        // Large: it holds a whole configuration while it reads one.
+        let watch = Box::pin(reloader.run(shutdown.clone()));
         let reconcile = reconciler.run(shutdown.clone());
+        let compare = async {
+            if let Some((listing, every)) = listing {
+                // Boxed: a pass holds much, and most of the time there is none.
+                Box::pin(listing.run(every, shutdown.clone())).await;
+            }
+        };
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
+            stop_runs.cancel();
             served
         };
-        let (served, (), (), ()) = tokio::join!(serve, warm, watch, reconcile);
+        let (served, (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(
@@ -276,58 +372,18 @@ pub(crate) fn random() -> Result<StdRng, StartError> {
     StdRng::try_from_rng(&mut SysRng).map_err(|_| StartError::Randomness)
 }
 
-/// The adapter for the configured kind.
-fn object_server(
-    settings: &ObjectServerSettings,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn ObjectServer>, ConfigError> {
-    let clock = Arc::clone(clock);
-    let at = |endpoint: &str| ServerSettings {
-        endpoint: endpoint.to_owned(),
-        region: settings.region.clone(),
-        access_key: settings.access_key.expose_secret().to_owned(),
-        secret_key: settings.secret_key.clone(),
-        timeout: OBJECT_SERVER_TIMEOUT,
-    };
-    let s3 = at(&settings.endpoint);
-    Ok(match &settings.kind {
-        ObjectServerKind::Minio => Arc::new(MinioServer::new(s3, clock)?),
-        ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
-        ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, role.clone(), clock)?),
-        ObjectServerKind::Ceph(role) => Arc::new(CephServer::new(s3, role.clone(), clock)?),
-        ObjectServerKind::Aws(aws) => {
-            let regional = format!("https://sts.{}.amazonaws.com", settings.region);
-            let role = AwsRole {
-                arn: aws.role_arn.clone(),
-                session_tags: aws.session_tags,
-                source_identity: aws.source_identity,
-            };
-            Arc::new(AwsServer::new(at(aws.sts_endpoint.as_deref().unwrap_or(&regional)), role, clock)?)
-        }
-        ObjectServerKind::Garage { admin_endpoint } => {
-            let garage = GarageSettings {
-                admin_endpoint: admin_endpoint.clone(),
-                admin_token: settings.secret_key.clone(),
-                timeout: OBJECT_SERVER_TIMEOUT,
-            };
-            Arc::new(GarageServer::new(&garage, clock)?)
-        }
-    })
-}
-
 /// What the configured kind of object server takes and enforces; connects to nothing.
 pub fn server_capabilities(config: &Config) -> Result<Capabilities, Vec<String>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let server = object_server(&config.object_server, &clock).map_err(|error| vec![error.to_string()])?;
-    Ok(server.capabilities().clone())
+    let server = parents::parents(&config.object_server, &fingerprint_key(config), &clock);
+    Ok(server.map_err(|error| vec![error.to_string()])?.capabilities().clone())
 }
 
-/// Without a key of their own, fingerprints are keyed by the parent's secret, or by Garage's admin token: it is always
-/// there, and the same for all instances in front of one object server.
+/// Without a key of their own, fingerprints are keyed by the only parent's secret: it is always there, and the same for all
+/// instances in front of one object server.
 #[must_use]
 pub fn fingerprint_key(config: &Config) -> FingerprintKey {
-    let secret = config.audit.fingerprint_key.as_ref().unwrap_or(&config.object_server.secret_key);
-    FingerprintKey::derive(secret.expose_secret().as_bytes())
+    FingerprintKey::derive(config.fingerprint_secret.expose_secret().as_bytes())
 }
 
 #[cfg(test)]

@@ -8,14 +8,16 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{StartError, compile_directory, fingerprint_key, object_server, open_log, random};
+use super::parents::parents;
+use super::{StartError, compile_directory, fingerprint_key, open_log, random};
 use crate::clock::{Clock, time_ordered_id};
-use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
+use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings, ParentKey};
 use crate::lease::{Capabilities, Revocation};
-use crate::object_server::ConfigError;
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
-use crate::object_server::conformance::{self, Check, Subject};
+use crate::object_server::conformance::{self, Accounts, Check, Subject};
 use crate::object_server::s3::{S3Client, S3Key, S3Settings};
+use crate::object_server::{ConfigError, Duty, ObjectServer};
+use crate::policy::RoleName;
 use crate::postgres::PostgresStore;
 
 /// How long one call on a bucket may take: longer than a mint's, for a part of an upload has 5 MiB.
@@ -41,17 +43,22 @@ pub enum BootstrapError {
     #[error("{0} has no [[bucket]]: there is nothing to do")]
     NoBuckets(PathBuf),
     /// The parent's policy.
-    #[error("object_server.bootstrap.parent_policy_file {0} cannot be read: {1}")]
+    #[error("the parent's policy file {0} cannot be read: {1}")]
     PolicyUnreadable(PathBuf, std::io::Error),
     /// A server without an API for users that is spoken here.
     #[error(
-        "object_server.bootstrap.parent_policy_file is for minio: on this server the parent is made by hand, as \
-         docs/object-servers.md shows. Remove the key"
+        "object_server.bootstrap.parent_policy_file and object_server.parent[].policy_file are for minio: on this server \
+         parents are made by hand, as docs/object-servers.md shows. Remove the key"
     )]
     NoUserApi,
     /// The same.
-    #[error("object_server.bootstrap.parent_policy_file {0} {1}")]
+    #[error("the parent's policy file {0} {1}")]
     Policy(PathBuf, PolicyFault),
+    /// A policy for a parent that is not there.
+    #[error(
+        "object_server.bootstrap.parent_policy_file is the default parent's, and object_server.access_key is not set"
+    )]
+    NoDefaultParent,
     /// Everything that stops the service too.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -67,23 +74,28 @@ impl From<ConfigError> for BootstrapError {
 pub fn bootstrap(config: BootstrapConfig, clock: &Arc<dyn Clock>) -> Result<Bootstrap, BootstrapError> {
     let BootstrapConfig { object_server, key, parent_policy, policies, issuers } = config;
     let key = key.ok_or(BootstrapError::NoKey)?;
-    if key.access_key.expose_secret() == object_server.access_key.expose_secret() {
+    if object_server.is_parent(key.access_key.expose_secret()) {
         return Err(BootstrapError::ParentKey);
     }
     let set = compile_directory(&policies, &issuers).map_err(StartError::Policies)?;
     if set.buckets().is_empty() {
         return Err(BootstrapError::NoBuckets(policies.join("buckets.toml")));
     }
-    let parent = match parent_policy {
-        Some(_) if object_server.kind != ObjectServerKind::Minio => return Err(BootstrapError::NoUserApi),
-        Some(file) => Some(parent_user(&object_server, file)?),
-        None => None,
-    };
+    let mut wanted = Vec::new();
+    if let Some(file) = parent_policy {
+        wanted.push((object_server.parent.as_ref().ok_or(BootstrapError::NoDefaultParent)?, file));
+    }
+    let blocks = object_server.role_parents.iter();
+    wanted.extend(blocks.filter_map(|block| Some((&block.key, block.policy_file.clone()?))));
+    if !wanted.is_empty() && object_server.kind != ObjectServerKind::Minio {
+        return Err(BootstrapError::NoUserApi);
+    }
+    let parents = wanted.into_iter().map(|(key, file)| parent_user(key, file)).collect::<Result<_, _>>()?;
     Ok(Bootstrap {
         client: s3_client(&object_server, clock)?,
         key: s3_key(key),
         buckets: set.buckets().to_vec(),
-        parent,
+        parents,
         traits: traits(&object_server.kind),
         run: time_ordered_id(clock.now(), &mut random()?),
     })
@@ -98,59 +110,87 @@ pub enum VerifyError {
     /// Not a bucket's name.
     #[error("--bucket is no bucket name: 3 to 63 of a-z, 0-9, `-`, `.`")]
     BucketName,
+    /// Not a role that an own parent mints.
+    #[error("--role {0}: no [[object_server.parent]] names this role, and there is no default parent")]
+    NoSuchParent(String),
     /// Everything that stops the service too.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
-/// Runs `stint object-server verify`: every check, each told as it is done, with the service's own adapter and log. Mints
-/// are on record in a stream of this run's own, as nobody's.
+/// What `verify` is asked.
+#[derive(Debug, Default)]
+pub struct ConformanceOptions {
+    /// The bucket to work in.
+    pub bucket: Option<String>,
+    /// The role whose parent is tried in full; the default parent's otherwise, or the first one's.
+    pub role: Option<String>,
+}
+
+/// Runs `stint object-server verify`: every check as one parent, then what is each other parent's own, each told as it is
+/// done, with the service's own adapter and log. Mints are on record in a stream of this run's own, as nobody's.
 pub async fn verify(
     config: Config,
     administrator: Option<BootstrapKey>,
-    bucket: Option<String>,
+    options: ConformanceOptions,
     clock: Arc<dyn Clock>,
     interrupted: &CancellationToken,
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<Vec<Check>, VerifyError> {
-    let named = match bucket {
+    let named = match options.bucket {
         Some(name) if crate::policy::is_bucket_name(&name) => Some(name),
         Some(_) => return Err(VerifyError::BucketName),
         None => None,
     };
     let (bucket, other_bucket) = buckets(&config, named)?;
-    let server = object_server(&config.object_server, &clock).map_err(StartError::from)?;
+    let fingerprints = fingerprint_key(&config);
+    let server = parents(&config.object_server, &fingerprints, &clock).map_err(StartError::from)?;
+    let mut tried = Vec::new();
+    for parent in server.minting() {
+        let key =
+            config.object_server.keys().find(|key| fingerprints.parent(key.access_key.expose_secret()) == parent.id);
+        tried.extend(key.map(|key| (parent.id, parent.duty, s3_key_of(key))));
+    }
+    if let Some(role) = options.role {
+        let chosen = RoleName::parse(&role).and_then(|role| server.parents().choose(&[role]).ok().flatten());
+        let chosen = chosen.ok_or(VerifyError::NoSuchParent(role))?;
+        tried.sort_by_key(|(id, _, _)| *id != chosen);
+    }
+    let several = tried.len() > 1;
+    let name = |duty: &Duty| several.then(|| duty.to_string());
+    // An admin token signs nothing.
+    let signs = !matches!(config.object_server.kind, ObjectServerKind::Garage { .. });
+    let s3_of = |key: S3Key| signs.then_some(key);
+    let mut tried = tried.into_iter();
+    let (first, duty, key) = tried.next().ok_or(StartError::ObjectServer(ConfigError::NoParent))?;
+
     let client = s3_client(&config.object_server, &clock).map_err(StartError::from)?;
     let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
     let tasks = TaskTracker::new();
     let log = open_log(&config.audit, Arc::new(store), Arc::clone(&clock), &tasks)?;
     let traits = conformance_traits(&config.object_server.kind, server.capabilities());
     let mut rng = random()?;
-    let subject = Subject {
-        server,
+    let mut subject = Subject {
+        server: Arc::new(server),
         client,
-        parent: match config.object_server.kind {
-            ObjectServerKind::Garage { .. } => None,
-            ObjectServerKind::Minio
-            | ObjectServerKind::Rustfs
-            | ObjectServerKind::Seaweedfs(_)
-            | ObjectServerKind::Ceph(_)
-            | ObjectServerKind::Aws(_) => Some(S3Key::long_lived(
-                config.object_server.access_key.clone(),
-                config.object_server.secret_key.clone(),
-            )),
-        },
+        parent_id: Some(first),
+        parent_name: name(&duty),
+        parent: s3_of(key),
         administrator: administrator.map(s3_key),
         bucket,
         other_bucket,
         log: Arc::new(log),
-        fingerprints: fingerprint_key(&config),
+        fingerprints,
         run: time_ordered_id(clock.now(), &mut rng),
         clock,
         rng: Mutex::new(rng),
         traits,
     };
-    let checks = conformance::verify(&subject, interrupted, told).await;
+    let mut checks = conformance::verify(&subject, interrupted, told).await;
+    for (id, duty, key) in tried {
+        (subject.parent_id, subject.parent_name, subject.parent) = (Some(id), name(&duty), s3_of(key));
+        checks.extend(conformance::verify_parent(&subject, interrupted, told).await);
+    }
     // The stream is closed when the log is dropped.
     drop(subject);
     tasks.close();
@@ -160,12 +200,20 @@ pub async fn verify(
     Ok(checks)
 }
 
-/// The bucket to work in, the first one unless another was asked, and one beside it.
+pub(super) fn s3_key_of(key: &ParentKey) -> S3Key {
+    S3Key::long_lived(key.access_key.clone(), key.secret_key.clone())
+}
+
+pub(super) fn first_bucket(config: &Config) -> Result<String, VerifyError> {
+    buckets(config, None).map(|(bucket, _)| bucket)
+}
+
+/// The bucket to work in, the first one unless another was asked for, and one beside it.
 fn buckets(config: &Config, asked: Option<String>) -> Result<(String, Option<String>), VerifyError> {
     let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
     let set = match (compile_directory(&config.policies, &issuers), &asked) {
         (Ok(set), _) => set,
-        // A bucket that was asked needs no policies.
+        // A bucket that was asked for needs no policies.
         (Err(_), Some(asked)) => return Ok((asked.clone(), None)),
         (Err(faults), None) => return Err(StartError::Policies(faults).into()),
     };
@@ -175,36 +223,52 @@ fn buckets(config: &Config, asked: Option<String>) -> Result<(String, Option<Str
     Ok((bucket, other))
 }
 
-fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
+pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
     let role_arn = match kind {
         ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Garage { .. } => None,
         ObjectServerKind::Seaweedfs(role_arn) | ObjectServerKind::Ceph(role_arn) => Some(role_arn),
         ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
     };
     conformance::Traits {
-        has_minio_admin: *kind == ObjectServerKind::Minio,
         has_session_tokens: !matches!(kind, ObjectServerKind::Garage { .. }),
+        accounts: match kind {
+            ObjectServerKind::Minio => Accounts::MinioAdmin,
+            ObjectServerKind::Seaweedfs(_) | ObjectServerKind::Ceph(_) => Accounts::Iam,
+            ObjectServerKind::Rustfs | ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => {
+                Accounts::Elsewhere
+            }
+        },
+        sessions_write_as_parent: matches!(kind, ObjectServerKind::Ceph(_)),
         revokes_leases: capabilities.revocation == Revocation::Lease,
         role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
         bootstrap: traits(kind),
     }
 }
 
-fn parent_user(settings: &ObjectServerSettings, file: PathBuf) -> Result<ParentUser, BootstrapError> {
+fn parent_user(key: &ParentKey, file: PathBuf) -> Result<ParentUser, BootstrapError> {
     let policy = match std::fs::read(&file) {
         Ok(policy) => policy,
         Err(error) => return Err(BootstrapError::PolicyUnreadable(file, error)),
     };
-    let name = settings.access_key.expose_secret().to_owned();
-    ParentUser::new(name, settings.secret_key.clone(), &policy).map_err(|fault| BootstrapError::Policy(file, fault))
+    let name = key.access_key.expose_secret().to_owned();
+    ParentUser::new(name, key.secret_key.clone(), &policy).map_err(|fault| BootstrapError::Policy(file, fault))
 }
 
-fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
+pub(super) fn s3_client(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<S3Client, ConfigError> {
+    s3_client_within(settings, TIMEOUT, clock)
+}
+
+/// A client of the configured endpoint, each of whose calls may take so long.
+pub(super) fn s3_client_within(
+    settings: &ObjectServerSettings,
+    timeout: Duration,
+    clock: &Arc<dyn Clock>,
+) -> Result<S3Client, ConfigError> {
     let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
-    S3Client::new(S3Settings { endpoint, region, timeout: TIMEOUT }, Arc::clone(clock))
+    S3Client::new(S3Settings { endpoint, region, timeout }, Arc::clone(clock))
 }
 
-fn s3_key(key: BootstrapKey) -> S3Key {
+pub(super) fn s3_key(key: BootstrapKey) -> S3Key {
     S3Key::long_lived(key.access_key, key.secret_key)
 }
 

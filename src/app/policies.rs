@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
+use super::parents::{Keyring, minting};
 use crate::audit::{AuditError, AuditLog, AuditStore, PolicySetText};
 use crate::config::Config;
-use crate::lease::{Capabilities, LeaseRules, prove_roles_fit, uncomfortable_roles};
+use crate::lease::{Capabilities, LeaseRules, MintingParents, prove_roles_fit, shortened_roles, uncomfortable_roles};
 use crate::policy::{PolicyFiles, PolicySet, Problem};
 use crate::token::IssuerName;
 
@@ -67,21 +68,26 @@ struct Directory {
     path: PathBuf,
     issuers: Vec<IssuerName>,
     lease: LeaseRules,
+    parents: ArcSwap<MintingParents>,
 }
 
 impl Directory {
     fn of(config: &Config) -> Self {
         let issuers = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
-        Self { path: config.policies.clone(), issuers, lease: config.lease }
+        let parents = ArcSwap::from_pointee(minting(config));
+        Self { path: config.policies.clone(), issuers, lease: config.lease, parents }
     }
 
     fn compile(&self, capabilities: &Capabilities) -> Result<PolicyReport, Vec<String>> {
         let (policies, kept) = compile_files(&self.path, &self.issuers)?;
-        let misfits = prove_roles_fit(&policies, capabilities);
+        let mut misfits = prove_roles_fit(&policies, &self.lease, capabilities);
+        misfits.extend(self.parents.load().misfits(&policies));
         if !misfits.is_empty() {
             return Err(misfits);
         }
-        let warnings = policies.warnings().iter().cloned().chain(uncomfortable_roles(&policies, &self.lease)).collect();
+        let mut warnings: Vec<String> = policies.warnings().to_vec();
+        warnings.extend(shortened_roles(&policies, &self.lease, capabilities));
+        warnings.extend(uncomfortable_roles(&policies, &self.lease));
         Ok(PolicyReport { policies, warnings, kept })
     }
 }
@@ -95,6 +101,7 @@ pub(super) struct Reloader {
     store: Arc<dyn AuditStore>,
     current: Arc<ArcSwap<PolicySet>>,
     hangup: Option<Signal>,
+    keyring: Option<Keyring>,
 }
 
 impl Reloader {
@@ -110,11 +117,24 @@ impl Reloader {
         let hangup = signal(SignalKind::hangup()).ok();
         record(&log, store.as_ref(), &report).await?;
         let current = Arc::new(ArcSwap::from_pointee(report.policies));
-        Ok(Self { directory: Arc::new(Directory::of(&config)), capabilities, log, store, current, hangup })
+        Ok(Self {
+            directory: Arc::new(Directory::of(&config)),
+            capabilities,
+            log,
+            store,
+            current,
+            hangup,
+            keyring: None,
+        })
     }
 
     pub(super) fn current(&self) -> Arc<ArcSwap<PolicySet>> {
         Arc::clone(&self.current)
+    }
+
+    /// Reads the parents' keys again too on SIGHUP.
+    pub(super) fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring: Some(keyring), ..self }
     }
 
     /// Reloads on SIGHUP and on change until `shutdown`.
@@ -130,7 +150,7 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = hangup.recv() => {}
+                _ = hangup.recv() => self.reread_parents().await,
                 _ = touched.recv() => tokio::select! {
                     () = shutdown.cancelled() => return,
                     // Read at the latest when its time is up, quiet or not.
@@ -155,6 +175,15 @@ impl Reloader {
                 tracing::warn!(%error, "the policy directory cannot be watched: send SIGHUP after a change");
                 None
             }
+        }
+    }
+
+    /// Before the policies, which are held against them.
+    async fn reread_parents(&self) {
+        if let Some(keyring) = &self.keyring
+            && let Some(minting) = keyring.reread(&self.current.load()).await
+        {
+            self.directory.parents.store(Arc::new(minting));
         }
     }
 

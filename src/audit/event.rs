@@ -50,6 +50,8 @@ pub struct Event {
     pub detail: Option<String>,
     /// Who had it done, where that is not [`Event::identity`]: the operator who revokes somebody's lease.
     pub actor: Option<String>,
+    /// In `orphan.found`: the credential.
+    pub orphan: Option<Orphan>,
     /// In `lease.revoked`: from asking the object server to its first refusal.
     pub refused_after: Option<Duration>,
 }
@@ -246,6 +248,61 @@ pub struct LeaseFacts {
     pub key_fingerprint: Option<KeyFingerprint>,
     /// The real end at the object server, once known.
     pub ends_at: Option<OffsetDateTime>,
+}
+
+/// A credential at the object server that belongs to no open lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The keyed fingerprint of its access key id.
+    pub key_fingerprint: KeyFingerprint,
+    /// That of the parent it was minted under.
+    pub parent: KeyFingerprint,
+    /// When it ends, if the server tells.
+    pub ends_at: Option<OffsetDateTime>,
+    /// The lease it was minted for, where that can be told.
+    pub lease: Option<LeaseId>,
+    /// Why it is one.
+    pub why: Orphanhood,
+}
+
+/// Why a credential is an orphan: the reason of `orphan.found`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Orphanhood {
+    /// No lease is on record with this key.
+    NoLease,
+    /// Its lease was abandoned or revoked, and the key lives.
+    LeaseClosed,
+}
+
+impl Orphanhood {
+    /// The name in rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoLease => "no_lease",
+            Self::LeaseClosed => "lease_closed",
+        }
+    }
+}
+
+/// What was done about an orphan: the detail of `orphan.found`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OrphanFate {
+    /// It was told of, and nothing else: it ends by itself.
+    Reported,
+    /// The object server was asked to end it, and it is gone from its list.
+    Revoked,
+}
+
+impl OrphanFate {
+    /// The name in rows and counters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 /// Refusals told by one event: of tokens without a valid signature, or of one token again and again. Anyone can send

@@ -6,6 +6,8 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 
+use crate::lease::ParentId;
+
 /// The key of the fingerprints: shared by all instances, or their rows could not be searched together.
 #[derive(Clone)]
 pub struct FingerprintKey(hmac::Key);
@@ -22,8 +24,18 @@ impl FingerprintKey {
     /// The fingerprint of one access key id.
     #[must_use]
     pub fn fingerprint(&self, access_key_id: &str) -> KeyFingerprint {
+        KeyFingerprint::from(self.parent(access_key_id))
+    }
+
+    /// The id of the parent with this access key id: the same digest, so that rows name it by its fingerprint.
+    #[must_use]
+    pub fn parent(&self, access_key_id: &str) -> ParentId {
         let tag = hmac::sign(&self.0, access_key_id.as_bytes());
-        KeyFingerprint(hex::encode(tag.as_ref().iter().take(16).copied().collect::<Vec<u8>>()))
+        let mut digest = [0; 16];
+        for (to, from) in digest.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        ParentId::from_digest(digest)
     }
 }
 
@@ -34,8 +46,14 @@ impl fmt::Debug for FingerprintKey {
 }
 
 /// The first 128 bits of HMAC-SHA256, lower-case hex.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyFingerprint(String);
+
+impl From<ParentId> for KeyFingerprint {
+    fn from(parent: ParentId) -> Self {
+        Self(parent.to_hex())
+    }
+}
 
 impl KeyFingerprint {
     /// Reads back what [`KeyFingerprint::as_str`] spells: 32 lower-case hex digits.
@@ -63,5 +81,6 @@ mod tests {
         assert_ne!(key.fingerprint("AKIA1"), key.fingerprint("AKIA2"));
         assert_ne!(key.fingerprint("AKIA1"), FingerprintKey::derive(b"two").fingerprint("AKIA1"));
         assert_eq!(key.fingerprint("AKIA1").as_str().len(), 32);
+        assert_eq!(KeyFingerprint::from(key.parent("AKIA1")), key.fingerprint("AKIA1"));
     }
 }

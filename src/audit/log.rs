@@ -16,8 +16,8 @@ use super::scribe::Scribe;
 use super::tally::Tally;
 use super::writer::{Entry, LogMeter, Progress, Writer, WriterParts};
 use super::{
-    Abandonment, Address, AuditStore, Door, Event, EventKind, Identity, LeaseFacts, LoneIntent, Origin, Outcome,
-    RecordedEffect, Request, SigningKey,
+    Abandonment, Address, AuditStore, Door, Event, EventKind, Identity, KeyFingerprint, LeaseFacts, LoneIntent, Origin,
+    Orphan, OrphanFate, Outcome, RecordedEffect, Request, SigningKey,
 };
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, LeaseId};
@@ -67,6 +67,12 @@ impl AuditReceipt {
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
         self.lease_id
+    }
+
+    /// The parent that the intent names; a mint under any other must be refused.
+    #[must_use]
+    pub fn parent(&self) -> Option<&KeyFingerprint> {
+        self.intent.lease.as_ref().and_then(|lease| lease.parent.as_ref())
     }
 }
 
@@ -328,6 +334,17 @@ impl AuditLog {
         .await
     }
 
+    /// Commits that a credential without an open lease was found at the object server, and what was done about it.
+    pub async fn orphan_found(&self, orphan: Orphan, fate: OrphanFate) -> Result<(), AuditError> {
+        let reason = orphan.why.as_str();
+        self.write(Event {
+            orphan: Some(orphan),
+            detail: Some(fate.as_str().to_owned()),
+            ..self.event(EventKind::OrphanFound, RecordedEffect::NotApplicable, reason)
+        })
+        .await
+    }
+
     /// Whether the log can be written, as far as the last write told, for readiness. While it cannot, the writer looks at
     /// the store again by itself.
     #[must_use]
@@ -353,7 +370,7 @@ impl AuditLog {
     }
 
     /// Hands one event to the writer and waits for its commit, both within the deadline.
-    async fn write(&self, event: Event) -> Result<(), AuditError> {
+    pub(super) async fn write(&self, event: Event) -> Result<(), AuditError> {
         let (done, committed) = oneshot::channel();
         let refused = Arc::new(AtomicBool::new(false));
         let entry = Entry { event, done, refused: Arc::clone(&refused) };
@@ -371,7 +388,7 @@ impl AuditLog {
         }
     }
 
-    fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
+    pub(super) fn event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str) -> Event {
         self.scribe.event(kind, effect, reason)
     }
 }
@@ -383,7 +400,7 @@ fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
         session_policy_sha256: assume_role.session_policy().digest(),
         session_policy: Some(assume_role.session_policy().as_str().into()),
         granted_seconds: assume_role.duration().as_secs(),
-        parent: None,
+        parent: assume_role.parent().map(KeyFingerprint::from),
         key_fingerprint: None,
         ends_at: None,
     }

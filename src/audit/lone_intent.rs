@@ -1,5 +1,6 @@
-//! An intent read back from the log that has no fate there: the process died, or its outcome could not be committed. It
-//! is what the reconciler closes; it proves nothing about what exists at the object server.
+//! An intent read back from the log that has no fate there: the process died, or its outcome could not be committed; or one
+//! that failed, or was given up, although something may exist under it. It is what the reconciler closes; it proves nothing
+//! about what exists at the object server.
 
 use time::OffsetDateTime;
 
@@ -59,7 +60,9 @@ impl TryFrom<AuditRow> for LoneIntent {
 
     fn try_from(row: AuditRow) -> Result<Self, NotAnIntent> {
         let given_up = row.kind == EventKind::LeaseAbandoned.as_str();
-        if !given_up && row.kind != EventKind::LeaseIntended.as_str() {
+        // A failed one is not given up: a server that lost the answer may still mint.
+        let others = [EventKind::LeaseIntended, EventKind::LeaseFailed];
+        if !given_up && !others.iter().any(|kind| row.kind == kind.as_str()) {
             return Err(NotAnIntent);
         }
         let granted = row.granted_seconds.and_then(|seconds| u64::try_from(seconds).ok());

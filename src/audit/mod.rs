@@ -17,6 +17,7 @@ pub mod merkle;
 pub mod question;
 mod record;
 mod report;
+mod revocation;
 mod scribe;
 #[cfg(test)]
 mod scripted;
@@ -29,8 +30,8 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
-    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Outcome, RecordedEffect, Refusals,
-    Request,
+    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Orphan, OrphanFate, Orphanhood,
+    Outcome, RecordedEffect, Refusals, Request,
 };
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};
@@ -42,6 +43,9 @@ pub use lone_intent::{LoneIntent, NotAnIntent};
 pub use merkle::Digest;
 pub use record::{AuditRow, Record};
 pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Report};
+#[cfg(test)]
+pub(crate) use revocation::tests::issued;
+pub use revocation::{LeaseOnRecord, NotALease, REQUESTED, Revoked, RevokedBy};
 pub use seal::{Chain, Seal};
 pub use store::{AuditStore, Batch, PolicySetText, Position, SequencedEvent, SessionPolicyText, StoreError};
 pub use stream::{NotAHead, StreamHead, StreamId};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::event::{Event, Identity, LeaseFacts, Origin, Request};
+use super::event::{Event, Identity, LeaseFacts, Origin, Orphan, Request};
 use super::merkle::Digest;
 use super::store::SequencedEvent;
 use super::{KeyFingerprint, Position, StreamHead, instant};
@@ -181,6 +181,7 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             key_id,
             detail,
             actor,
+            orphan,
             refused_after,
         } = event;
         let mut record = Self {
@@ -257,6 +258,12 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             record.parent_fingerprint = parent.as_ref().map(KeyFingerprint::as_str).map(storable);
             record.key_fingerprint = key_fingerprint.as_ref().map(KeyFingerprint::as_str).map(storable);
             record.ends_at = ends_at.map(instant::whole_microseconds);
+        }
+        if let Some(Orphan { key_fingerprint, parent, ends_at, lease, why: _the_reason }) = orphan {
+            record.key_fingerprint = Some(storable(key_fingerprint.as_str()));
+            record.parent_fingerprint = Some(storable(parent.as_str()));
+            record.ends_at = ends_at.map(instant::whole_microseconds);
+            record.lease_id = lease.map(|lease| lease.as_uuid());
         }
         if let Some(refusals) = refusals {
             record.count = Some(integer(refusals.count));

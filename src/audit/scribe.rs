@@ -58,6 +58,7 @@ impl Scribe {
             key_id: None,
             detail: None,
             actor: None,
+            orphan: None,
             refused_after: None,
         }
     }

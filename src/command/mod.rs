@@ -1,6 +1,7 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
 pub mod audit;
+pub mod lease;
 mod migrate;
 pub mod object_server;
 mod table;
@@ -57,7 +58,7 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
         let telemetry = telemetry::init(&config.telemetry)?;
         let shutdown = CancellationToken::new();
         let service = async {
-            let stopped = start_and_run(config, shutdown.clone()).await;
+            let stopped = start_and_run(path, config, shutdown.clone()).await;
             shutdown.cancel();
             stopped
         };
@@ -68,12 +69,13 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
     })
 }
 
-async fn start_and_run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn start_and_run(path: &Path, config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
     let app = tokio::select! {
         built = App::build(config, Arc::new(SystemClock::start())) => built?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    app.run(shutdown).await
+    let path = path.to_owned();
+    app.rereading(Box::new(move || Config::load(&path, &ProcessEnvironment))).run(shutdown).await
 }
 
 /// `stint check`

@@ -67,15 +67,17 @@ impl BootstrapConfig {
     }
 }
 
-/// Takes the keys, so that they are known, and opens nothing.
-pub(super) fn skip(object_server: &mut Section<'_>) {
+/// Takes the keys, so that they are known, and opens nothing. The access key, where it is in the text: it must be no
+/// parent's.
+pub(super) fn skip(object_server: &mut Section<'_>) -> Option<String> {
     let mut section = object_server.section("bootstrap");
-    for key in KEYS {
-        section.text(key);
+    let [access_key, _] = KEYS.map(|key| {
         section.path(&format!("{key}_file"));
-    }
+        section.text(key)
+    });
     section.path("parent_policy_file");
     section.finish();
+    access_key
 }
 
 /// Reads them.

@@ -3,7 +3,9 @@
 
 mod bootstrap;
 mod environment;
+mod parents;
 mod problem;
+mod reconcile;
 mod section;
 mod sections;
 mod tree;
@@ -12,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 pub use bootstrap::{BootstrapConfig, BootstrapKey};
 pub use environment::{Environment, ProcessEnvironment};
+pub use parents::{ParentKey, RoleParent};
 pub use problem::Problem;
+pub use reconcile::ReconcileSettings;
 pub use sections::{
     AuditSettings, AwsSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
 };
@@ -39,6 +43,8 @@ pub struct Config {
     pub lease: LeaseRules,
     /// `[audit]`
     pub audit: AuditSettings,
+    /// What access key fingerprints are keyed with: `audit.fingerprint_key`, else the only parent's secret.
+    pub fingerprint_secret: SecretString,
     /// `[policies] directory`, resolved against the configuration file's own directory.
     pub policies: PathBuf,
     /// `[telemetry]`
@@ -85,7 +91,7 @@ impl Config {
     #[must_use]
     pub fn known_keys() -> Vec<String> {
         let mut reader = Reader::new(Path::new("."), &environment::Empty);
-        let _ = Self::from_root(reader.root(Tree::with_one_issuer()));
+        let _ = Self::from_root(reader.root(Tree::with_one_of_each()));
         reader.known_keys()
     }
 
@@ -97,6 +103,7 @@ impl Config {
         let object_server = sections::object_server(&mut root, &mut warnings);
         let lease = sections::lease(&mut root, &mut warnings);
         let audit = sections::audit(&mut root);
+        let fingerprint_secret = fingerprint_secret(&mut root, object_server.as_ref(), audit.as_ref());
         let policies = sections::policies(&mut root);
         sections::break_glass(&mut root, &mut warnings);
         let telemetry = sections::telemetry(&mut root);
@@ -108,9 +115,32 @@ impl Config {
             object_server: object_server?,
             lease: lease?,
             audit: audit?,
+            fingerprint_secret: fingerprint_secret?,
             policies: policies?,
             telemetry: telemetry?,
             warnings,
         })
     }
+}
+
+/// Fingerprints name the parent of each lease in the log: they must outlive any parent's secret, and where there is more
+/// than one parent, none of the secrets is the one.
+fn fingerprint_secret(
+    root: &mut Section<'_>,
+    object_server: Option<&ObjectServerSettings>,
+    audit: Option<&AuditSettings>,
+) -> Option<SecretString> {
+    let (object_server, audit) = (object_server?, audit?);
+    let only = object_server.parent.as_ref().filter(|_| object_server.keys().count() == 1);
+    let secret = audit.fingerprint_key.as_ref().or(only.map(|only| &only.secret_key));
+    if secret.is_none() {
+        return root.reject(
+            "audit.fingerprint_key",
+            None,
+            "is required beside [[object_server.parent]] and [[object_server.retired_parent]]: fingerprints say whose each \
+             lease is, and must outlive a parent's secret. The object_server.secret_key that was in use until now keeps \
+             the fingerprints that are in the log",
+        );
+    }
+    secret.cloned()
 }

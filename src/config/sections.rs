@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::parents::{ParentKey, ParentSettings, RoleParent};
+use super::reconcile::{ReconcileSettings, reconcile};
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
 use crate::lease::{LeaseRules, RoleArn};
@@ -55,10 +57,27 @@ pub struct ObjectServerSettings {
     pub endpoint: String,
     /// Its region.
     pub region: String,
-    /// The parent user's access key; empty for Garage, which has no parent.
-    pub access_key: SecretString,
-    /// The parent user's secret key; for Garage its admin token, the one long-lived secret there.
-    pub secret_key: SecretString,
+    /// The parent of every role that has none of its own; none only where there are others.
+    pub parent: Option<ParentKey>,
+    /// `[[object_server.parent]]`: the parents of some roles.
+    pub role_parents: Vec<RoleParent>,
+    /// `[[object_server.retired_parent]]`: they mint nothing more, and end the leases that they minted.
+    pub retired_parents: Vec<ParentKey>,
+    /// `[object_server.reconcile]`
+    pub reconcile: ReconcileSettings,
+}
+
+impl ObjectServerSettings {
+    /// Every key that is configured, the default parent's first.
+    pub fn keys(&self) -> impl Iterator<Item = &ParentKey> {
+        self.parent.iter().chain(self.role_parents.iter().map(|block| &block.key)).chain(&self.retired_parents)
+    }
+
+    /// Whether this access key is a parent's.
+    #[must_use]
+    pub fn is_parent(&self, access_key: &str) -> bool {
+        self.keys().any(|key| key.access_key.expose_secret() == access_key)
+    }
 }
 
 /// The dialects this version speaks, each with what only it needs.
@@ -99,7 +118,7 @@ pub struct AwsSettings {
 pub struct AuditSettings {
     /// How long a write may take.
     pub deadline: Duration,
-    /// What access key fingerprints are keyed with, if not the object server's secret key.
+    /// What access key fingerprints are keyed with, if not the default parent's secret key.
     pub fingerprint_key: Option<SecretString>,
     /// Holds the Ed25519 key that seals the log.
     pub signing_key_file: Option<PathBuf>,
@@ -241,7 +260,15 @@ fn key_location(issuer: &mut Section<'_>) -> Option<KeyLocation> {
 }
 
 pub(super) fn object_server(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<ObjectServerSettings> {
-    object_server_with(root, warnings, super::bootstrap::skip).map(|(settings, ())| settings)
+    let (settings, administrator) = object_server_with(root, warnings, super::bootstrap::skip)?;
+    if administrator.is_some_and(|access_key| settings.is_parent(&access_key)) {
+        return root.reject(
+            "object_server.bootstrap.access_key",
+            None,
+            "is a parent's own: use an administrator's key",
+        );
+    }
+    Some(settings)
 }
 
 /// The same, with what `bootstrap` makes of the table inside.
@@ -258,8 +285,16 @@ pub(super) fn object_server_with<T>(
     let endpoint = section.parsed("endpoint", ENDPOINT, endpoint_url);
     let endpoint = section.required("endpoint", endpoint);
     let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
-    let (access_key, secret_key) = long_lived_key(&mut section, is_garage);
+    let has_roles =
+        !matches!(kind, Some(ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Garage { .. }));
+    let token = section.secret("admin_token");
+    let parents = if is_garage {
+        ParentSettings::of_garage(&mut section, token)
+    } else {
+        ParentSettings::read(&mut section, has_roles)
+    };
     let inside = bootstrap(&mut section);
+    let reconcile = reconcile(&mut section);
     section.finish();
     if matches!(kind, Some(ObjectServerKind::Ceph(_))) {
         warnings.push(
@@ -268,28 +303,24 @@ pub(super) fn object_server_with<T>(
                 .to_owned(),
         );
     }
+    let ParentSettings { default, of_roles, retired } = parents?;
+    if default.is_some() && !of_roles.is_empty() {
+        warnings.push(
+            "object_server has a default parent beside [[object_server.parent]]: a lease that combines roles of several \
+             parents is the default one's, and is not cut by disabling another"
+                .to_owned(),
+        );
+    }
     let settings = ObjectServerSettings {
         kind: kind?,
         endpoint: endpoint?,
         region,
-        access_key: access_key?,
-        secret_key: secret_key?,
+        parent: default,
+        role_parents: of_roles,
+        retired_parents: retired,
+        reconcile: reconcile?,
     };
     Some((settings, inside))
-}
-
-/// The parent's two halves; at Garage, which has no parent, nothing and the admin token.
-fn long_lived_key(section: &mut Section<'_>, is_garage: bool) -> (Option<SecretString>, Option<SecretString>) {
-    let given = ["access_key", "secret_key"].map(|key| (key, section.has(key) || section.has(&format!("{key}_file"))));
-    let [access_key, secret_key, token] = ["access_key", "secret_key", "admin_token"].map(|key| section.secret(key));
-    if !is_garage {
-        let access_key = section.required("access_key", access_key);
-        return (access_key, section.required("secret_key", secret_key));
-    }
-    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
-        section.reject::<()>(key, None, "has no meaning for garage, whose leases are made with admin_token: remove it");
-    }
-    (Some(SecretString::from(String::new())), section.required("admin_token", token))
 }
 
 /// The dialect and its own keys; a key that means nothing to the dialect is refused rather than forgotten.

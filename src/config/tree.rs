@@ -44,10 +44,15 @@ impl Tree {
         Err(errors.iter().map(problem).collect())
     }
 
-    pub(super) fn with_one_issuer() -> Self {
-        let issuer = Entry { value: Value::Table(BTreeMap::new()), place: None };
-        let issuers = Entry { value: Value::Array(vec![issuer]), place: None };
-        Self(BTreeMap::from([("issuer".to_owned(), issuers)]))
+    /// One empty table in every array of tables.
+    pub(super) fn with_one_of_each() -> Self {
+        let entry = |value| Entry { value, place: None };
+        let one = |name: &str| {
+            let table = entry(Value::Table(BTreeMap::new()));
+            (name.to_owned(), entry(Value::Array(vec![table])))
+        };
+        let parents = BTreeMap::from([one("parent"), one("retired_parent")]);
+        Self(BTreeMap::from([one("issuer"), ("object_server".to_owned(), entry(Value::Table(parents)))]))
     }
 
     /// Lays `STINT_SECTION__KEY` over `section.key` (`STINT_ISSUER__0__NAME` over `issuer[0].name`).

@@ -145,6 +145,10 @@ region = "us-east-1"
 access_key = "{access_key}"
 secret_key = "{secret_key}"
 
+[object_server.reconcile]
+# The embedded server keeps no list of its sessions.
+every = "off"
+
 [lease]
 ttl = "60m"
 jitter = 0.2

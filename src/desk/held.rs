@@ -7,39 +7,48 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use time::OffsetDateTime;
 
-use crate::lease::LeaseId;
+use crate::lease::{LeaseId, SessionPolicy};
 use crate::object_server::TemporaryCredentials;
 
-/// The most that are held: some two kilobytes each. Leases beyond are revoked like any other, without the proof that only
+/// The most that are held: some four kilobytes each. Leases beyond are revoked like any other, without the proof that only
 /// their credentials give.
 const MOST: usize = 100_000;
+
+/// One lease that is out.
+#[derive(Debug, Clone)]
+pub struct HeldLease {
+    /// What its holder has.
+    pub credentials: Arc<TemporaryCredentials>,
+    /// What it may do with it.
+    pub session_policy: SessionPolicy,
+}
 
 /// What this process minted and handed out, by lease.
 #[derive(Default)]
 pub struct HeldCredentials {
-    held: Mutex<BTreeMap<LeaseId, Arc<TemporaryCredentials>>>,
+    held: Mutex<BTreeMap<LeaseId, HeldLease>>,
 }
 
 impl HeldCredentials {
     /// Keeps the credentials of a lease until it ends. Lease ids sort by when they were drawn: what ended goes first.
-    pub fn keep(&self, lease: LeaseId, credentials: Arc<TemporaryCredentials>, now: OffsetDateTime) {
+    pub fn keep(&self, id: LeaseId, lease: HeldLease, now: OffsetDateTime) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(oldest) = held.first_entry() {
-            if oldest.get().expiration > now {
+            if oldest.get().credentials.expiration > now {
                 break;
             }
             oldest.remove();
         }
         if held.len() < MOST {
-            held.insert(lease, credentials);
+            held.insert(id, lease);
         }
     }
 
     /// The credentials of a lease, if they are held and have not ended.
     #[must_use]
-    pub fn get(&self, lease: LeaseId, now: OffsetDateTime) -> Option<Arc<TemporaryCredentials>> {
+    pub fn get(&self, lease: LeaseId, now: OffsetDateTime) -> Option<HeldLease> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&lease).filter(|credentials| credentials.expiration > now).cloned()
+        held.get(&lease).filter(|held| held.credentials.expiration > now).cloned()
     }
 
     /// Forgets those of a lease.

@@ -1,6 +1,21 @@
 //! The lease desk: what is known of the leases that are out, and how one is ended before its time. It asks the log which
 //! leases are open, keeps in memory the credentials of those that this process minted, and never hands one out by itself.
+//!
+//! Ending a lease is said first and done then: the log has the wish before the object server hears of it, and afterwards what
+//! was seen. A lease counts as ended only when somebody saw that its credential is refused, or is not there any more.
 
+mod access;
+mod ending;
 mod held;
+mod open_leases;
+mod proof;
+mod run;
+mod selection;
 
-pub use held::HeldCredentials;
+pub use access::{DeskRefusal, DeskRequest, LeaseDesk, LeaseDeskParts, Operators, Told};
+pub use ending::{Desk, DeskParts, Ended};
+pub use held::{HeldCredentials, HeldLease};
+pub use open_leases::{OpenLease, OpenLeases, OpenPage};
+pub use proof::{SessionAnswer, SessionProbe, SessionProber};
+pub use run::{Pace, RunError, Summary};
+pub use selection::{BadSelection, GivenSelection, Selection};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 
+use crate::desk::DeskRefusal;
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 
@@ -17,6 +18,9 @@ pub(super) enum Fault {
     /// The log is not shown.
     #[error(transparent)]
     Inquiry(#[from] InquiryRefusal),
+    /// No lease is ended.
+    #[error(transparent)]
+    Desk(#[from] DeskRefusal),
     /// The request cannot be read.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -102,6 +106,19 @@ pub(super) enum Invalid {
         /// Counted from 0, in bytes.
         column: usize,
     },
+    /// The body of a revocation is not the JSON that is expected.
+    #[error(
+        "not a revocation at line {line}, column {column}: a JSON object with the members of docs/api.md, each at most once"
+    )]
+    RevocationJson {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 0, in bytes.
+        column: usize,
+    },
+    /// The reason of a revocation is none that can be kept.
+    #[error("the reason must be 1 to 512 characters without control characters")]
+    Reason,
     /// `session_policy` is neither a string nor an object.
     #[error("session_policy must be a JSON object, or a string that holds one")]
     SessionPolicyKind,
@@ -113,6 +130,7 @@ impl Fault {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Inquiry(refusal) => refusal.code(),
+            Self::Desk(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",
             Self::MalformedAuthorization => "malformed_authorization",

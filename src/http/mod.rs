@@ -21,6 +21,7 @@ mod openapi;
 mod parameters;
 mod problem;
 mod problem_code;
+mod revocations;
 mod serve;
 mod sts;
 mod sts_error;
@@ -32,10 +33,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use ipnet::IpNet;
 use rand::rngs::StdRng;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -46,8 +48,10 @@ pub use serve::serve;
 pub use tls::{TlsError, load as load_tls};
 
 use crate::clock::Clock;
+use crate::desk::{DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
 use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest};
+use crate::lease::LeaseId;
 use crate::telemetry::Metrics;
 use fault::Fault;
 
@@ -90,6 +94,30 @@ impl Inquiries for Inquiry {
     }
 }
 
+/// What the desk's doors lead to.
+///
+/// An implementor MUST have the wish on record before the object server is asked, and MUST end nothing of others for a caller
+/// without the permission.
+#[async_trait]
+pub trait Revocations: std::fmt::Debug + Send + Sync {
+    /// Ends one lease.
+    async fn end_lease(&self, request: DeskRequest, lease: LeaseId) -> Result<Ended, DeskRefusal>;
+
+    /// Begins to end many.
+    async fn revoke(&self, request: DeskRequest, selection: Selection) -> Result<Receiver<Told>, DeskRefusal>;
+}
+
+#[async_trait]
+impl Revocations for LeaseDesk {
+    async fn end_lease(&self, request: DeskRequest, lease: LeaseId) -> Result<Ended, DeskRefusal> {
+        Self::end_lease(self, request, lease).await
+    }
+
+    async fn revoke(&self, request: DeskRequest, selection: Selection) -> Result<Receiver<Told>, DeskRefusal> {
+        Self::revoke(self, request, selection).await
+    }
+}
+
 /// Everything the doors need.
 #[derive(Debug)]
 pub struct Doors {
@@ -97,6 +125,8 @@ pub struct Doors {
     pub exchange: Arc<dyn Exchanges>,
     /// The auditors' use case.
     pub inquiry: Arc<dyn Inquiries>,
+    /// The desk's use case.
+    pub desk: Arc<dyn Revocations>,
     /// Asked by `/health/ready`.
     pub readiness: Arc<dyn Readiness>,
     /// Shown by `/metrics`.
@@ -150,6 +180,8 @@ pub fn router(doors: Doors) -> Router {
     Router::new()
         .route("/", post(sts::assume_role).get(sts::assume_role).head(no_head))
         .route("/v1/leases", post(leases::create))
+        .route("/v1/leases/{id}", delete(revocations::end))
+        .route("/v1/revocations", post(revocations::revoke))
         .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
         .route("/v1/audit/events", get(audit::events).head(no_head))
         .route("/v1/audit/export", get(audit::export).head(no_head))

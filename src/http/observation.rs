@@ -121,6 +121,7 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
             | "/v1/audit/head"
             | "/v1/audit/verify",
         ) => Some(Door::Audit),
+        Some("/v1/leases/{id}" | "/v1/revocations") => Some(Door::Desk),
         Some(_) | None => None,
     }
 }
@@ -131,6 +132,8 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
     let known = [
         "/",
         "/v1/leases",
+        "/v1/leases/{id}",
+        "/v1/revocations",
         "/v1/roles/{role}/credentials",
         "/v1/audit/events",
         "/v1/audit/export",

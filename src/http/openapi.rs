@@ -7,9 +7,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{RefOr, Required};
+use utoipa::openapi::{HttpMethod, RefOr, Required};
 
-use super::{Shared, audit, container, health, leases, metrics, problem, problem_code, sts};
+use super::{Shared, audit, container, health, leases, metrics, problem, problem_code, revocations, sts};
+use crate::desk::{Ended, Summary};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +18,8 @@ use super::{Shared, audit, container, health, leases, metrics, problem, problem_
     paths(
         sts::assume_role,
         leases::create,
+        revocations::end,
+        revocations::revoke,
         container::credentials,
         audit::events,
         audit::export,
@@ -36,6 +39,11 @@ use super::{Shared, audit, container, health, leases, metrics, problem, problem_
         leases::LeaseRequest,
         leases::Lease,
         leases::Credentials,
+        revocations::EndRequest,
+        revocations::RevocationRequest,
+        revocations::LastLine,
+        Ended,
+        Summary,
         container::ContainerCredentials,
         health::ReadinessAnswer,
         health::Check,
@@ -60,9 +68,12 @@ struct OptionalBody;
 
 impl utoipa::Modify for OptionalBody {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let post = document.paths.paths.get_mut("/v1/leases").and_then(|path| path.post.as_mut());
-        if let Some(RefOr::T(body)) = post.and_then(|operation| operation.request_body.as_mut()) {
-            body.required = Some(Required::False);
+        for (path, method) in [("/v1/leases", HttpMethod::Post), ("/v1/leases/{id}", HttpMethod::Delete)] {
+            let Some(path) = document.paths.paths.get_mut(path) else { continue };
+            let operation = if method == HttpMethod::Post { &mut path.post } else { &mut path.delete };
+            if let Some(RefOr::T(body)) = operation.as_mut().and_then(|operation| operation.request_body.as_mut()) {
+                body.required = Some(Required::False);
+            }
         }
     }
 }

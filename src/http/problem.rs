@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
+use crate::desk::DeskRefusal;
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
@@ -19,6 +20,9 @@ use crate::policy::{DenialReason, RoleName};
 /// When to come back after a 503: long enough for a log or an object server to recover, short enough that an SDK's two
 /// retries fit its patience.
 pub(super) const RETRY_SECONDS: u16 = 2;
+
+/// What an operator must know of a revocation that could not be recorded.
+const UNSENT: &str = "The revocation cannot be recorded at the moment, so the object server was not asked.";
 
 /// Problem details.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -59,6 +63,7 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
     match fault {
         Fault::Refused(refusal) => code_of_refusal(refusal),
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
+        Fault::Desk(refusal) => code_of_desk(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
         Fault::MalformedAuthorization => ProblemCode::InvalidToken,
@@ -85,7 +90,10 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             }
             // Roles are checked at load: what is left is a policy that the caller sent to narrow its lease by.
             LeaseError::NotEnforced { .. } => ProblemCode::SessionPolicyNotCombinable,
-            LeaseError::RolesDoNotFit { .. } => ProblemCode::RolesDoNotFit,
+            LeaseError::RolesDoNotFit { .. } | LeaseError::RolesOfSeveralParents { .. } => ProblemCode::RolesDoNotFit,
+            LeaseError::NoParent { .. } => ProblemCode::ObjectServerUnavailable,
+            // The same: a role that the server does not give is no role.
+            LeaseError::LengthNotGiven { .. } => ProblemCode::Internal,
         },
         Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable) => {
             ProblemCode::LogUnavailable
@@ -101,6 +109,9 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::NotRevocable { .. }
             | ObjectServerError::Undone { .. }
             | ObjectServerError::LeftBehind { .. }
+            | ObjectServerError::KeepsNoList
+            | ObjectServerError::UnknownParent { .. }
+            | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
     }
@@ -118,6 +129,19 @@ fn code_of_inquiry(refusal: &InquiryRefusal) -> ProblemCode {
         InquiryRefusal::NoSigningKey => ProblemCode::NoSigningKey,
         InquiryRefusal::Busy => ProblemCode::Overloaded,
         InquiryRefusal::TooLong => ProblemCode::TimedOut,
+    }
+}
+
+fn code_of_desk(refusal: &DeskRefusal) -> ProblemCode {
+    match refusal {
+        DeskRefusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
+        DeskRefusal::Token(_) => ProblemCode::InvalidToken,
+        DeskRefusal::NotPermitted => ProblemCode::NotPermitted,
+        DeskRefusal::NoSuchLease => ProblemCode::LeaseNotFound,
+        DeskRefusal::Selection(_) => ProblemCode::InvalidRequest,
+        DeskRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
+        | DeskRefusal::Store(_) => ProblemCode::LogUnavailable,
+        DeskRefusal::Busy => ProblemCode::Overloaded,
     }
 }
 
@@ -140,11 +164,14 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
     let (detail, offered) = match fault {
         Fault::Invalid(invalid) => (Some(invalid.to_string()), Vec::new()),
         Fault::Inquiry(InquiryRefusal::Question(question)) => (Some(question.to_string()), Vec::new()),
-        Fault::Refused(Refusal::Lease(LeaseError::RolesDoNotFit { choices: roles })) => {
-            (Some(choices(roles)), roles.iter().map(ToString::to_string).collect())
-        }
+        Fault::Refused(Refusal::Lease(
+            LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles },
+        )) => (Some(choices(roles)), roles.iter().map(ToString::to_string).collect()),
+        Fault::Desk(DeskRefusal::Selection(selection)) => (Some(selection.to_string()), Vec::new()),
+        Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
+        | Fault::Desk(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization
         | Fault::NotFound

@@ -16,7 +16,7 @@ pub(super) enum ProblemCode {
     InvalidToken,
     /// The token is good, and grants nothing of what was asked.
     AccessDenied,
-    /// The token is good, and does not permit to read the log.
+    /// The token is good, and does not permit to read the log, or to end the leases of others.
     NotPermitted,
     /// The session policy is not an IAM policy document.
     SessionPolicyMalformed,
@@ -28,6 +28,8 @@ pub(super) enum ProblemCode {
     RolesDoNotFit,
     /// A lease lasts at least 900 seconds.
     DurationTooShort,
+    /// No open lease of that id, or somebody else's.
+    LeaseNotFound,
     /// No such path.
     NotFound,
     /// The path exists, the method does not.
@@ -56,7 +58,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -67,6 +69,7 @@ impl ProblemCode {
         Self::SessionPolicyTooLarge,
         Self::RolesDoNotFit,
         Self::DurationTooShort,
+        Self::LeaseNotFound,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -99,7 +102,7 @@ impl ProblemCode {
             Self::MissingToken => ("missing_token", StatusCode::UNAUTHORIZED, "No token was sent"),
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED, "The token was refused"),
             Self::AccessDenied => ("access_denied", StatusCode::FORBIDDEN, "The role is not granted"),
-            Self::NotPermitted => ("not_permitted", StatusCode::FORBIDDEN, "Reading the log is not permitted"),
+            Self::NotPermitted => ("not_permitted", StatusCode::FORBIDDEN, "The token does not permit this"),
             Self::SessionPolicyMalformed => (
                 "session_policy_malformed",
                 StatusCode::BAD_REQUEST,
@@ -122,6 +125,9 @@ impl ProblemCode {
             ),
             Self::DurationTooShort => {
                 ("duration_too_short", StatusCode::BAD_REQUEST, "A lease lasts at least 900 seconds")
+            }
+            Self::LeaseNotFound => {
+                ("lease_not_found", StatusCode::NOT_FOUND, "No open lease of that id, or not the caller's")
             }
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),

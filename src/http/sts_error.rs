@@ -108,7 +108,7 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
         // No question comes through this door: the log has its own.
-        Fault::Panicked | Fault::Inquiry(_) => (StsCode::InternalFailure, FAULT),
+        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) => (StsCode::InternalFailure, FAULT),
     };
     (code, Cow::Borrowed(message))
 }
@@ -129,7 +129,9 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
                 (StsCode::PackedPolicyTooLarge, TOO_LARGE)
             }
             LeaseError::NotEnforced { .. } => (StsCode::MalformedPolicyDocument, UNENFORCED),
-            LeaseError::RolesDoNotFit { choices: roles } => {
+            LeaseError::LengthNotGiven { .. } => (StsCode::InternalFailure, FAULT),
+            LeaseError::NoParent { .. } => (StsCode::Throttling, BUSY),
+            LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles } => {
                 return (StsCode::PackedPolicyTooLarge, Cow::Owned(choices(roles)));
             }
         },
@@ -147,6 +149,9 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::NotRevocable { .. }
             | ObjectServerError::Undone { .. }
             | ObjectServerError::LeftBehind { .. }
+            | ObjectServerError::KeepsNoList
+            | ObjectServerError::UnknownParent { .. }
+            | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
     };
@@ -193,6 +198,8 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::Duration
         | Invalid::SessionName
         | Invalid::Json { .. }
+        | Invalid::RevocationJson { .. }
+        | Invalid::Reason
         | Invalid::SessionPolicyKind => StsCode::ValidationError,
     }
 }

@@ -77,10 +77,22 @@ impl Inquiries for Unasked {
     }
 }
 
+#[async_trait]
+impl Revocations for Unasked {
+    async fn end_lease(&self, _request: DeskRequest, _lease: LeaseId) -> Result<Ended, DeskRefusal> {
+        Err(DeskRefusal::NotPermitted)
+    }
+
+    async fn revoke(&self, _request: DeskRequest, _selection: Selection) -> Result<Receiver<Told>, DeskRefusal> {
+        Err(DeskRefusal::NotPermitted)
+    }
+}
+
 fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
     Doors {
         exchange,
         inquiry: Arc::new(Unasked),
+        desk: Arc::new(Unasked),
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock::start()),

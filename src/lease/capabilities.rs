@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::bucket_grants::Rights;
 use super::plan::LeaseError;
+use crate::policy::stands_for;
 
 /// What one kind of object server takes and enforces.
 #[derive(Debug, Clone)]
@@ -143,8 +144,14 @@ pub enum OnUnknownAction {
 pub enum Conditions {
     /// Every operator and key that a document may hold.
     All,
-    /// The same, but for these keys.
-    AllBut(&'static [&'static str]),
+    /// The same, but for some keys, and others beside some actions only: it refuses a policy that puts them elsewhere.
+    Bound {
+        /// Names of keys that it does not know.
+        unknown: &'static [&'static str],
+        /// Keys and the actions beside which they may stand; one that is not here may stand beside any. A key that ends
+        /// in `/` stands for every key that it begins.
+        bound: &'static [(&'static str, &'static [&'static str])],
+    },
     /// Any of these operators on any of these keys. A key that ends in `/` stands for every key that it begins.
     Only {
         /// Names of operators.
@@ -159,8 +166,9 @@ impl PolicyLanguage {
     pub(super) fn check(&self, server: &'static str, policy: &Value) -> Result<(), LeaseError> {
         let unenforced = |what: String| LeaseError::NotEnforced { server, what };
         for statement in policy.get("Statement").and_then(Value::as_array).into_iter().flatten() {
+            let actions = || statement.get("Action").and_then(Value::as_array).into_iter().flatten();
             let denies = statement.get("Effect").and_then(Value::as_str) == Some("Deny");
-            for action in statement.get("Action").and_then(Value::as_array).into_iter().flatten() {
+            for action in actions() {
                 let action = action.as_str().unwrap_or_default();
                 if let Some(what) = self.unknown(action, denies) {
                     return Err(unenforced(what));
@@ -168,7 +176,10 @@ impl PolicyLanguage {
             }
             for (operator, keys) in statement.get("Condition").and_then(Value::as_object).into_iter().flatten() {
                 for key in keys.as_object().into_iter().flatten().map(|(key, _)| key) {
-                    if let Some(what) = self.conditions.unknown(operator, key) {
+                    let misplaced = || {
+                        actions().filter_map(Value::as_str).find_map(|action| self.conditions.misplaced(key, action))
+                    };
+                    if let Some(what) = self.conditions.unknown(operator, key).or_else(misplaced) {
                         return Err(unenforced(what));
                     }
                 }
@@ -201,21 +212,43 @@ impl Conditions {
     fn unknown(&self, operator: &str, key: &str) -> Option<String> {
         let (operators, keys) = match self {
             Self::All => return None,
-            Self::AllBut(keys) => {
-                return keys
+            Self::Bound { unknown, .. } => {
+                return unknown
                     .contains(&key)
                     .then(|| format!("the condition key {key}: it does not know it; leave it out"));
             }
             Self::Only { operators, keys } => (operators, keys),
         };
-        let known = |known: &&str| *known == key || (known.ends_with('/') && key.starts_with(*known));
-        if !keys.iter().any(known) {
+        if !keys.iter().any(|known| covers(known, key)) {
             return Some(format!("the condition key {key}: it enforces only {}; leave it out", keys.join(", ")));
         }
         (!operators.contains(&operator)).then(|| {
             format!("the condition operator {operator}: it enforces only {}; use one of them", operators.join(", "))
         })
     }
+
+    /// Whether the server refuses this key beside this action, which may be a pattern: then one action that it stands for
+    /// and that knows the key is enough.
+    fn misplaced(&self, key: &str, action: &str) -> Option<String> {
+        let Self::Bound { bound, .. } = self else { return None };
+        let known = if action.starts_with("admin:") {
+            // What an admin action knows of, is who asks and when; and a pattern of them other than all of them, nothing.
+            key.starts_with("aws:") && (action == "admin:*" || !action.contains(['*', '?']))
+        } else {
+            let of_key = bound.iter().find(|(known, _)| covers(known, key));
+            of_key.is_none_or(|(_, actions)| actions.iter().any(|known| stands_for(action, known)))
+        };
+        (!known).then(|| {
+            format!(
+                "the condition key {key} beside {action}: it refuses a policy that puts them into one statement; give \
+                 {action} a statement of its own"
+            )
+        })
+    }
+}
+
+fn covers(known: &str, key: &str) -> bool {
+    known == key || (known.ends_with('/') && key.starts_with(known))
 }
 
 #[cfg(test)]
@@ -262,9 +295,38 @@ mod tests {
             assert!(with("StringNotLike", "s3:prefix").unwrap().contains("StringLike, IpAddress"));
         }
         assert_eq!(objection(ALL, &statement("Deny", "s3:PutObject", "StringNotLike", "s3:delimiter")), None);
-        let but_one = PolicyLanguage { conditions: Conditions::AllBut(&["s3:delimiter"]), ..ALL };
+        let conditions = Conditions::Bound { unknown: &["s3:delimiter"], bound: &[] };
+        let but_one = PolicyLanguage { conditions, ..ALL };
         assert!(objection(but_one, &statement("Deny", "s3:PutObject", "StringNotLike", "s3:delimiter")).is_some());
         assert_eq!(objection(but_one, &statement("Deny", "s3:PutObject", "StringNotLike", "s3:prefix")), None);
+    }
+
+    #[test]
+    fn a_key_beside_an_action_that_does_not_know_it_is_refused() {
+        let conditions = Conditions::Bound {
+            unknown: &[],
+            bound: &[("s3:prefix", &["s3:ListBucket"]), ("s3:RequestObjectTag/", &["s3:PutObject"])],
+        };
+        let bound = PolicyLanguage { conditions, ..ALL };
+        let with = |actions: &[&str], key: &str| {
+            let policy = json!({"Statement": [{"Effect": "Allow", "Action": actions,
+                                               "Condition": {"StringLike": {key: ["x"]}}}]});
+            objection(bound, &policy)
+        };
+        assert!(with(&["s3:ListBucket", "s3:GetObject"], "s3:prefix").unwrap().contains("beside s3:GetObject"));
+        assert!(with(&["s3:GetObject"], "s3:RequestObjectTag/team").is_some());
+        assert!(with(&["s3:Get*"], "s3:prefix").is_some());
+        assert!(with(&["admin:ServerInfo"], "s3:prefix").is_some());
+        assert!(with(&["admin:Server*"], "aws:SourceIp").is_some());
+        for (actions, key) in [
+            (&["s3:ListBucket"][..], "s3:prefix"),
+            (&["s3:List*", "s3:*"], "s3:prefix"),
+            (&["s3:PutObject"], "s3:RequestObjectTag/team"),
+            (&["s3:GetObject", "s3:PutObject"], "aws:SourceIp"),
+            (&["admin:ServerInfo", "admin:*"], "aws:SourceIp"),
+        ] {
+            assert_eq!(with(actions, key), None, "{actions:?} {key}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod bucket_grants;
 mod capabilities;
 mod names;
+mod parents;
 mod plan;
 mod session_policy;
 mod terms;
@@ -15,6 +16,9 @@ pub use capabilities::{
     SizeUnit,
 };
 pub use names::{LeaseId, RoleArn, RoleSessionName};
-pub use plan::{AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, uncomfortable_roles};
+pub use parents::{MintingParents, ParentId};
+pub use plan::{
+    AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, shortened_roles, uncomfortable_roles,
+};
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

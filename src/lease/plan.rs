@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use time::OffsetDateTime;
 
 use super::terms::{LeaseTerms, Shortening};
-use super::{Capabilities, LeaseId, RoleSessionName, SessionPolicy};
+use super::{Beyond, Capabilities, LeaseId, ParentId, RoleSessionName, SessionPolicy};
 use crate::clock::time_ordered_id;
 use crate::policy::{Document, Grant, PolicySet, RoleName};
 use crate::token::{Subject, VerifiedToken};
@@ -18,6 +18,8 @@ pub(super) const SHORTEST: Duration = Duration::from_mins(15);
 pub(super) const LONGEST: Duration = Duration::from_hours(1);
 /// boto3 asks again at every call once 15 minutes are left, so an advertised life of 20 minutes is the floor for comfort.
 const COMFORTABLE: Duration = Duration::from_mins(20);
+/// How far the end that the server says may lie from what it may be: clocks differ, and it writes whole seconds.
+const TOLERANCE: Duration = Duration::from_mins(1);
 
 /// `[lease]` of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +45,7 @@ pub struct AssumeRole {
     grace: Duration,
     refresh_draw: f64,
     issued_at: OffsetDateTime,
+    parent: Option<ParentId>,
 }
 
 impl AssumeRole {
@@ -88,18 +91,31 @@ impl AssumeRole {
         self.issued_at
     }
 
+    /// The parent that mints it; none where the server has one parent that needs no name.
+    #[must_use]
+    pub fn parent(&self) -> Option<ParentId> {
+        self.parent
+    }
+
+    /// The same request, to be minted by this parent: part of the plan, before the intent is committed.
+    #[must_use]
+    pub fn under(self, parent: Option<ParentId>) -> Self {
+        Self { parent, ..self }
+    }
+
     /// The terms to advertise, given the end that the server really set. Only the server's answer counts: RustFS and
-    /// SeaweedFS shorten silently, MinIO may ignore the request. `None` if that end leaves nothing to advertise, or
-    /// lies beyond what was asked by more than a minute: a server that lies about the end of a lease is not believed.
+    /// SeaweedFS shorten silently, MinIO may ignore the request. `None` if that end leaves nothing to advertise, or lies
+    /// more than a minute beyond what was asked or short of the shortest lease: a server that lies about the end of a
+    /// lease, or whose clock is wrong, is not believed.
     #[must_use]
     pub fn terms(&self, server_expiration: OffsetDateTime) -> Option<LeaseTerms> {
         let asked_end = self.issued_at + self.duration;
-        if server_expiration > asked_end + Duration::from_mins(1) {
+        let (earliest, latest) = (self.issued_at + SHORTEST - TOLERANCE, asked_end + TOLERANCE);
+        if server_expiration < earliest || server_expiration > latest {
             return None;
         }
         let end = server_expiration.min(asked_end);
-        let shortening =
-            if end + Duration::from_mins(1) < asked_end { Some(Shortening::ObjectServer) } else { self.shortening };
+        let shortening = if end + TOLERANCE < asked_end { Some(Shortening::ObjectServer) } else { self.shortening };
         LeaseTerms::new(self.issued_at, end, self.grace, self.refresh_draw, shortening)
     }
 }
@@ -134,11 +150,35 @@ pub enum LeaseError {
         /// What it would not enforce, and the cure.
         what: String,
     },
+    /// The object server does not give sessions of the length that the role has.
+    #[error("{server} gives sessions of {shortest} to {longest} seconds, and the role's leases last {ttl}")]
+    LengthNotGiven {
+        /// The server's name.
+        server: &'static str,
+        /// The role's length, in seconds.
+        ttl: u64,
+        /// The server's shortest session, in seconds.
+        shortest: u64,
+        /// Its longest.
+        longest: u64,
+    },
     /// Several roles match `any` and do not fit together; the caller must name one of these.
     #[error("the roles that match do not fit into one session policy together")]
     RolesDoNotFit {
         /// The roles to choose from, all of them granted to this caller.
         choices: Vec<RoleName>,
+    },
+    /// The roles that match have different parents, and there is no default one; the caller must name one of these.
+    #[error("the roles that match have different parents, and no default parent is configured")]
+    RolesOfSeveralParents {
+        /// The roles to choose from, all of them granted to this caller.
+        choices: Vec<RoleName>,
+    },
+    /// No parent mints this role: the policies and the configuration were changed apart from each other.
+    #[error("no parent is configured for the role {role}")]
+    NoParent {
+        /// The role.
+        role: RoleName,
     },
 }
 
@@ -151,7 +191,10 @@ impl LeaseError {
             Self::PolicyTooLarge { .. } => "session_policy_too_large",
             Self::ResourceTooLarge { .. } => "resource_too_large",
             Self::NotEnforced { .. } => "not_enforced_by_server",
+            Self::LengthNotGiven { .. } => "length_not_given_by_server",
             Self::RolesDoNotFit { .. } => "roles_do_not_fit",
+            Self::RolesOfSeveralParents { .. } => "roles_of_several_parents",
+            Self::NoParent { .. } => "role_without_parent",
         }
     }
 }
@@ -170,14 +213,14 @@ pub fn plan(
     if requested.is_some_and(|requested| requested < SHORTEST) {
         return Err(LeaseError::TooShort);
     }
+    let Lengths { shortest, ceiling } = lengths(grant.ttl_or(rules.ttl), capabilities)?;
     let session_policy =
         SessionPolicy::compose(grant.document(), capabilities).map_err(|error| match (grant.roles(), &error) {
             ([_], _) | (_, LeaseError::NotEnforced { .. }) => error,
             (choices, _) => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
         })?;
-    let ceiling = grant.ttl_or(rules.ttl).clamp(SHORTEST, LONGEST);
-    let bound = requested.map_or(ceiling, |requested| requested.min(ceiling));
-    let duration = draw_length(bound, rules.jitter, rng);
+    let bound = requested.map_or(ceiling, |requested| requested.min(ceiling).max(shortest));
+    let duration = draw_length(bound, rules.jitter, shortest, rng);
     let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
     Ok(AssumeRole {
         lease_id,
@@ -190,6 +233,7 @@ pub fn plan(
         grace: rules.grace,
         refresh_draw: rng.random(),
         issued_at: now,
+        parent: None,
     })
 }
 
@@ -207,23 +251,43 @@ pub fn plan_verification(
         role_session_name: RoleSessionName::new(&subject, lease_id),
         subject,
         session_policy: SessionPolicy::compose(document, capabilities)?,
-        duration: SHORTEST,
+        duration: lengths(SHORTEST, capabilities)?.shortest,
         requested: None,
         shortening: None,
         grace: Duration::ZERO,
         refresh_draw: 0.0,
         issued_at: now,
+        parent: None,
     })
 }
 
-/// Proves at load that every role's document fits the server and is enforced by it: one line for each that is not.
+/// Proves at load that every role's document fits the server and is enforced by it, and that the server gives sessions of
+/// the role's length: one line for each that is not so.
 #[must_use]
-pub fn prove_roles_fit(policies: &PolicySet, capabilities: &Capabilities) -> Vec<String> {
-    let compose = |(name, document, _): (&RoleName, _, _)| match SessionPolicy::compose(document, capabilities) {
-        Ok(_) => None,
-        Err(error) => Some(format!("role {name}: {error}")),
+pub fn prove_roles_fit(policies: &PolicySet, rules: &LeaseRules, capabilities: &Capabilities) -> Vec<String> {
+    let prove = |(name, document, ttl): (&RoleName, _, Option<Duration>)| {
+        let document = SessionPolicy::compose(document, capabilities).err();
+        let length = lengths(ttl.unwrap_or(rules.ttl), capabilities).err();
+        document.into_iter().chain(length).map(move |error| format!("role {name}: {error}")).collect::<Vec<_>>()
     };
-    policies.roles().filter_map(compose).collect()
+    policies.roles().flat_map(prove).collect()
+}
+
+/// Roles whose leases the server makes shorter than they say: one line each.
+#[must_use]
+pub fn shortened_roles(policies: &PolicySet, rules: &LeaseRules, capabilities: &Capabilities) -> Vec<String> {
+    let warn = |(name, _, ttl): (&RoleName, _, Option<Duration>)| {
+        let (ttl, longest) = (ttl.unwrap_or(rules.ttl), capabilities.durations.longest);
+        (ttl > longest && lengths(ttl, capabilities).is_ok()).then(|| {
+            format!(
+                "role {name}: {} gives sessions of {} s at most, so its leases last that and not {} s",
+                capabilities.server,
+                longest.as_secs(),
+                ttl.as_secs()
+            )
+        })
+    };
+    policies.roles().filter_map(warn).collect()
 }
 
 /// Roles whose shortest advertised lease would make stock boto3 ask again every few seconds: one line each.
@@ -242,9 +306,37 @@ pub fn uncomfortable_roles(policies: &PolicySet, rules: &LeaseRules) -> Vec<Stri
     policies.roles().filter_map(warn).collect()
 }
 
-/// Uniform in `[bound·(1−jitter), bound]`, whole seconds, never under 15 minutes.
-fn draw_length(bound: Duration, jitter: f64, rng: &mut dyn Rng) -> Duration {
-    let shortest = shortest_length(bound, jitter).as_secs();
+/// Between what a lease's length may lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lengths {
+    shortest: Duration,
+    ceiling: Duration,
+}
+
+/// What the role's length comes to at this server. A server that refuses what is too long is never asked for it; one that
+/// shortens is asked for no more than it gives, so that what is on record is what was given.
+fn lengths(ttl: Duration, capabilities: &Capabilities) -> Result<Lengths, LeaseError> {
+    let given = capabilities.durations;
+    let shortest = given.shortest.max(SHORTEST);
+    let wanted = ttl.clamp(SHORTEST, LONGEST);
+    let ceiling = match given.beyond {
+        Beyond::Refused => wanted,
+        Beyond::Shortened => wanted.min(given.longest),
+    };
+    if ceiling < shortest || ceiling > given.longest {
+        return Err(LeaseError::LengthNotGiven {
+            server: capabilities.server,
+            ttl: wanted.as_secs(),
+            shortest: shortest.as_secs(),
+            longest: given.longest.as_secs(),
+        });
+    }
+    Ok(Lengths { shortest, ceiling })
+}
+
+/// Uniform in `[bound·(1−jitter), bound]`, whole seconds, never under what the server gives.
+fn draw_length(bound: Duration, jitter: f64, least: Duration, rng: &mut dyn Rng) -> Duration {
+    let shortest = shortest_length(bound, jitter).max(least).as_secs();
     Duration::from_secs(rng.random_range(shortest..=bound.as_secs().max(shortest)))
 }
 
@@ -256,6 +348,7 @@ fn shortest_length(bound: Duration, jitter: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Durations;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -263,7 +356,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_length_never_leaves_its_bounds(bound in 900_u64..=3600, jitter in 0.0..=1.0, seed: u64) {
-            let length = draw_length(Duration::from_secs(bound), jitter, &mut StdRng::seed_from_u64(seed));
+            let length = draw_length(Duration::from_secs(bound), jitter, SHORTEST, &mut StdRng::seed_from_u64(seed));
             prop_assert!(length >= SHORTEST && length <= LONGEST);
             prop_assert!(length <= Duration::from_secs(bound));
             prop_assert!(length.as_secs_f64() + 1.0 >= (1.0 - jitter) * Duration::from_secs(bound).as_secs_f64());
@@ -273,7 +366,7 @@ mod tests {
     #[test]
     fn lengths_are_spread_over_the_whole_range() {
         let mut rng = StdRng::seed_from_u64(7);
-        let lengths: Vec<u64> = (0..10_000).map(|_| draw_length(LONGEST, 0.2, &mut rng).as_secs()).collect();
+        let lengths: Vec<u64> = (0..10_000).map(|_| draw_length(LONGEST, 0.2, SHORTEST, &mut rng).as_secs()).collect();
         let (low, high) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
         assert!(*low < 2890 && *high > 3590, "drawn from {low} to {high}");
         let first_half = lengths.iter().filter(|length| **length < 3240).count();
@@ -283,6 +376,47 @@ mod tests {
     #[test]
     fn without_jitter_a_length_is_its_bound() {
         let bound = Duration::from_mins(42);
-        assert_eq!(draw_length(bound, 0.0, &mut StdRng::seed_from_u64(1)), bound);
+        assert_eq!(draw_length(bound, 0.0, SHORTEST, &mut StdRng::seed_from_u64(1)), bound);
+    }
+
+    fn server(shortest: u64, longest: u64, beyond: Beyond) -> Capabilities {
+        let minutes = Duration::from_mins;
+        let durations = Durations { shortest: minutes(shortest), longest: minutes(longest), beyond };
+        Capabilities { durations, ..super::super::session_policy::example() }
+    }
+
+    fn between(shortest: u64, ceiling: u64) -> Lengths {
+        let minutes = Duration::from_mins;
+        Lengths { shortest: minutes(shortest), ceiling: minutes(ceiling) }
+    }
+
+    #[test]
+    fn a_length_that_the_server_does_not_give_is_refused_or_shortened_as_the_server_would() {
+        let minutes = Duration::from_mins;
+        for (ttl, server, expected) in [
+            (60, server(15, 720, Beyond::Refused), between(15, 60)),
+            (60, server(15, 30, Beyond::Shortened), between(15, 30)),
+            (30, server(20, 720, Beyond::Refused), between(20, 30)),
+            (30, server(1, 720, Beyond::Shortened), between(15, 30)),
+        ] {
+            assert_eq!(lengths(minutes(ttl), &server), Ok(expected), "{ttl}");
+        }
+        for (ttl, server) in [
+            (60, server(15, 30, Beyond::Refused)),
+            (15, server(20, 720, Beyond::Refused)),
+            (15, server(20, 720, Beyond::Shortened)),
+            (60, server(5, 10, Beyond::Shortened)),
+        ] {
+            let refused = lengths(minutes(ttl), &server);
+            assert!(matches!(refused, Err(LeaseError::LengthNotGiven { server: "Twig", .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn jitter_never_draws_a_length_below_what_the_server_gives() {
+        let (bound, least) = (Duration::from_mins(25), Duration::from_mins(20));
+        let mut rng = StdRng::seed_from_u64(3);
+        assert!((0..1000).all(|_| draw_length(bound, 1.0, least, &mut rng) >= least));
+        assert!((0..1000).any(|_| draw_length(bound, 1.0, SHORTEST, &mut rng) < least));
     }
 }

@@ -38,6 +38,12 @@ impl SessionPolicy {
         }
     }
 
+    /// Any text, for tests of what is done with one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -69,39 +75,41 @@ fn longest_resource(policy: &Value) -> usize {
         .unwrap_or(0)
 }
 
+/// A server as the tests of this room imagine one.
+#[cfg(test)]
+pub(super) fn example() -> Capabilities {
+    use super::{Beyond, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName};
+    use super::{SizeLimit, SizeUnit};
+    use serde_json::json;
+    use std::time::Duration;
+    Capabilities {
+        server: "Twig",
+        rights: super::Rights::SessionPolicy,
+        session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
+        resource: 1100,
+        durations: Durations {
+            shortest: Duration::from_mins(15),
+            longest: Duration::from_hours(12),
+            beyond: Beyond::Refused,
+        },
+        revocation: Revocation::Lease,
+        session_name: SessionName::Ignored,
+        language: PolicyLanguage {
+            admin_actions: true,
+            unknown_actions: &[],
+            on_unknown_action: OnUnknownAction::Refuses,
+            conditions: Conditions::Only { operators: &["StringLike"], keys: &["s3:prefix"] },
+        },
+        deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
+        deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]})],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::{
-        Beyond, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights, SessionName, SizeLimit,
-        SizeUnit,
-    };
+    use crate::lease::{SizeLimit, SizeUnit};
     use serde_json::json;
-    use std::time::Duration;
-
-    fn capabilities() -> Capabilities {
-        Capabilities {
-            server: "Twig",
-            rights: Rights::SessionPolicy,
-            session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
-            resource: 1100,
-            durations: Durations {
-                shortest: Duration::from_mins(15),
-                longest: Duration::from_hours(12),
-                beyond: Beyond::Refused,
-            },
-            revocation: Revocation::Lease,
-            session_name: SessionName::Ignored,
-            language: PolicyLanguage {
-                admin_actions: true,
-                unknown_actions: &[],
-                on_unknown_action: OnUnknownAction::Refuses,
-                conditions: Conditions::Only { operators: &["StringLike"], keys: &["s3:prefix"] },
-            },
-            deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
-            deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]})],
-        }
-    }
 
     fn compose(statement: &Value, capabilities: &Capabilities) -> Result<SessionPolicy, LeaseError> {
         let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
@@ -109,7 +117,7 @@ mod tests {
     }
 
     fn denied(statement: &Value) -> Value {
-        let sent = compose(statement, &capabilities()).unwrap();
+        let sent = compose(statement, &example()).unwrap();
         let sent: Value = serde_json::from_str(sent.as_str()).unwrap();
         assert_eq!(sent["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(sent["Statement"][1]["Effect"], "Deny");
@@ -135,17 +143,17 @@ mod tests {
             json!({"Effect": "Deny", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::b"],
                    "Condition": {"StringLike": {key: ["secret/*"]}}})
         };
-        assert!(compose(&listing("s3:prefix"), &capabilities()).is_ok());
-        let refused = compose(&listing("s3:delimiter"), &capabilities());
+        assert!(compose(&listing("s3:prefix"), &example()).is_ok());
+        let refused = compose(&listing("s3:delimiter"), &example());
         assert!(matches!(refused, Err(LeaseError::NotEnforced { server: "Twig", .. })), "{refused:?}");
     }
 
     #[test]
     fn a_policy_is_as_long_as_the_server_counts_it() {
         let read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/ä&"]});
-        let length = compose(&read, &capabilities()).unwrap().as_str().chars().count();
+        let length = compose(&read, &example()).unwrap().as_str().chars().count();
         let limited = |unit, most| {
-            compose(&read, &Capabilities { session_policy: SizeLimit { most, unit }, ..capabilities() }).is_ok()
+            compose(&read, &Capabilities { session_policy: SizeLimit { most, unit }, ..example() }).is_ok()
         };
         for (unit, size) in
             [(SizeUnit::Characters, length), (SizeUnit::Bytes, length + 1), (SizeUnit::GoEncodedBytes, length + 6)]

@@ -26,6 +26,9 @@ pub enum ConfigError {
     /// The HTTP client cannot be built: the machine's trust roots are unusable.
     #[error("the HTTP client for the object server cannot be built")]
     Client,
+    /// Nobody to mint as.
+    #[error("no parent is configured: set object_server.access_key and secret_key, or [[object_server.parent]] blocks")]
+    NoParent,
 }
 
 /// A parsed endpoint.

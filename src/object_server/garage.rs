@@ -8,11 +8,16 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
+use uuid::Uuid;
 
-use super::garage_admin::{GarageAdmin, MadeKey, made_key_id, within};
+use super::garage_admin::{GarageAdmin, KeyRow, MadeKey, made_key_id, within};
+use super::keys_in_use::KeysInUse;
 use super::minting::Minting;
 use super::sts_call::Answer;
-use super::{AccessKeyId, ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, TemporaryCredentials};
+use super::{
+    AccessKeyId, ConfigError, LeaseToEnd, ListedCredential, ObjectServer, ObjectServerError, ParentListing,
+    TemporaryCredentials,
+};
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
@@ -38,8 +43,12 @@ const RIGHTS: BucketRights = BucketRights {
     of_every_key: &["s3:ListAllMyBuckets"],
 };
 
+/// What the names of leases' keys begin with.
+const PREFIX: &str = "stint-lease-";
 /// How long ending a lease may take in all: a long list of keys is read page by page.
 const REVOCATION: Duration = Duration::from_secs(30);
+/// How long listing all of them may take.
+const LISTING: Duration = Duration::from_mins(1);
 /// Longest secret that is believed.
 const LONGEST_SECRET: usize = 256;
 
@@ -50,6 +59,8 @@ pub struct GarageSettings {
     pub admin_endpoint: String,
     /// A token of this use alone, whose scope is `CreateKey`, `AllowBucketKey`, `DeleteKey`, `ListKeys`, `ListBuckets`.
     pub admin_token: SecretString,
+    /// What the log calls whoever holds the token.
+    pub parent: String,
     /// Bound on one mint, with all of its calls.
     pub timeout: Duration,
 }
@@ -58,6 +69,8 @@ pub struct GarageSettings {
 #[derive(Debug)]
 pub struct GarageServer {
     admin: GarageAdmin,
+    parent: AccessKeyId,
+    keys: KeysInUse,
     timeout: Duration,
     clock: Arc<dyn Clock>,
     capabilities: Capabilities,
@@ -70,7 +83,9 @@ impl GarageServer {
             return Err(ConfigError::Timeout);
         }
         let admin = GarageAdmin::new(&settings.admin_endpoint, &settings.admin_token)?;
-        Ok(Self { admin, timeout: settings.timeout, clock, capabilities: capabilities() })
+        let parent = AccessKeyId::parse(&settings.parent).ok_or(ConfigError::Word { what: "parent's name" })?;
+        let keys = KeysInUse::of_parent(parent.expose());
+        Ok(Self { admin, parent, keys, timeout: settings.timeout, clock, capabilities: capabilities() })
     }
 
     async fn mint(&self, minting: &Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
@@ -87,6 +102,9 @@ impl GarageServer {
         let Some(key) = made_key_id(&made, &name) else {
             return Err(ObjectServerError::Nonsense { what: "not the key that was asked for" });
         };
+        // Nor is what another lease holds.
+        let taken = self.keys.take(&key, end, self.clock.now());
+        taken.map_err(|what| ObjectServerError::Nonsense { what })?;
         let finished = match believe(&made, end, self.clock.now()) {
             Ok(believed) => within(left(), self.allow(&key, &located)).await.map(|()| believed),
             Err(error) => Err(error),
@@ -135,12 +153,22 @@ impl ObjectServer for GarageServer {
     /// A deleted key is refused at once. One that is not there has ended: it was deleted, or never made.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError> {
         within(REVOCATION, async {
-            for key in within(REVOCATION, self.admin.keys_named(&key_name(lease.id))).await? {
+            let name = key_name(lease.id);
+            for key in self.admin.keys(|key| key.name == name).await? {
                 self.admin.delete_key(&key.id).await?;
             }
             Ok(())
         })
         .await
+    }
+
+    /// The keys that are named by a lease, also those that ended and that nobody has deleted.
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        let rows = within(LISTING, self.admin.keys(|key| key.name.starts_with(PREFIX))).await?;
+        let credentials = rows.iter().map(listed).collect::<Result<_, _>>()?;
+        let parent = self.parent.expose();
+        let parent = AccessKeyId::parse(parent).ok_or(ObjectServerError::Unsendable)?;
+        Ok(vec![ParentListing { parent, credentials }])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {
@@ -158,7 +186,18 @@ impl ObjectServer for GarageServer {
 
 /// The name of a lease's key, which only its lease has.
 fn key_name(lease: LeaseId) -> String {
-    format!("stint-lease-{lease}")
+    format!("{PREFIX}{lease}")
+}
+
+/// A key of the list. One whose end cannot be read makes the whole list worth nothing: it might be one that never ends.
+fn listed(row: &KeyRow) -> Result<ListedCredential, ObjectServerError> {
+    let nonsense = |what| ObjectServerError::Nonsense { what };
+    let end = row.expiration.as_deref().map(|end| OffsetDateTime::parse(end, &Rfc3339)).transpose();
+    Ok(ListedCredential {
+        access_key_id: AccessKeyId::parse(&row.id).ok_or(nonsense("a key without a usable id"))?,
+        ends_at: end.map_err(|_| nonsense("an unreadable expiration"))?,
+        lease: row.name.strip_prefix(PREFIX).and_then(|id| Uuid::parse_str(id).ok()).map(LeaseId::from_uuid),
+    })
 }
 
 /// The grants of a session policy. Planning has proven that there are such: anything else here is a fault of ours.
@@ -290,6 +329,7 @@ mod tests {
         let settings = GarageSettings {
             admin_endpoint: double.endpoint().to_owned(),
             admin_token: SecretString::from("abc.hunter2"),
+            parent: "garage-admin".to_owned(),
             timeout,
         };
         (GarageServer::new(&settings, Arc::new(Noon)).unwrap(), double)
@@ -329,7 +369,7 @@ mod tests {
         ] {
             let (error, lines) = believed(spoilt).await;
             assert!(error.to_string().contains("never ends") && !error.may_have_minted(), "{error}");
-            assert_eq!(error.code(), "object_server_nonsense");
+            assert_eq!(error.code(), "object_server_undone");
             assert_eq!(lines, ["GET /v2/ListBuckets?limit=500", "POST /v2/CreateKey", &deletion()]);
         }
     }
@@ -347,12 +387,12 @@ mod tests {
                 made["expired"] = json!(expired);
             }))
             .await;
-            assert_eq!(error.code(), "object_server_expiration", "{expiration}");
+            assert!(error.to_string().contains("does not fit the lease"), "{error}");
             assert!(!error.may_have_minted());
             assert_eq!(lines.last(), Some(&deletion()));
         }
         let (error, _) = believed(made_with(|made| made["expiration"] = json!("soon"))).await;
-        assert_eq!(error.code(), "object_server_nonsense");
+        assert!(error.to_string().contains("unreadable expiration"), "{error}");
     }
 
     #[tokio::test]
@@ -388,21 +428,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_that_another_lease_holds_is_neither_handed_out_nor_deleted() {
+        let replies = vec![ok(&buckets()), ok(&made()), ok(&json!({})), ok(&json!({})), ok(&buckets()), ok(&made())];
+        let (server, double) = start(replies, Duration::from_secs(20)).await;
+        let minting = Minting { session_policy: POLICY, ..minting::example() };
+        assert!(server.mint(&minting).await.is_ok());
+        assert!(matches!(server.mint(&minting).await, Err(ObjectServerError::Nonsense { .. })));
+        assert!(!lines(&double.received()).contains(&deletion()));
+    }
+
+    #[tokio::test]
     async fn a_key_that_does_not_get_its_rights_is_deleted_again() {
-        for (reply, code) in [
-            (refuses(403, "AccessDenied"), "object_server_refused"),
-            (refuses(404, "NoSuchBucket"), "object_server_refused"),
-            (refuses(500, "InternalError"), "object_server_refused"),
-            (refuses(503, "ServiceUnavailable"), "object_server_not_ready"),
-            (Reply::Close, "object_server_interrupted"),
-            (Reply::http(204, "application/json", ""), "object_server_nonsense"),
+        for (reply, told) in [
+            (refuses(403, "AccessDenied"), "AccessDenied"),
+            (refuses(404, "NoSuchBucket"), "NoSuchBucket"),
+            (refuses(500, "InternalError"), "InternalError"),
+            (refuses(503, "ServiceUnavailable"), "not ready"),
+            (Reply::Close, "broke off"),
+            (Reply::http(204, "application/json", ""), "unexpected status"),
         ] {
             // The second bucket fails: the key has rights on the first already.
             let replies = vec![ok(&buckets()), ok(&made()), ok(&json!({})), reply, ok(&Value::Null)];
             let (minted, received) = mint(replies).await;
             let error = minted.unwrap_err();
             assert!(matches!(error, ObjectServerError::Undone { .. }) && !error.may_have_minted(), "{error}");
-            assert_eq!(error.code(), code);
+            assert!(error.to_string().contains(told), "{error}");
             let allow = "POST /v2/AllowBucketKey".to_owned();
             let expected = [
                 "GET /v2/ListBuckets?limit=500".to_owned(),
@@ -429,7 +479,7 @@ mod tests {
             let replies = vec![ok(&buckets()), ok(&made()), refuses(403, "AccessDenied"), reply];
             let error = mint(replies).await.0.unwrap_err();
             assert!(matches!(error, ObjectServerError::LeftBehind { .. }) && error.may_have_minted(), "{error}");
-            assert_eq!(error.code(), "object_server_refused");
+            assert_eq!(error.code(), "object_server_left_behind");
             assert!(error.to_string().contains("could not be deleted"), "{error}");
         }
     }
@@ -440,7 +490,7 @@ mod tests {
         let (minted, received) = mint_under(POLICY, replies, Duration::from_millis(400)).await;
         let error = minted.unwrap_err();
         assert!(matches!(error, ObjectServerError::Undone { .. }), "{error}");
-        assert_eq!(error.code(), "object_server_interrupted");
+        assert!(error.to_string().contains("did not answer in time"), "{error}");
         assert_eq!(lines(&received).last(), Some(&deletion()));
         let replies = vec![ok(&buckets()), ok(&made()), Reply::Silence];
         let error = mint_under(POLICY, replies, Duration::from_millis(400)).await.0.unwrap_err();
@@ -585,6 +635,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_list_that_cannot_be_believed_is_no_list() {
+        let list = async |rows: Value| {
+            let (server, _double) = start(vec![ok(&rows)], Duration::from_secs(20)).await;
+            server.live_credentials().await
+        };
+        let mut endless = row(1, NAME);
+        endless["expiration"] = json!("never");
+        let mut nameless = row(1, NAME);
+        nameless["id"] = json!("");
+        for spoilt in [json!([endless]), json!([row(2, NAME), nameless]), json!({})] {
+            assert!(matches!(list(spoilt.clone()).await, Err(ObjectServerError::Nonsense { .. })), "{spoilt}");
+        }
+        let strange = row(3, "stint-lease-of-somebody");
+        let [listing] = list(json!([row(1, "operator"), row(2, NAME), strange])).await.unwrap().try_into().unwrap();
+        assert_eq!(listing.parent.expose(), "garage-admin");
+        let told: Vec<_> =
+            listing.credentials.iter().map(|one| (one.access_key_id.expose(), one.lease, one.ends_at)).collect();
+        let end = Some(datetime!(2026-11-22 12:15 UTC));
+        let (first, second) = (format!("GK{:024}", 2), format!("GK{:024}", 3));
+        assert_eq!(told, [(first.as_str(), Some(minting::example().lease), end), (second.as_str(), None, end)]);
+    }
+
+    #[tokio::test]
     async fn ready_means_a_quorum_and_a_good_token() {
         let list = ok(&json!([]));
         for (replies, ready) in [
@@ -616,6 +689,7 @@ mod tests {
         let settings = |token: &str| GarageSettings {
             admin_endpoint: "http://garage:3903".to_owned(),
             admin_token: SecretString::from(token),
+            parent: "garage-admin".to_owned(),
             timeout: Duration::from_secs(5),
         };
         for bad in ["", "hunter2\r\nx: y", "hunter 2", &"x".repeat(129)] {

@@ -44,6 +44,8 @@ pub(super) struct BucketRow {
 pub(super) struct KeyRow {
     pub(super) id: String,
     pub(super) name: String,
+    /// Nothing: it never ends.
+    pub(super) expiration: Option<String>,
 }
 
 /// The answer to a key that was made. It holds the secret, so what is read out of it is borrowed.
@@ -190,9 +192,9 @@ impl GarageAdmin {
         }
     }
 
-    /// The keys of this name.
-    pub(super) async fn keys_named(&self, name: &str) -> Result<Vec<KeyRow>, ObjectServerError> {
-        self.list("/v2/ListKeys", |key: &KeyRow| key.name == name).await
+    /// The keys that are wanted, of all there are.
+    pub(super) async fn keys(&self, wanted: impl Fn(&KeyRow) -> bool) -> Result<Vec<KeyRow>, ObjectServerError> {
+        self.list("/v2/ListKeys", wanted).await
     }
 
     /// The rows of a list that are wanted, page by page.

@@ -9,18 +9,23 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::minio_admin::MinioLister;
+use super::minio_keys::BOUND_KEYS;
 use super::minting::Minting;
+use super::s3::S3Key;
 use super::signing::Scope;
 use super::sts_call::{StsCaller, refusal};
-use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
-use crate::audit::AuditReceipt;
+use super::{
+    ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ParentListing, ServerSettings, TemporaryCredentials, wire,
+};
+use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::clock::Clock;
 use crate::lease::{
     AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
     SessionName, SizeLimit, SizeUnit,
 };
 
-/// Answers 503 until the users are loaded, which `live` and `ready` do not.
+/// Answers 503 until users can be looked up, which `live` and `ready` do not. All of them need not be read by then.
 const HEALTH: &str = "/minio/health/cluster";
 const REVOKE: &str = "/minio/admin/v3/revoke-tokens/builtin";
 
@@ -79,6 +84,7 @@ pub(super) const UNKNOWN_ACTIONS: &[&str] = &[
 pub struct MinioServer {
     caller: StsCaller,
     parent: String,
+    lister: MinioLister,
     capabilities: Capabilities,
 }
 
@@ -93,12 +99,40 @@ impl MinioServer {
     /// Prepares the client; connects to nothing.
     pub fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         let parent = settings.access_key.clone();
-        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, capabilities: capabilities() })
+        let lister = MinioLister::new(&settings, Arc::clone(&clock))?;
+        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, lister, capabilities: capabilities() })
+    }
+
+    /// Lists the parent's sessions with this key instead of the parent's own: for a parent that is denied
+    /// `admin:ListServiceAccounts`, as by `admin:*`. The key needs that one right and no other.
+    #[must_use]
+    pub fn listing_as(self, key: S3Key) -> Self {
+        Self { lister: self.lister.asking_as(key), ..self }
     }
 
     async fn mint(&self, minting: &Minting<'_>) -> Result<TemporaryCredentials, ObjectServerError> {
         self.caller.mint(minting, &[("TokenRevokeType", &minting.lease.to_string())]).await
     }
+
+    async fn revoke_tokens(&self, which: (&str, &str)) -> Result<(), ObjectServerError> {
+        revoke_tokens(&self.caller, &self.parent, which, StatusCode::NO_CONTENT).await
+    }
+}
+
+/// Asks for the end of a parent's sessions.
+pub(super) async fn revoke_tokens(
+    caller: &StsCaller,
+    parent: &str,
+    which: (&str, &str),
+    done: StatusCode,
+) -> Result<(), ObjectServerError> {
+    let query = wire::form(&[which, ("user", parent)]);
+    let answer = caller.post(Scope::S3, &format!("{REVOKE}?{query}"), None).await?;
+    if answer.status == done {
+        return Ok(());
+    }
+    let refused: Option<AdminRefusal> = serde_json::from_slice(&answer.body).ok();
+    Err(refusal(answer.status, refused.and_then(|refused| wire::clean_code(&refused.code))))
 }
 
 #[async_trait]
@@ -114,13 +148,16 @@ impl ObjectServer for MinioServer {
     /// The parent revokes its own sessions, for which MinIO asks no right and heeds no Deny (`cmd/admin-handlers-users.go`,
     /// `RevokeTokens`). Other nodes of a cluster honour the key until their next reload, 5 to 15 minutes.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError> {
-        let query = wire::form(&[("tokenRevokeType", &lease.id.to_string()), ("user", &self.parent)]);
-        let answer = self.caller.post(Scope::S3, &format!("{REVOKE}?{query}"), None).await?;
-        if answer.status == StatusCode::NO_CONTENT {
-            return Ok(());
-        }
-        let refused: Option<AdminRefusal> = serde_json::from_slice(&answer.body).ok();
-        Err(refusal(answer.status, refused.and_then(|refused| wire::clean_code(&refused.code))))
+        self.revoke_tokens(("tokenRevokeType", &lease.id.to_string())).await
+    }
+
+    /// Every session of the parent, stint's or not.
+    async fn revoke_all(&self, _: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
+        self.revoke_tokens(("fullRevoke", "true")).await
+    }
+
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Ok(vec![self.lister.list().await?])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {
@@ -153,7 +190,7 @@ pub(super) fn capabilities() -> Capabilities {
             admin_actions: true,
             unknown_actions: UNKNOWN_ACTIONS,
             on_unknown_action: OnUnknownAction::Refuses,
-            conditions: Conditions::AllBut(&["s3:x-amz-acl"]),
+            conditions: Conditions::Bound { unknown: &["s3:x-amz-acl"], bound: BOUND_KEYS },
         },
         deny_statements: vec![json!({"Effect": "Deny", "Action": ["admin:*"]})],
         deny_statements_for_admins: vec![json!({"Effect": "Deny", "Action": ACCOUNT_MAKING})],
@@ -248,6 +285,7 @@ mod tests {
         let declared = Reply::Bytes(answer(200, "application/xml", 2_000_000_000, &credentials_xml()));
         assert!(is_nonsense(&refused(declared).await));
         let head = "HTTP/1.1 200 x\r\nconnection: close\r\n\r\n";
+        assert!(mint(Reply::Bytes(format!("{head}{}", credentials_xml()))).await.0.is_ok());
         assert!(is_nonsense(&refused(Reply::Endless(format!("{head}{}", credentials_xml()))).await));
         let endless_refusal = Reply::Endless("HTTP/1.1 403 x\r\nconnection: close\r\n\r\n".to_owned());
         assert!(is_nonsense(&refused(endless_refusal).await));

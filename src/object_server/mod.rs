@@ -9,9 +9,16 @@ mod credentials;
 mod endpoint;
 mod garage;
 mod garage_admin;
+mod keys_in_use;
+mod listing;
 mod minio;
 mod minio_admin;
+mod minio_keys;
 mod minting;
+mod parents;
+pub mod probe;
+mod role_deny;
+pub mod rotation;
 mod rustfs;
 pub mod s3;
 mod seaweedfs;
@@ -25,6 +32,7 @@ mod wire;
 mod scripted;
 
 use std::iter::successors;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -34,13 +42,16 @@ pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
 pub use garage::{GarageServer, GarageSettings};
+pub use listing::{ListedCredential, ParentListing};
 pub use minio::MinioServer;
+pub use parents::{Duty, Parent, Parents};
+pub use role_deny::{RoleDeny, RoleDenySettings, WithRoleDeny};
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
 pub use settings::ServerSettings;
 
 use crate::audit::{AuditReceipt, KeyFingerprint};
-use crate::lease::{AssumeRole, Capabilities, LeaseId, Revocation};
+use crate::lease::{AssumeRole, Capabilities, LeaseId, MintingParents, Revocation};
 
 /// A lease to be ended, as the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +60,12 @@ pub struct LeaseToEnd {
     pub id: LeaseId,
     /// The parent that minted it, where the log says.
     pub parent: Option<KeyFingerprint>,
+}
+
+impl From<&AssumeRole> for LeaseToEnd {
+    fn from(planned: &AssumeRole) -> Self {
+        Self { id: planned.lease_id(), parent: planned.parent().map(KeyFingerprint::from) }
+    }
 }
 
 impl From<LeaseId> for LeaseToEnd {
@@ -75,11 +92,30 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
     /// cannot end one alone answers [`ObjectServerError::NotRevocable`], and is asked nothing.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError>;
 
+    /// Ends every lease of a parent at once, `None` being the only one there is: a wide means, for when all of them are meant.
+    /// A server that cannot, or not with the keys at hand, answers [`ObjectServerError::NotRevocable`], and is asked nothing.
+    async fn revoke_all(&self, _parent: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
+        Err(ObjectServerError::NotRevocable { smallest: self.capabilities().revocation })
+    }
+
+    /// The temporary credentials that the server keeps for our parents, one listing for each parent; expired ones may be
+    /// among them. A server that keeps none, because its tokens need no memory, answers [`ObjectServerError::KeepsNoList`]
+    /// and is asked nothing. An implementor MUST bound size and time of the listing, and MUST NOT answer a part for the whole:
+    /// whatever is missing from it is taken for revoked.
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Err(ObjectServerError::KeepsNoList)
+    }
+
     /// Whether the server would mint now, as far as it can be asked without minting.
     async fn ready(&self) -> Result<(), ObjectServerError>;
 
     /// What the server takes and enforces.
     fn capabilities(&self) -> &Capabilities;
+
+    /// Which parent mints which roles, for planning. A server that is spoken to as one parent needs no name for it.
+    fn parents(&self) -> Arc<MintingParents> {
+        Arc::default()
+    }
 }
 
 /// Why no believable credentials came back; [`ObjectServerError::code`] is stable.
@@ -146,6 +182,28 @@ pub enum ObjectServerError {
         /// The step that failed.
         cause: Box<Self>,
     },
+    /// The lease is of a parent whose key is not configured: nothing was sent, least of all under another parent, whose yes
+    /// would be about other leases.
+    #[error(
+        "the lease is of the parent with the fingerprint {}…, which is not configured: add its key as \
+         [[object_server.retired_parent]] (or audit.fingerprint_key is not what it was)",
+        .fingerprint.as_str().get(..8).unwrap_or_default()
+    )]
+    UnknownParent {
+        /// The parent's, as in the row.
+        fingerprint: KeyFingerprint,
+    },
+    /// One of several parents.
+    #[error("{parent}: {source}")]
+    OfParent {
+        /// Which one, by its duty; never its key.
+        parent: String,
+        /// What happened.
+        source: Box<Self>,
+    },
+    /// The server keeps no list of temporary credentials, or none that is spoken here; nothing was sent.
+    #[error("the object server keeps no list of temporary credentials: there is nothing to compare with the log")]
+    KeepsNoList,
 }
 
 fn whole(smallest: Revocation) -> &'static str {
@@ -173,14 +231,30 @@ impl ObjectServerError {
             Self::Unreachable(_) => "object_server_unreachable",
             Self::Interrupted(_) => "object_server_interrupted",
             Self::NotReady => "object_server_not_ready",
+            // A fault of the server's own, half-way or not: it is told from a refusal, after which nothing exists.
+            Self::Refused { status, .. } if *status >= 500 => "object_server_failed",
             Self::Refused { .. } => "object_server_refused",
             Self::Nonsense { .. } => "object_server_nonsense",
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
             Self::Outdated { .. } => "object_server_outdated",
             Self::NotRevocable { .. } => "object_server_not_revocable",
-            Self::Undone { cause } | Self::LeftBehind { cause } => cause.code(),
+            Self::Undone { .. } => "object_server_undone",
+            Self::LeftBehind { .. } => "object_server_left_behind",
+            Self::UnknownParent { .. } => "parent_unknown",
+            Self::OfParent { source, .. } => source.code(),
+            Self::KeepsNoList => "object_server_keeps_no_list",
         }
     }
+
+    /// The codes of every error after which credentials may exist at the server.
+    pub const MAY_HAVE_MINTED: [&str; 6] = [
+        "object_server_interrupted",
+        "object_server_failed",
+        "object_server_nonsense",
+        "object_server_expiration",
+        "object_server_outdated",
+        "object_server_left_behind",
+    ];
 
     /// Whether credentials may exist at the server although none were handed back.
     #[must_use]
@@ -198,7 +272,39 @@ impl ObjectServerError {
             | Self::Unreachable(_)
             | Self::NotReady
             | Self::NotRevocable { .. }
-            | Self::Undone { .. } => false,
+            | Self::Undone { .. }
+            | Self::UnknownParent { .. }
+            | Self::KeepsNoList => false,
+            Self::OfParent { source, .. } => source.may_have_minted(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_minted_is_told_by_the_code_alone() {
+        let refused = |status| ObjectServerError::Refused { status, code: "x".to_owned() };
+        for error in [
+            ObjectServerError::ReceiptMismatch,
+            ObjectServerError::Unsendable,
+            ObjectServerError::Interrupted(None),
+            ObjectServerError::NotReady,
+            refused(403),
+            refused(499),
+            refused(500),
+            refused(504),
+            ObjectServerError::Nonsense { what: "x" },
+            ObjectServerError::ExpirationUnbelievable { expiration: OffsetDateTime::UNIX_EPOCH },
+            ObjectServerError::Outdated { found: "x".to_owned(), oldest: "y" },
+            ObjectServerError::NotRevocable { smallest: Revocation::Role },
+            ObjectServerError::Undone { cause: Box::new(refused(500)) },
+            ObjectServerError::LeftBehind { cause: Box::new(ObjectServerError::NotReady) },
+        ] {
+            let by_code = ObjectServerError::MAY_HAVE_MINTED.contains(&error.code());
+            assert_eq!(by_code, error.may_have_minted(), "{error:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use super::minting::Minting;
 use super::sts_call::{StsCaller, refusal};
 use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, minio};
-use crate::audit::AuditReceipt;
+use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::clock::Clock;
 use crate::lease::{
     AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
@@ -23,13 +23,15 @@ const HEALTH: &str = "/health/ready";
 #[derive(Debug)]
 pub struct RustfsServer {
     caller: StsCaller,
+    parent: String,
     capabilities: Capabilities,
 }
 
 impl RustfsServer {
     /// Prepares the client; connects to nothing.
     pub fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        Ok(Self { caller: StsCaller::new(settings, clock)?, capabilities: capabilities() })
+        let parent = settings.access_key.clone();
+        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, capabilities: capabilities() })
     }
 }
 
@@ -47,6 +49,11 @@ impl ObjectServer for RustfsServer {
     /// (`src/admin/handlers/idp_compat.rs`): neither is asked for.
     async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
         Err(ObjectServerError::NotRevocable { smallest: Revocation::Parent })
+    }
+
+    /// Every session of the parent, stint's or not. The parent needs `admin:RemoveServiceAccount` and `admin:ListUsers`.
+    async fn revoke_all(&self, _: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
+        minio::revoke_tokens(&self.caller, &self.parent, ("fullRevoke", "true"), StatusCode::OK).await
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {

@@ -18,6 +18,8 @@ pub(super) enum Scope {
     Sts,
     /// S3, and MinIO's admin API.
     S3,
+    /// Roles and their policies.
+    Iam,
 }
 
 impl Scope {
@@ -25,6 +27,7 @@ impl Scope {
         match self {
             Self::Sts => "sts",
             Self::S3 => "s3",
+            Self::Iam => "iam",
         }
     }
 }

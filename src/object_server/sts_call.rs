@@ -13,6 +13,7 @@ use time::UtcOffset;
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
+use super::keys_in_use::KeysInUse;
 use super::minting::Minting;
 use super::signing::{Scope, Signer};
 use super::{ConfigError, ObjectServerError, ServerSettings, TemporaryCredentials, wire};
@@ -36,6 +37,7 @@ pub(super) struct StsCaller {
     signer: Signer,
     timeout: Duration,
     clock: Arc<dyn Clock>,
+    keys: KeysInUse,
 }
 
 impl fmt::Debug for StsCaller {
@@ -67,8 +69,9 @@ impl StsCaller {
             secret_key: settings.secret_key,
             region: word("region", settings.region)?,
         };
+        let keys = KeysInUse::of_parent(&signer.access_key);
         let endpoint = Endpoint::parse(&settings.endpoint)?;
-        Ok(Self { http, endpoint, signer, timeout: settings.timeout, clock })
+        Ok(Self { http, endpoint, signer, timeout: settings.timeout, clock, keys })
     }
 
     /// Asks for the credentials of one lease, `beside` being the dialect's own fields.
@@ -108,17 +111,20 @@ impl StsCaller {
         self.post(Scope::Sts, "/", Some(wire::form(fields))).await
     }
 
-    /// Takes the credentials out of an answer, if it is whole and their end is to come.
+    /// Takes the credentials out of an answer, if it is whole, their end is to come and their key is nobody else's.
     pub(super) fn believe(&self, answer: &Answer) -> Result<TemporaryCredentials, ObjectServerError> {
         if answer.status != StatusCode::OK {
             return Err(refusal(answer.status, wire::error_code(&answer.body)));
         }
         let mut credentials = wire::credentials(&answer.body).map_err(|what| ObjectServerError::Nonsense { what })?;
-        if credentials.expiration <= self.clock.now() {
+        let now = self.clock.now();
+        if credentials.expiration <= now {
             return Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration });
         }
         // SeaweedFS answers in its local offset; rows and answers are UTC.
         credentials.expiration = credentials.expiration.to_offset(UtcOffset::UTC);
+        let taken = self.keys.take(&credentials.access_key_id, credentials.expiration, now);
+        taken.map_err(|what| ObjectServerError::Nonsense { what })?;
         Ok(credentials)
     }
 
@@ -186,17 +192,20 @@ pub(super) fn client() -> Result<Client, ConfigError> {
 
 /// Collects an answer whose declared and real sizes are both at most `limit` bytes.
 pub(super) async fn read(mut response: Response, limit: usize) -> Result<Answer, ObjectServerError> {
-    const TOO_LARGE: ObjectServerError = ObjectServerError::Nonsense { what: "larger than any honest answer" };
+    const TOO_LARGE: ObjectServerError =
+        ObjectServerError::Nonsense { what: "larger than any honest answer, or than it says" };
     let status = response.status();
     let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok()).map(str::to_owned);
     let declared = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+    // All of the room is wiped in the end, so it is no more than the answer says it needs.
+    let room = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if room > limit {
         return Err(TOO_LARGE);
     }
     // Never grown, so that no copy of a secret is left behind by a reallocation.
-    let mut body = Zeroizing::new(Vec::with_capacity(limit));
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > limit {
+        if body.len() + chunk.len() > room {
             return Err(TOO_LARGE);
         }
         body.extend_from_slice(&chunk);

@@ -155,6 +155,12 @@ fn s3(name: &str) -> Result<String, String> {
     }
 }
 
+/// Whether an action as a document names it, perhaps a pattern, stands for this one: letter case counts, as at `MinIO`.
+#[must_use]
+pub fn stands_for(named: &str, action: &str) -> bool {
+    matches(named, action, Case::Exact)
+}
+
 /// Why an Allow of these actions on these resources is refused, if it is: a wildcard action on objects that takes in
 /// bucket actions too.
 pub(super) fn widened_by_bucket_match(effect: Effect, actions: &[String], resources: &[String]) -> Option<String> {

@@ -32,6 +32,7 @@ mod stored;
 mod toml_section;
 mod warnings;
 
+pub use action::stands_for;
 pub use buckets::{Bucket, Expiry, is_bucket_name};
 pub use decide::{AccessRequest, Denial, DenialReason, Grant, RequestedRole};
 pub use directory::PolicyFiles;

@@ -92,7 +92,7 @@ impl LoneIntents for PostgresLoneIntents {
 }
 
 async fn look(connection: &mut PgConnection, search: &Search) -> Result<Found, PostgresError> {
-    let Search { from, page, watched, given_up_since } = search;
+    let Search { from, page, watched, given_up_since, may_have_minted } = search;
     let Page { candidates, read_to } = read_page(connection, *from, *page).await?;
     let mut rows = without_fate(connection, &candidates).await?;
     if !watched.is_empty() {
@@ -100,7 +100,7 @@ async fn look(connection: &mut PgConnection, search: &Search) -> Result<Found, P
         rows.extend(without_fate(connection, &watched).await?);
     }
     if let Some(since) = given_up_since {
-        rows.extend(given_up(connection, *since).await?);
+        rows.extend(given_up(connection, *since, may_have_minted).await?);
     }
     let mut lone = Vec::with_capacity(rows.len());
     for row in rows {
@@ -174,7 +174,8 @@ async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<
         from audit_event intent
         where lease_id = any($1) and type = 'lease.intended'
             and not exists (
-                select from audit_event fate where fate.lease_id = intent.lease_id and fate.type <> 'lease.intended'
+                select from audit_event fate
+                where fate.lease_id = intent.lease_id and fate.type not in ('lease.intended', 'orphan.found')
             )
         limit $2
         "#,
@@ -186,8 +187,14 @@ async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<
     Ok(rows)
 }
 
-/// Leases that their exchange abandoned without being able to revoke them, and that nobody has ended since.
-async fn given_up(connection: &mut PgConnection, since: OffsetDateTime) -> Result<Vec<AuditRow>, PostgresError> {
+/// Leases that their exchange abandoned without being able to revoke them, or that failed for one of these reasons, and
+/// that nobody has ended since. What a verification minted is nobody's, and it cleans up itself.
+async fn given_up(
+    connection: &mut PgConnection,
+    since: OffsetDateTime,
+    may_have_minted: &[&str],
+) -> Result<Vec<AuditRow>, PostgresError> {
+    let reasons: Vec<String> = may_have_minted.iter().copied().map(str::to_owned).collect();
     let rows = sqlx::query_as!(
         AuditRow,
         r#"
@@ -197,18 +204,21 @@ async fn given_up(connection: &mut PgConnection, since: OffsetDateTime) -> Resul
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
             granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
             parent_fingerprint, refused_after_ms
-        from audit_event abandoned
-        where type = 'lease.abandoned' and reason = 'revoke_failed' and occurred_at >= $1
+        from audit_event given_up
+        where occurred_at >= $1
+            and (type = 'lease.abandoned' and reason = 'revoke_failed' or type = 'lease.failed' and reason = any($2))
+            and issuer is not null
             and not exists (
                 select
                 from audit_event later
-                where later.lease_id = abandoned.lease_id
+                where later.lease_id = given_up.lease_id
                     and later.type = 'lease.abandoned' and later.reason <> 'revoke_failed'
             )
         order by occurred_at
-        limit $2
+        limit $3
         "#,
         since,
+        &reasons,
         MOST
     )
     .fetch_all(connection)

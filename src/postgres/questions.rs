@@ -204,7 +204,7 @@ impl Questions for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn reading(&self) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    pub(super) async fn reading(&self) -> Result<Transaction<'static, Postgres>, PostgresError> {
         let mut reading = self.pool.begin_with("begin isolation level repeatable read read only").await?;
         reading.execute(BOUNDS).await?;
         Ok(reading)

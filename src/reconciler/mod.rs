@@ -1,7 +1,10 @@
 //! The reconciler: no row without a fate. An intent that stands alone, because its process died or its outcome could not
-//! be committed, is closed as `lease.abandoned` after whatever exists under it was ended at the object server. It touches
-//! nothing that an exchange may still be working on, its own or another instance's, and hands nothing out.
+//! be committed, is closed as `lease.abandoned` after whatever exists under it was ended at the object server; so is a lease
+//! that failed but may have been minted, for its exchange could ask only once, and a server may mint late. It touches
+//! nothing that an exchange may still be working on, its own or another instance's, and hands nothing out. [`listing`] looks
+//! the other way: from what exists at the object server to the log.
 
+pub mod listing;
 mod sweep;
 mod watch;
 
@@ -48,8 +51,11 @@ pub struct Search {
     pub page: u32,
     /// Leases seen alone before: told of too if they still are, wherever they stand.
     pub watched: Vec<LeaseId>,
-    /// Since when to look for leases whose exchange says that it could not revoke them; none: not now.
+    /// Since when to look for leases whose exchange says that it could not revoke them, or that they failed in a way that
+    /// leaves something behind; none: not now.
     pub given_up_since: Option<OffsetDateTime>,
+    /// The reasons of failures after which a credential may exist at the object server.
+    pub may_have_minted: &'static [&'static str],
 }
 
 /// What one search found.
@@ -59,7 +65,7 @@ pub enum Found {
     Elsewhere,
     /// This one does.
     Here {
-        /// Those without a fate, and those that their exchange gave up.
+        /// Those without a fate, those that their exchange gave up, and those that failed but may have been minted.
         lone: Vec<LoneIntent>,
         /// Where the next search goes on; none if nothing later was there.
         read_to: Option<OffsetDateTime>,
@@ -140,6 +146,7 @@ impl Reconciler {
             page: PAGE,
             watched: self.watch.leases(),
             given_up_since: Some(sweep::given_up_since(now)),
+            may_have_minted: &ObjectServerError::MAY_HAVE_MINTED,
         };
         // Searches overlap.
         let mut all = BTreeMap::new();
@@ -154,7 +161,7 @@ impl Reconciler {
             };
             all.extend(lone.into_iter().map(|lone| (lone.lease_id(), lone)));
             let Some(next) = self.sweep.read(search.from, read_to, now) else { break };
-            search = Search { from: next, page: PAGE, watched: Vec::new(), given_up_since: None };
+            search = Search { from: next, watched: Vec::new(), given_up_since: None, ..search };
         }
         Ok(all.into_values().collect())
     }
@@ -167,6 +174,16 @@ impl Reconciler {
                 if server_is_away { None } else { Some(self.parts.object_server.revoke(&to_end(&lone)).await) };
             let how = match revoked {
                 Some(Ok(())) => Abandonment::Revoked,
+                Some(Err(error @ ObjectServerError::NotRevocable { .. })) => {
+                    let left = lone.must_end_at() + SLACK - self.parts.clock.now();
+                    if let Some(left) = Duration::try_from(left).ok().filter(|left| !left.is_zero()) {
+                        // Said once: asked again it would say the same, and only time ends it.
+                        tracing::warn!(%lease_id, %error, "an abandoned lease ends by itself");
+                        self.watch.not_before(lease_id, self.parts.clock.elapsed().saturating_add(left));
+                        continue;
+                    }
+                    Abandonment::Expired
+                }
                 failed @ (Some(Err(_)) | None) => {
                     if let Some(Err(error)) = failed {
                         // The others would wait as long for the same answer.
@@ -206,8 +223,11 @@ fn is_away(error: &ObjectServerError) -> bool {
         | ObjectServerError::Unsendable
         | ObjectServerError::ExpirationUnbelievable { .. }
         | ObjectServerError::Outdated { .. }
-        | ObjectServerError::NotRevocable { .. }
         | ObjectServerError::Undone { .. }
-        | ObjectServerError::LeftBehind { .. } => false,
+        | ObjectServerError::LeftBehind { .. }
+        | ObjectServerError::UnknownParent { .. }
+        | ObjectServerError::NotRevocable { .. }
+        | ObjectServerError::KeepsNoList => false,
+        ObjectServerError::OfParent { source, .. } => is_away(source),
     }
 }

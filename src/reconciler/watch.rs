@@ -68,6 +68,13 @@ impl Watch {
         }
     }
 
+    /// It cannot be revoked: not again before it must have ended.
+    pub(super) fn not_before(&mut self, lease: LeaseId, at: Duration) {
+        if let Some(sighting) = self.seen.get_mut(&lease) {
+            sighting.ready_at = at;
+        }
+    }
+
     /// How many are beyond doubt, and not closed yet.
     pub(super) fn overdue(&self, now: Duration) -> usize {
         self.seen.values().filter(|sighting| sighting.doubt_ends <= now).count()

@@ -13,9 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
 
 use super::Step;
-use crate::audit::{Abandonment, Door, LogMeter, LogStats};
+use crate::audit::{Abandonment, Door, LogMeter, LogStats, OrphanFate, Orphanhood};
 
 /// From a decision in memory to the longest deadline, seconds.
 const STEP_BUCKETS: [f64; 14] =
@@ -35,6 +36,12 @@ struct ExchangeLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AbandonmentLabels {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrphanLabels {
+    reason: &'static str,
+    fate: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +66,57 @@ pub struct Metrics {
     abandoned: Family<AbandonmentLabels, Counter>,
     lone_intents: Gauge,
     lone_intents_overdue: Gauge,
+    orphans_told: Family<OrphanLabels, Counter>,
+    compared: ComparedGauges,
+}
+
+/// What the last comparison of the object server's list with the log saw.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Compared {
+    /// Live temporary credentials at the server.
+    pub credentials: usize,
+    /// Open leases on record.
+    pub open_leases: usize,
+    /// Out of place, perhaps only for that moment.
+    pub in_doubt: usize,
+    /// Credentials without an open lease that still live.
+    pub orphans: usize,
+    /// Open leases without a credential.
+    pub missing: usize,
+}
+
+#[derive(Debug, Default)]
+struct ComparedGauges {
+    credentials: Gauge,
+    open_leases: Gauge,
+    in_doubt: Gauge,
+    orphans: Gauge,
+    missing: Gauge,
+    at: Gauge,
+}
+
+impl ComparedGauges {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            ("stint_listed_credentials", "Live temporary credentials that the object server listed", &self.credentials),
+            ("stint_listed_open_leases", "Open leases on record when it did", &self.open_leases),
+            (
+                "stint_listed_in_doubt",
+                "Credentials and leases out of place, perhaps for that moment only",
+                &self.in_doubt,
+            ),
+            ("stint_orphans", "Credentials at the object server without an open lease", &self.orphans),
+            ("stint_missing_credentials", "Open leases without a credential at the object server", &self.missing),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register_with_unit(
+            "stint_listed_timestamp",
+            "When the object server's list was last compared with the log",
+            Unit::Seconds,
+            self.at.clone(),
+        );
+    }
 }
 
 impl Default for Metrics {
@@ -101,8 +159,27 @@ impl Default for Metrics {
             "Those among them on which no exchange works any more, and which could not be closed yet",
             lone_intents_overdue.clone(),
         );
+        let orphans_told = Family::default();
+        registry.register(
+            "stint_orphans_told",
+            "Events that told of a credential without an open lease, by why and by what was done",
+            orphans_told.clone(),
+        );
+        let compared = ComparedGauges::default();
+        compared.register(&mut registry);
         registry.register("stint_build", "What is running", build);
-        Self { registry, exchanges, steps, requests, in_flight, abandoned, lone_intents, lone_intents_overdue }
+        Self {
+            registry,
+            exchanges,
+            steps,
+            requests,
+            in_flight,
+            abandoned,
+            lone_intents,
+            lone_intents_overdue,
+            orphans_told,
+            compared,
+        }
     }
 }
 
@@ -150,6 +227,26 @@ impl Metrics {
     pub fn lone_intents(&self, seen: usize, overdue: usize) {
         self.lone_intents.set(i64::try_from(seen).unwrap_or(i64::MAX));
         self.lone_intents_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
+    }
+
+    /// One orphan is on record.
+    pub fn orphan_told(&self, why: Orphanhood, fate: OrphanFate) {
+        self.orphans_told.get_or_create(&OrphanLabels { reason: why.as_str(), fate: fate.as_str() }).inc();
+    }
+
+    /// The object server's list was compared with the log.
+    pub fn compared(&self, seen: Compared, at: OffsetDateTime) {
+        let Compared { credentials, open_leases, in_doubt, orphans, missing } = seen;
+        for (gauge, number) in [
+            (&self.compared.credentials, credentials),
+            (&self.compared.open_leases, open_leases),
+            (&self.compared.in_doubt, in_doubt),
+            (&self.compared.orphans, orphans),
+            (&self.compared.missing, missing),
+        ] {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        self.compared.at.set(at.unix_timestamp());
     }
 
     fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {
@@ -223,6 +320,26 @@ mod tests {
             r#"stint_leases_abandoned_total{reason="revoked"} 1"#,
             "stint_lone_intents 3",
             "stint_lone_intents_overdue 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_comparison_shows_what_it_saw_and_when() {
+        let metrics = Metrics::default();
+        let seen = Compared { credentials: 5, open_leases: 4, in_doubt: 1, orphans: 2, missing: 3 };
+        metrics.compared(seen, time::macros::datetime!(2026-11-22 12:00 UTC));
+        metrics.orphan_told(Orphanhood::NoLease, OrphanFate::Reported);
+        let text = metrics.encode();
+        for line in [
+            "stint_listed_credentials 5",
+            "stint_listed_open_leases 4",
+            "stint_listed_in_doubt 1",
+            "stint_orphans 2",
+            "stint_missing_credentials 3",
+            "stint_listed_timestamp_seconds 1795348800",
+            r#"stint_orphans_told_total{reason="no_lease",fate="reported"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

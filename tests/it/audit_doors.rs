@@ -311,7 +311,7 @@ async fn pages_and_exports_tell_every_event_once_in_order() {
     assert_eq!(ids, issued);
     let csv = ask(&service, &token, "/v1/audit/export?door=leases&format=csv").await;
     assert_eq!(csv.body.matches("\r\n").count(), 9, "{}", csv.body);
-    assert!(csv.body.starts_with("address,client,"), "{}", csv.body);
+    assert!(csv.body.starts_with("actor,address,client,"), "{}", csv.body);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ fn bootstrap(endpoint: &str, buckets: &str) -> Bootstrap {
         client: S3Client::new(settings, Arc::new(SystemClock::start())).unwrap(),
         key: S3Key::long_lived(SecretString::from("root"), SecretString::from("rootsecret")),
         buckets: set.buckets().to_vec(),
-        parent: None,
+        parents: Vec::new(),
         traits: Traits { removes_uploads_by_rule: true },
         run: Uuid::from_u128(7),
     }

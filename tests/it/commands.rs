@@ -60,11 +60,12 @@ async fn rows(database: &SecretString) -> Vec<AuditRow> {
 
 #[tokio::test]
 async fn the_help_of_each_command_says_what_it_does_and_what_it_takes() {
-    let told: [(&[&str], &[&str]); 5] = [
+    let told: [(&[&str], &[&str]); 6] = [
         (&["--help"], &["Usage: stint <COMMAND>", "serve", "demo", "check", "on record"]),
         (&["serve", "--help"], &["--config <FILE>", "[default: stint.toml]", "SIGHUP", "STINT_HTTP__LISTEN"]),
         (&["demo", "--help"], &["--once", "--env-file <FILE>", "--data <DIR>", "PostgreSQL", "Ctrl-C"]),
         (&["check", "--help"], &["--config <FILE>", "--json", "no network"]),
+        (&["lease", "revoke", "--help"], &["--dry-run", "--pace <N>", "stronger proof", "Exit code 0", "Ctrl-C"]),
         (&["migrate", "--help"], &["--config <FILE>", "stint_serve", "STINT_POSTGRES__URL"]),
     ];
     for (arguments, expected) in told {
@@ -109,7 +110,7 @@ async fn migrate_says_what_it_applied_and_then_that_nothing_is_left() {
     let site = Site::new(&fresh_database().await, "http://127.0.0.1:9");
     let first = run(site.stint("migrate", &[])).await;
     assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
-    assert_eq!(first.stdout, "applied: 1 audit event\napplied: 2 sealed log\n");
+    assert_eq!(first.stdout, "applied: 1 audit event\napplied: 2 sealed log\napplied: 3 ended leases\n");
     let again = run(site.stint("migrate", &[])).await;
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), "the schema was up to date\n"));
     let ended = run(offline().stint("migrate", &[])).await;

@@ -130,6 +130,12 @@ async fn a_session_policy_narrows_what_is_sent_and_one_that_cannot_is_refused() 
 fn failures() -> Vec<(&'static str, Vec<Reply>, &'static str, bool)> {
     let xml = |body: &str| Reply::http(200, "text/xml", body);
     let ends_in = |length| Reply::credentials_for(Duration::from_secs(length));
+    let instead = |truth: &str, lie: &str| {
+        let Reply::Bytes(answer) = ends_in(3590) else { unreachable!("a whole answer") };
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body.contains(truth), "{truth}");
+        xml(&body.replace(truth, lie))
+    };
     vec![
         ("refuses", vec![Reply::refusal(403, "AccessDenied")], "object_server_refused", false),
         ("is starting", vec![Reply::refusal(503, "STSNotInitialized")], "object_server_not_ready", false),
@@ -139,7 +145,23 @@ fn failures() -> Vec<(&'static str, Vec<Reply>, &'static str, bool)> {
         ("says the end has passed", vec![Reply::credentials("2020-01-01T00:00:00Z")], "object_server_expiration", true),
         ("says no end", vec![Reply::credentials("")], "object_server_nonsense", true),
         ("gives a day", vec![ends_in(86_400)], "object_server_expiration", true),
+        ("gives an hour more", vec![ends_in(7190)], "object_server_expiration", true),
+        ("gives ten minutes", vec![ends_in(600)], "object_server_expiration", true),
         ("gives a minute", vec![ends_in(60)], "object_server_expiration", true),
+        ("gives its parent's key", vec![instead("GGCTIHYG44N04A0X14LN", "parent")], "object_server_nonsense", true),
+        (
+            "gives no session token",
+            vec![instead("eyJhbGciOiJIUzUxMiJ9.e30.K4QlpL16", "")],
+            "object_server_nonsense",
+            true,
+        ),
+        (
+            "gives two keys",
+            vec![instead("</AccessKeyId>", "</AccessKeyId><AccessKeyId>OTHER</AccessKeyId>")],
+            "object_server_nonsense",
+            true,
+        ),
+        ("fails", vec![Reply::refusal(500, "InternalError")], "object_server_failed", true),
         ("never stops", vec![Reply::Endless("HTTP/1.1 200 OK\r\n\r\n".into())], "object_server_nonsense", true),
     ]
 }
@@ -162,6 +184,30 @@ async fn every_failure_of_the_object_server_has_its_refusal_and_its_row() {
         assert_eq!(requests.iter().any(asked), revoked, "{name}: {requests:?}");
         assert_eq!(requests.iter().filter(|r| r.line.starts_with("POST / ")).count(), 1, "{name}: minted once");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_an_open_lease_has_is_given_to_no_other() {
+    let twice = Reply::credentials_for(REAL_LIFE);
+    let (object_server, service) =
+        scripted(vec![twice.clone(), twice, Reply::http(204, "text/plain", ""), Reply::credentials_for(REAL_LIFE)])
+            .await;
+    assert_eq!(service.lease(&token(), &json!({})).await.status, StatusCode::CREATED);
+    let seen = service.lease(&token(), &json!({})).await;
+    assert_eq!(
+        (seen.status, seen.json()["code"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("object_server_unavailable"))
+    );
+    let rows = service.rows().await;
+    let kinds: Vec<(&str, &str)> = rows.iter().map(|row| (row.kind.as_str(), row.reason.as_str())).collect();
+    let failed = ("lease.failed", "object_server_nonsense");
+    assert_eq!(
+        kinds,
+        [("lease.intended", "granted"), ("lease.issued", "granted"), ("lease.intended", "granted"), failed]
+    );
+    // By the id of the second lease: the first, whose key it is, goes on.
+    let revoked = &object_server.received()[2].line;
+    assert!(revoked.contains("revoke-tokens") && revoked.contains(&rows[3].lease_id.unwrap().to_string()), "{revoked}");
 }
 
 #[tokio::test]

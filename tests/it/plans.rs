@@ -181,7 +181,8 @@ async fn no_question_walks_through_the_log_or_looks_at_more_rows_than_it_must() 
     );
     let one = one.bind(MIDDLE).fetch_one(&mut connection).await.unwrap();
     let (stream, seq): (Uuid, i64) = (one.get("stream"), one.get("seq"));
-    let (lease, key, token) = (one.get("lease_id"), one.get::<String, _>("key_fingerprint"), one.get("token_sha256"));
+    let (lease, key, token): (Option<Uuid>, _, _) =
+        (one.get("lease_id"), one.get::<String, _>("key_fingerprint"), one.get("token_sha256"));
 
     let mut seen: Vec<(&str, i64, i64, Work)> = Vec::new();
     let day = time::Duration::days(1);
@@ -231,6 +232,22 @@ async fn no_question_walks_through_the_log_or_looks_at_more_rows_than_it_must() 
     let work =
         explain(&mut connection, &statement("live_leases"), |q| q.bind(MIDDLE).bind(policies).bind(100_i64)).await;
     seen.push(("live leases", 3_000, -1, work));
+    // Nothing is issued in the future: what is open now is at the end of the log.
+    let now: OffsetDateTime =
+        sqlx::query_scalar("select max(occurred_at) from audit_event").fetch_one(&mut connection).await.unwrap();
+    for (name, most, subject, group, lease) in [
+        ("open leases", 2_000, None, None, None),
+        ("open leases of a subject", 500, Some("s77"), None, None),
+        ("open leases of a group", 2_000, None, Some("g3"), None),
+        ("an open lease", 10, None, None, lease),
+    ] {
+        let sql = statement("open_leases");
+        let work = explain(&mut connection, &sql, |q| {
+            let q = q.bind(now).bind(None::<OffsetDateTime>).bind(None::<Uuid>).bind(None::<i64>);
+            q.bind(lease).bind(Some("authentik")).bind(subject).bind(None::<String>).bind(group).bind(500_i64)
+        });
+        seen.push((name, most, -1, work.await));
+    }
     let work = explain(&mut connection, &statement("policy_in_force"), |query| query.bind(MIDDLE)).await;
     seen.push(("the policy in force", 10, 1, work));
     let (from, to) = (MIDDLE - 60 * day, MIDDLE + 60 * day);

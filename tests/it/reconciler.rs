@@ -359,3 +359,41 @@ async fn what_an_exchange_could_not_revoke_itself_is_revoked_later_and_said_agai
     instance.pass_after(DOUBT).await;
     assert_eq!((fates(&database).await.len(), object_server.received().len()), (3, 3));
 }
+
+/// The exchange asked once to end it; then the object server was away, or minted only afterwards.
+#[tokio::test]
+async fn a_failed_lease_that_may_have_been_minted_is_revoked_again_after_a_minute_of_doubt() {
+    let database = fresh_database().await;
+    let minting = ScriptedObjectServer::start(vec![Reply::Close, Reply::refusal(503, "SlowDown")]).await;
+    let parts = Parts::with(Arc::new(store(&database).await), minting.endpoint());
+    assert_eq!(parts.exchange(&token()).await.unwrap_err().code(), "object_server_interrupted");
+    let failed = ("lease.failed", "object_server_interrupted");
+    assert_eq!(told(&fates(&database).await), [INTENDED, failed]);
+
+    let back = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
+    let mut instance = Instance::start(&database, &back).await;
+    instance.pass_after(Duration::ZERO).await;
+    instance.pass_after(DOUBT * 9 / 10).await;
+    assert_eq!((back.received().len(), instance.counts("stint_lone_intents 1")), (0, true));
+    instance.pass_after(DOUBT / 5).await;
+    let rows = fates(&database).await;
+    assert_eq!(told(&rows), [INTENDED, failed, REVOKED]);
+    assert_eq!((rows[2].lease_id, &rows[2].subject), (rows[0].lease_id, &rows[0].subject));
+    let [revocation] = back.received().try_into().unwrap();
+    assert!(revocation.line.contains(&rows[0].lease_id.unwrap().to_string()), "{revocation:?}");
+    instance.pass_after(DOUBT * 2).await;
+    assert_eq!((fates(&database).await.len(), back.received().len()), (3, 1), "once");
+}
+
+#[tokio::test]
+async fn a_failed_lease_of_which_nothing_exists_is_left_as_it_is() {
+    let database = fresh_database().await;
+    let refusing = ScriptedObjectServer::start(vec![Reply::refusal(403, "AccessDenied")]).await;
+    let parts = Parts::with(Arc::new(store(&database).await), refusing.endpoint());
+    assert_eq!(parts.exchange(&token()).await.unwrap_err().code(), "object_server_refused");
+    let mut instance = Instance::start(&database, &refusing).await;
+    instance.pass_after(Duration::ZERO).await;
+    instance.pass_after(DOUBT * 2).await;
+    assert_eq!(told(&fates(&database).await), [INTENDED, ("lease.failed", "object_server_refused")]);
+    assert_eq!(refusing.received().len(), 1);
+}

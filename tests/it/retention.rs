@@ -1,14 +1,16 @@
 //! Months of the log: where rows go, what a new stream must name, and how a month that is over leaves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use stint::audit::{AuditStore, Batch, Event, EventKind, StreamHead};
+use sqlx::AssertSqlSafe;
+use stint::audit::{AuditStore, Batch, Event, EventKind, Inspection, Ledger, StreamHead};
 use stint::postgres::PostgresStore;
 use time::{Duration as Span, OffsetDateTime};
 
-use crate::harness::database::{connect, fresh_database, migrated, one, run};
-use crate::harness::events::bare_event;
+use crate::harness::database::{connect, fresh_database, migrate_to, migrated, one, run};
+use crate::harness::events::{bare_event, whole_event};
 use crate::harness::months::{month, partition};
 use crate::harness::sealer::Sealer;
 
@@ -248,12 +250,8 @@ async fn a_month_that_is_not_over_or_not_whole_stays() {
 #[tokio::test]
 async fn a_database_of_the_first_version_keeps_its_rows() {
     let url = fresh_database().await;
-    let first = tempfile::tempdir().unwrap();
-    let name = std::fs::read_dir("migrations").unwrap().map(|entry| entry.unwrap().file_name());
-    let name = name.filter_map(|name| name.into_string().ok()).find(|name| name.starts_with("0001")).unwrap();
-    std::fs::copy(format!("migrations/{name}"), first.path().join(&name)).unwrap();
+    migrate_to(1, &url).await;
     let mut owner = connect(&url).await;
-    sqlx::migrate::Migrator::new(first.path()).await.unwrap().run(&mut owner).await.unwrap();
     let old = "insert into audit_event (stream, seq, id, occurred_at, type, effect, reason)
         select gen_random_uuid(), n, gen_random_uuid(), now(), 'policy.loaded', 'not_applicable', 'loaded'
         from generate_series(0, 9) as n";
@@ -266,4 +264,32 @@ async fn a_database_of_the_first_version_keeps_its_rows() {
     assert_eq!(kept, 10);
     let error = run(&mut owner, "delete from audit_event_unsealed").await.unwrap_err();
     assert!(error.contains("audit_event_unsealed is append-only"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_of_the_version_before_is_whole_after_its_columns_were_added() {
+    const ADDED: [&str; 3] = ["actor", "parent_fingerprint", "refused_after_ms"];
+    let (made, older) = (fresh_database().await, fresh_database().await);
+    let (store, mut stream) = (PostgresStore::connect(&made, DEADLINE).await.unwrap(), Sealer::start());
+    let heads = store.open(stream.stream(), stream.key.public()).await.unwrap();
+    let first = Event { key_id: Some(stream.key.public().id()), ..opened(heads) };
+    store.append(&stream.next([first, bare_event(), bare_event()])).await.unwrap();
+    migrate_to(2, &older).await;
+    let (mut from, mut to) = (connect(&made).await, connect(&older).await);
+    run(&mut to, &format!("select audit_make_room('{}')", stream.stream().0)).await.unwrap();
+    for table in ["audit_key", "audit_event", "audit_seal"] {
+        let rows = format!("select (to_jsonb(kept) - array['{}'])::text from {table} as kept", ADDED.join("', '"));
+        for row in sqlx::query_scalar::<_, String>(AssertSqlSafe(rows)).fetch_all(&mut from).await.unwrap() {
+            let insert = format!("insert into {table} select * from jsonb_populate_record(null::{table}, $1::jsonb)");
+            sqlx::query(AssertSqlSafe(insert)).bind(row).execute(&mut to).await.unwrap();
+        }
+    }
+
+    let store = PostgresStore::connect(&older, DEADLINE).await.unwrap();
+    let inspection = Inspection { trusted: vec![*stream.key.public()], ..Inspection::default() };
+    let report = store.verify(inspection, Arc::new(|_| {})).await.unwrap();
+    assert_eq!((report.findings, report.rows), (Vec::new(), 3));
+    store.append(&stream.next([whole_event()])).await.unwrap();
+    let [event] = &store.recent(1).await.unwrap()[..] else { panic!("one row") };
+    assert_eq!(event.actor.as_deref(), Some("authentik:ada"));
 }

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::harness::binary::{Running, Site, eventually, http, run, stint};
 use crate::harness::database::fresh_database;
 use crate::harness::hostile::hostile;
-use crate::harness::object_server::Reply;
+use crate::harness::object_server::{Reply, again};
 use crate::harness::service::{now, sts_form};
 use crate::harness::tokens::{Forge, Provider};
 
@@ -91,8 +91,13 @@ async fn converse(mut stream: TcpStream, ear: Arc<Mutex<Vec<u8>>>, mouth: Arc<Mu
             break;
         }
     }
-    ear.lock().unwrap().extend_from_slice(&request);
+    let asked = {
+        let mut ear = ear.lock().unwrap();
+        ear.extend_from_slice(&request);
+        ear.windows(7).filter(|heard| heard == b"POST / ").count()
+    };
     let answer = mouth.lock().unwrap().clone();
+    let answer = if asked > 1 { bytes(again(&Reply::Bytes(answer), asked)) } else { answer };
     // Whoever asked may have gone.
     let _ = stream.write_all(answer.as_bytes()).await;
 }
@@ -267,7 +272,7 @@ fn site(database: &SecretString, object_server: &Double, keys: &Double, collecto
     site.configure("secret_key = \"parent-secret\"", &format!("secret_key = \"{PARENT_SECRET}\""));
     site.write(
         "policies/operators.toml",
-        "[[operator]]\nissuer = \"authentik\"\ngroups = [\"team-a\"]\npermissions = [\"audit.read\"]\n",
+        "[[operator]]\nissuer = \"authentik\"\ngroups = [\"team-a\"]\npermissions = [\"audit.read\", \"lease.revoke\"]\n",
     );
     site.write("audit.pem", format!("-----BEGIN PRIVATE KEY-----\n{SIGNING_KEY}\n-----END PRIVATE KEY-----\n"));
     fs::set_permissions(site.path().join("audit.pem"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -349,6 +354,7 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
 
     questions(&mut stage, &good, &nobody).await;
     let commands = commands(&site).await;
+    revocations(&mut stage, &object_server, &good, &nobody).await;
 
     for path in ["/health/live", "/health/ready", "/metrics", "/openapi.json"] {
         stage.send(stage.request(Method::GET, path)).await;
@@ -390,7 +396,7 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
         assert!(spans.contains(text), "no span says {text}");
     }
 
-    for text in ["whole", "statement", SUBJECT, "lease.issued"] {
+    for text in ["whole", "statement", SUBJECT, "lease.issued", "revoke_failed", "would be ended"] {
         assert!(commands.contains(text), "no command says {text}:\n{commands}");
     }
     for (place, text) in [
@@ -439,6 +445,36 @@ async fn questions(stage: &mut Stage, good: &str, nobody: &str) {
     }
 }
 
+/// The desk, by whoever asks it, before a server that says yes, no and nonsense.
+async fn revocations(stage: &mut Stage, object_server: &Double, good: &str, nobody: &str) {
+    let refusal = format!("<Error><Code>InvalidAccessKeyId</Code><Message>{SAID}</Message></Error>");
+    for answer in [
+        Reply::http(403, "application/xml", &refusal),
+        Reply::http(403, "application/json", &json!({"Code": format!("{SAID} {MINTED_SECRET}")}).to_string()),
+        Reply::http(200, "text/html", SAID),
+    ] {
+        object_server.says(answer);
+        for token in [good, nobody, "planted.planted.planted"] {
+            for wish in [
+                json!({"subject": SUBJECT, "issuer": "authentik", "reason": "leaked"}).to_string(),
+                json!({"subject": good, "issuer": "authentik"}).to_string(),
+                json!({"role": good, "issuer": good}).to_string(),
+                json!({"group": good}).to_string(),
+                format!("{{\"{good}\": 1}}"),
+                good.to_owned(),
+            ] {
+                let request = stage.request(Method::POST, "/v1/revocations").bearer_auth(token);
+                stage.send(request.header("content-type", "application/json").body(wish)).await;
+            }
+            for path in [format!("/v1/leases/{good}"), format!("/v1/leases/{}?{good}=1", uuid::Uuid::now_v7())] {
+                stage.send(stage.request(Method::DELETE, &path).bearer_auth(token)).await;
+            }
+        }
+    }
+    assert!(stage.answers.contains("revoke_failed") && stage.answers.contains("lease_not_found"));
+    object_server.says(minted(3590));
+}
+
 /// What the program says of its log on the command line, and everything that an evidence bundle holds.
 async fn commands(site: &Site) -> String {
     let bundle = site.path().join("bundle").to_str().unwrap().to_owned();
@@ -457,6 +493,23 @@ async fn commands(site: &Site) -> String {
         (0, vec!["audit", "query", "object", "recordings", "a", "--at", "2026-01-01T00:00:00Z", "--json"]),
         (0, vec!["audit", "query", "key", MINTED_KEY, "--at", "2026-01-01T00:00:00Z"]),
         (1, vec!["audit", "query", "events", "--filter", &misplaced]),
+        (0, vec!["lease", "revoke", "--issuer", "authentik", "--dry-run"]),
+        (1, vec!["lease", "revoke", "--issuer", "authentik", "--pace", "1000", "--json"]),
+        (
+            1,
+            vec![
+                "lease",
+                "revoke",
+                "--subject",
+                SUBJECT,
+                "--issuer",
+                "authentik",
+                "--reason",
+                "leaked",
+                "--pace",
+                "1000",
+            ],
+        ),
         // Not empty any more.
         (1, vec!["audit", "export", "--output", &bundle]),
         // The private key where a public one belongs.

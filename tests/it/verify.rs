@@ -215,6 +215,7 @@ fn event(kind: EventKind) -> Event {
         key_id: None,
         detail: None,
         actor: None,
+        orphan: None,
         refused_after: None,
     }
 }

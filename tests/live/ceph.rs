@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::dialect::{
-    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, knows_its_actions, leases_through_the_service,
-    policy, settings, takes_a_policy_of,
+    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, goes_by_its_own_clock, knows_its_actions,
+    leases_through_the_service, policy, settings, takes_a_policy_of,
 };
 use crate::harness::{Ceph, now, until};
 use crate::signed::{Key, unsigned};
@@ -338,6 +338,29 @@ async fn one_long_resource_ends_the_gateway() {
         matches!(adapter.ready().await, Err(ObjectServerError::Unreachable(_)))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_an_hour_off_mints_nothing() {
+    let ceph = Ceph::shared().await;
+    ceph.role("clocks", true).await;
+    goes_by_its_own_clock(&sts(ceph, "clocks")).await;
+}
+
+/// Whoever holds the minter's key reaches neither IAM nor Ceph's own API; but any user makes buckets, unless it is told not to.
+#[tokio::test]
+async fn the_minter_administers_nothing() {
+    let ceph = Ceph::shared().await;
+    let minter = Ceph::key("minter");
+    for action in ["ListRoles", "ListUsers", "CreateAccessKey", "CreateUser"] {
+        let answer = ceph.iam(&minter, &[("Action", action), ("UserName", "intruder")]).await;
+        assert!([403, 405].contains(&answer.status), "{action}: {answer:?}");
+    }
+    let user = minter.s3("GET", &format!("{}/admin/user?uid=minter", ceph.endpoint()), "").await;
+    assert_eq!(user.status, 403, "{user:?}");
+    assert_eq!(minter.s3("PUT", &format!("{}/made-by-minter", ceph.endpoint()), "").await.status, 200);
+    let refused = ceph.iam(&minter, &[("Action", "GetCallerIdentity"), ("Version", "2011-06-15")]).await;
+    assert_eq!(refused.status, 405, "newer releases know it: {refused:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::harness::{Ceph, Database, Ended, Minio, PARENT, Seaweedfs, Site, keep_row, named_by};
+use super::harness::{AwsEmulator, Ceph, Database, Ended, Minio, PARENT, Rustfs, Seaweedfs, Site, keep_row, named_by};
+use super::signed::Key;
 
 /// Outcome and text of each check.
 fn checks(ended: &Ended) -> BTreeMap<String, (String, String)> {
@@ -24,7 +25,11 @@ fn outcome<'a>(checks: &'a BTreeMap<String, (String, String)>, name: &str) -> &'
 }
 
 async fn prepared(environment: &[(&str, &str)]) -> (Minio, Database, Site) {
-    let (minio, database) = (Minio::bare(environment).await, Database::start().await);
+    prepared_on(Minio::bare(environment).await).await
+}
+
+async fn prepared_on(minio: Minio) -> (Minio, Database, Site) {
+    let database = Database::start().await;
     let site = Site::new(&minio, &database.url());
     let bootstrap = site.run(&["bootstrap"]);
     assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
@@ -45,7 +50,16 @@ fn nothing_is_left(minio: &Minio) {
 
 #[tokio::test]
 async fn a_server_set_up_as_documented_keeps_what_stint_rests_on() {
-    let (minio, database, site) = prepared(&[]).await;
+    everything_is_kept(Minio::bare(&[]).await, &Minio::release()).await;
+}
+
+#[tokio::test]
+async fn minio_last_set_up_as_documented_keeps_what_stint_rests_on() {
+    everything_is_kept(Minio::bare_last().await, &Minio::last_version()).await;
+}
+
+async fn everything_is_kept(minio: Minio, version: &str) {
+    let (minio, database, site) = prepared_on(minio).await;
     let ended = site.run(&["verify", "--json"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let seen = checks(&ended);
@@ -67,7 +81,7 @@ async fn a_server_set_up_as_documented_keeps_what_stint_rests_on() {
         assert_eq!((rows, database.rows(kind).await), (2, 2), "{kind}");
     }
     assert_eq!(database.rows("stream.closed").await, 1);
-    keep_row("MinIO", &Minio::release(), &ended.json());
+    keep_row("MinIO", version, &ended.json());
 }
 
 #[tokio::test]
@@ -220,10 +234,16 @@ fn version(variable: &str, argument: &str) -> String {
 
 /// Sets a bucket up on a server of roles, and asks everything of it.
 async fn set_up_and_verified(endpoint: &str, kind: &str, administrator: &str, bucket: &str) -> (Ended, Ended) {
-    let database = Database::start().await;
     let server = format!("{kind}\nendpoint = \"{endpoint}\"\naccess_key = \"minter\"\nsecret_key = \"mintersecret\"");
-    let own = format!("access_key = \"{administrator}\"\nsecret_key = \"{administrator}secret\"");
-    let site = Site::of(&server, &own, &database.url(), bucket);
+    let administrator = Key { access: administrator.to_owned(), secret: format!("{administrator}secret"), token: None };
+    set_up_and_verified_as(&server, &administrator, bucket).await
+}
+
+/// The same, with all that is said of the server.
+async fn set_up_and_verified_as(server: &str, administrator: &Key, bucket: &str) -> (Ended, Ended) {
+    let database = Database::start().await;
+    let own = format!("access_key = \"{}\"\nsecret_key = \"{}\"", administrator.access, administrator.secret);
+    let site = Site::of(server, &own, &database.url(), bucket);
     let bootstrap = site.run(&["bootstrap"]);
     (bootstrap, site.run(&["verify", "--json"]))
 }
@@ -257,4 +277,24 @@ async fn seaweedfs_set_up_as_documented_keeps_what_stint_rests_on() {
     assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     keep_row("SeaweedFS", &version("STINT_LIVE_WEED", "version"), &ended.json());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rustfs_set_up_as_documented_keeps_what_stint_rests_on() {
+    let server = Rustfs::shared().await;
+    let (bootstrap, ended) = set_up_and_verified_as(&server.configuration(), &Rustfs::root(), "conformance").await;
+    assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    keep_row("RustFS", &version("STINT_LIVE_RUSTFS", "--version"), &ended.json());
+}
+
+/// No word on AWS itself: only that `stint` and the emulator read AWS's documentation in the same way.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aws_emulator_set_up_as_documented_keeps_what_stint_rests_on() {
+    let emulator = AwsEmulator::shared().await;
+    let (bootstrap, ended) =
+        set_up_and_verified_as(&emulator.configuration(), emulator.administrator(), "conformance").await;
+    assert_eq!(bootstrap.code, Some(0), "{bootstrap:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    keep_row("AWS emulator", &format!("MiniStack {}", emulator.release().await), &ended.json());
 }

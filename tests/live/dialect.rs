@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stint::lease::{Capabilities, Conditions, OnUnknownAction};
+use stint::lease::{Capabilities, Conditions, LeaseError, OnUnknownAction, plan_verification};
 use stint::object_server::ServerSettings;
+use stint::policy::Document;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -67,6 +70,24 @@ impl Sts<'_> {
     }
 }
 
+/// A clock that is an hour off mints nothing, whichever way; one that is ten minutes off does, and the end is by the
+/// server's clock: which is why an end is believed only within a minute of what was asked.
+pub(crate) async fn goes_by_its_own_clock(sts: &Sts<'_>) {
+    let narrow = policy(&[allow(&["s3:GetObject"], &["arn:aws:s3:::any/*"])]);
+    let mut form = form_urlencoded::Serializer::new("Action=AssumeRole&Version=2011-06-15".to_owned());
+    form.append_pair("DurationSeconds", "900").append_pair("RoleSessionName", "alice-7").append_pair("Policy", &narrow);
+    sts.role.as_ref().map(|role| form.append_pair("RoleArn", role));
+    let form = form.finish().replace('+', "%20");
+    for seconds in [-3600, 3600] {
+        let refused = sts.parent.sts_at(seconds, sts.endpoint, &form).await;
+        assert_eq!(refused.status, 403, "{seconds}: {refused:?}");
+    }
+    for seconds in [-600, 600] {
+        let minted = sts.parent.sts_at(seconds, sts.endpoint, &form).await;
+        assert!(minted.status == 200 && ends_in(&minted, 900), "{seconds}: {minted:?}");
+    }
+}
+
 /// Whether an answer's expiration lies so far from now, give or take ten seconds.
 pub(crate) fn ends_in(answer: &Answer, seconds: i64) -> bool {
     let end = answer.element("Expiration").unwrap_or_else(|| panic!("{answer:?}"));
@@ -100,15 +121,52 @@ pub(crate) async fn knows_its_actions(sts: &Sts<'_>, capabilities: &Capabilities
     assert_eq!(unknown, language.unknown_actions);
 }
 
-/// The condition keys that a policy may name, as `src/policy/condition.rs` knows them, but that the server refuses.
+/// The condition keys that a policy may name, as `src/policy/condition.rs` knows them, but for those about tags.
+fn keys() -> Vec<&'static str> {
+    let source = include_str!("../../src/policy/condition.rs");
+    let quoted = |line: &'static str| line.trim().strip_prefix('"')?.strip_suffix("\",");
+    let keys: Vec<_> =
+        source.split("const LONGEST").next().into_iter().flat_map(str::lines).filter_map(quoted).collect();
+    assert!(keys.len() > 20, "the keys were found");
+    keys
+}
+
+/// Of every key and every action that the server knows, and of these patterns: it takes a policy with the two in one
+/// statement exactly when planning does.
+pub(crate) async fn keys_stand_beside_their_actions(sts: &Sts<'_>, capabilities: &Capabilities, patterns: &[String]) {
+    let Conditions::Bound { unknown, bound } = capabilities.language.conditions else { panic!("another claim") };
+    let known = |action: &String| !capabilities.language.unknown_actions.contains(&action.as_str());
+    let actions: Vec<String> = actions().into_iter().map(|action| format!("s3:{action}")).filter(known).collect();
+    let tags = ["s3:ExistingObjectTag/k", "s3:RequestObjectTag/k"];
+    let is_bound =
+        |key: &str| bound.iter().any(|(bound, _)| key.strip_suffix('k').unwrap_or(key) == *bound || key == *bound);
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut differ = Vec::new();
+    for key in keys().into_iter().chain(tags).filter(|key| !unknown.contains(key)) {
+        // A key that goes with everything is not asked of everything.
+        let some = if is_bound(key) { &actions[..] } else { &actions[..5] };
+        for action in some.iter().chain(patterns) {
+            let mut statement = allow(&[action], &["arn:aws:s3:::*"]);
+            statement["Condition"] = json!({"Null": {key: ["true"]}});
+            let text = policy(&[statement]);
+            let document = Document::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
+            let planned = plan_verification(&document, capabilities, now(), &mut rng);
+            assert!(matches!(planned, Ok(_) | Err(LeaseError::NotEnforced { .. })), "{planned:?}");
+            let taken = sts.assume_role(&text, 900).await.status == 200;
+            if taken != planned.is_ok() {
+                differ.push(format!("{key} beside {action}: the server takes it: {taken}"));
+            }
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+/// The condition keys that a policy may name, but that the server refuses.
 pub(crate) async fn refused_keys(sts: &Sts<'_>) -> Vec<&'static str> {
     const ACTIONS: [&str; 6] =
         ["GetObject", "GetObjectVersion", "PutObject", "PutObjectRetention", "ListBucket", "CreateBucket"];
-    let source = include_str!("../../src/policy/condition.rs");
-    let quoted = |line: &'static str| line.trim().strip_prefix('"')?.strip_suffix("\",");
-    let keys = source.split("const LONGEST").next().into_iter().flat_map(str::lines).filter_map(quoted);
     let mut refused = Vec::new();
-    for key in keys {
+    for key in keys() {
         // Each key belongs to some actions only.
         let mut taken = false;
         for action in ACTIONS.map(|action| format!("s3:{action}")) {
@@ -276,11 +334,23 @@ pub(crate) async fn takes_a_policy_of(sts: &Sts<'_>, bytes: usize, letter: &str)
 }
 
 /// The shipped roles that hold `admin:` rights, which only MinIO has.
-const ADMINS: [&str; 2] = ["documents/authentik Admins.json", "documents/spacemusic-admins.json"];
+pub(crate) const ADMINS: [&str; 2] = ["documents/authentik Admins.json", "documents/spacemusic-admins.json"];
 
 /// The main job before any server: a Keycloak token through the real `stint` gives credentials that do what the role may,
 /// and no more. `object_server` is what is said of the server in the configuration, `owner` who makes the buckets.
 pub(crate) async fn leases_through_the_service(object_server: &str, endpoint: &str, owner: &Key) {
+    let (stint, _database, token) = leases_keep_to_their_role(object_server, endpoint, owner).await;
+    // What the server would not enforce is refused, not passed on.
+    let unenforced = stint.assume(&token, "studio", Some(&listing("s3:versionid"))).await;
+    assert_eq!((unenforced.status, unenforced.element("Code")), (400, Some("MalformedPolicyDocument")));
+}
+
+/// The same before a server that is believed to enforce every condition. Returns the service, its log and a token.
+pub(crate) async fn leases_keep_to_their_role(
+    object_server: &str,
+    endpoint: &str,
+    owner: &Key,
+) -> (Stint, Database, String) {
     let at = |path: &str| format!("{endpoint}{path}");
     for bucket in ["recordings", "assets", "foreign"] {
         assert_eq!(owner.s3("PUT", &at(&format!("/{bucket}")), "").await.status, 200, "{bucket}");
@@ -305,21 +375,20 @@ pub(crate) async fn leases_through_the_service(object_server: &str, endpoint: &s
         assert_eq!(studio.s3(method, &at(path), body).await.status, 403, "{method} {path}");
     }
 
-    let listing = |key: &str| {
-        let condition = json!({"StringLike": {key: ["mine/*"]}});
-        let mut list = allow(&["s3:ListBucket"], &["arn:aws:s3:::assets"]);
-        list["Condition"] = condition;
-        policy(&[list])
-    };
     let narrowed = stint.assume(&token, "studio", Some(&listing("s3:prefix"))).await;
     assert_eq!(narrowed.status, 200, "{}", narrowed.body);
     let narrowed = held(&narrowed);
     assert_eq!(narrowed.s3("GET", &at("/assets?prefix=mine%2F"), "").await.status, 200);
     assert_eq!(narrowed.s3("GET", &at("/assets"), "").await.status, 403);
     assert_eq!(narrowed.s3("GET", &at("/recordings/kept"), "").await.status, 403);
-    // What the server would not enforce is refused, not passed on.
-    let unenforced = stint.assume(&token, "studio", Some(&listing("s3:versionid"))).await;
-    assert_eq!((unenforced.status, unenforced.element("Code")), (400, Some("MalformedPolicyDocument")));
+    (stint, database, token)
+}
+
+/// A listing under a condition on this key.
+fn listing(key: &str) -> String {
+    let mut list = allow(&["s3:ListBucket"], &["arn:aws:s3:::assets"]);
+    list["Condition"] = json!({"StringLike": {key: ["mine/*"]}});
+    policy(&[list])
 }
 
 fn held(lease: &crate::harness::Answer) -> Key {

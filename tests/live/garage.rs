@@ -32,6 +32,7 @@ fn adapter(garage: &Garage, token: &str) -> GarageServer {
     let settings = GarageSettings {
         admin_endpoint: garage.admin().to_owned(),
         admin_token: SecretString::from(token),
+        parent: "garage-admin".to_owned(),
         timeout: Duration::from_secs(10),
     };
     GarageServer::new(&settings, Arc::new(SystemClock::start())).unwrap()
@@ -305,6 +306,9 @@ async fn a_revoked_lease_is_refused_at_once_and_its_sibling_is_not() {
     assert_eq!(read(&held(&doomed)).await.refusal(), (403, "AccessDenied"));
     assert_eq!(read(&held(&spared)).await.status, 200);
     assert_eq!(installed.garage.leases().await.len(), 1);
+    let [listing] = server.live_credentials().await.unwrap().try_into().unwrap();
+    let listed: Vec<_> = listing.credentials.iter().map(|one| (one.access_key_id.expose(), one.lease)).collect();
+    assert_eq!(listed, [(held(&spared).access.as_str(), Some(lease_id(&spared)))]);
     // What is gone is revoked, as often as it is asked.
     server.revoke(&LeaseToEnd::from(lease_id(&doomed))).await.unwrap();
     let without = adapter(&installed.garage, &installed.garage.token_of(&["ListKeys"]).await);

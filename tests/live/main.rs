@@ -2,9 +2,13 @@
 //! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
 #![cfg(test)]
 
+mod artifact_store;
+mod aws_emulator;
 mod bootstrap;
 mod boto3;
 mod ceph;
+#[path = "../it/harness/clock.rs"]
+mod clock;
 mod conformance;
 mod dialect;
 mod doors;
@@ -13,9 +17,17 @@ mod faults;
 mod garage;
 mod harness;
 mod minio;
+#[expect(clippy::duplicate_mod, reason = "every fact of MinIO is asked of two of its versions")]
+#[path = "minio.rs"]
+mod minio_last;
 mod narrowing;
+mod object_server_faults;
 mod parent;
+mod parents;
+mod reconcile;
 mod record;
+mod revocation;
+mod rustfs;
 mod seaweedfs;
 mod servers;
 #[path = "../it/harness/signed.rs"]

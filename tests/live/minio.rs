@@ -1,5 +1,6 @@
-//! MinIO alone, at the pinned release: every fact that the adapter and docs/object-servers.md rest on, asked of the
-//! server itself. `STINT_LIVE_MINIO` and `STINT_LIVE_MC` name the server and its admin client.
+//! MinIO alone: every fact that the adapter and docs/object-servers.md rest on, asked of the server itself. Compiled twice:
+//! as `minio` it asks the pinned release, which `STINT_LIVE_MINIO` names, as `minio_last` the newest that can be had, which
+//! `STINT_LIVE_MINIO_LAST` names. `STINT_LIVE_MC` names the admin client.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -10,11 +11,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use stint::clock::SystemClock;
 use stint::lease::{Conditions, LeaseId};
+use stint::object_server::s3::S3Key;
 use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::dialect::{Sts, knows_its_actions, questions, refused_keys};
+use crate::dialect::{
+    Sts, goes_by_its_own_clock, keys_stand_beside_their_actions, knows_its_actions, questions, refused_keys,
+};
 use crate::signed::{Answer, Key, unsigned};
 
 const ROOT: &str = "root:rootsecret";
@@ -23,6 +27,12 @@ const FORM: &str = "Action=AssumeRole&Version=2011-06-15&DurationSeconds=900&Rol
 const EVERYTHING: &str = r#"{"Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::*"]}"#;
 const READ_A: &str = r#"{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::recordings/a/*"]}"#;
 const NO_ADMIN: &str = r#"{"Effect":"Deny","Action":["admin:*"]}"#;
+
+/// Where the two differ, the newest answers otherwise.
+fn is_newest() -> bool {
+    module_path!().ends_with("minio_last")
+}
+
 /// A server of one test; killed when dropped.
 struct Minio {
     server: Child,
@@ -49,7 +59,7 @@ impl Minio {
         let directory = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let server = Command::new(binary("STINT_LIVE_MINIO"))
+        let server = Command::new(binary(if is_newest() { "STINT_LIVE_MINIO_LAST" } else { "STINT_LIVE_MINIO" }))
             .args(["server", "--quiet", "--address", &address])
             .arg(directory.path().join("data"))
             .env("MINIO_ROOT_USER", "root")
@@ -181,12 +191,18 @@ async fn a_session_key_is_worth_nothing_without_its_token() {
     assert_eq!(unsigned("GET", &session.with_token(None).presign(&object), &[], "").await.status, 403);
 }
 
-/// CVE-2025-62506: for itself only explicit Denies count, so that a narrow session makes a permanent key of its parent.
-/// If the first assertion fails, the server is newer than the pinned release: good news, and no reason to drop the Deny.
+/// CVE-2025-62506: for itself only explicit Denies count, so that a narrow session makes a permanent key of its parent. The
+/// newest looks at the session policy; without one it is as it was, and no reason to drop the Deny.
 #[tokio::test]
 async fn only_an_explicit_deny_keeps_a_session_from_making_a_permanent_key() {
     let open = Minio::start(&[EVERYTHING]).await;
-    assert!(open.can_make_account(&open.session(&[READ_A]).await), "the pinned release is known to allow it");
+    assert_eq!(
+        open.can_make_account(&open.session(&[READ_A]).await),
+        !is_newest(),
+        "a session policy that allows a read"
+    );
+    let unbounded = Key::minted(&Key::parent().sts(&open.at(""), FORM).await);
+    assert!(open.can_make_account(&unbounded), "a session without a policy");
     for deny in [NO_ADMIN, &open.no_accounts()] {
         assert!(!open.can_make_account(&open.session(&[READ_A, deny]).await), "{deny}");
     }
@@ -291,11 +307,68 @@ async fn the_conditions_that_are_claimed_are_enforced() {
             unenforced.push((question.operator, question.key));
         }
     }
-    let Conditions::AllBut(unknown) = minio.adapter().capabilities().language.conditions else {
+    let Conditions::Bound { unknown, .. } = minio.adapter().capabilities().language.conditions else {
         panic!("another claim")
     };
     assert_eq!(unenforced.iter().map(|(_, key)| *key).collect::<Vec<_>>(), unknown);
     assert_eq!(refused_keys(&sts).await, unknown);
+}
+
+/// What `stint object-server reconcile` rests on: who may list, that the listing is opened, and that it is whole.
+#[tokio::test]
+async fn the_parent_lists_its_sessions_unless_it_is_denied_and_then_one_right_of_another_is_enough() {
+    let open = Minio::start(&[EVERYTHING]).await;
+    assert!(listed(&open.adapter()).await.is_empty());
+    // More than one fragment of 16 KiB.
+    let mut minted = Vec::new();
+    for _ in 0..150 {
+        minted.push(open.session(&[READ_A, NO_ADMIN]).await.access);
+    }
+    minted.sort();
+    assert_eq!(listed(&open.adapter()).await, minted);
+
+    let denied = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let session = denied.session(&[READ_A, NO_ADMIN]).await;
+    let refused = denied.adapter().live_credentials().await.unwrap_err();
+    assert!(
+        matches!(&refused, ObjectServerError::Refused { status: 403, code } if code == "AccessDenied"),
+        "{refused}"
+    );
+    let file = denied.directory.path().join("list.json");
+    std::fs::write(&file, policy(&[r#"{"Effect":"Allow","Action":["admin:ListServiceAccounts"]}"#])).unwrap();
+    denied.must(&["admin", "user", "add", "server", "lister", "listersecret"]);
+    denied.must(&["admin", "policy", "create", "server", "list", file.to_str().unwrap()]);
+    denied.must(&["admin", "policy", "attach", "server", "list", "--user", "lister"]);
+    let key = |secret: &str| S3Key::long_lived(SecretString::from("lister"), SecretString::from(secret));
+    assert_eq!(listed(&denied.adapter().listing_as(key("listersecret"))).await, [session.access]);
+    assert!(denied.adapter().listing_as(key("anothersecret")).live_credentials().await.is_err());
+}
+
+async fn listed(adapter: &MinioServer) -> Vec<String> {
+    let [listing] = adapter.live_credentials().await.unwrap().try_into().unwrap();
+    assert_eq!(listing.parent.expose(), "minter");
+    let mut keys: Vec<String> = listing
+        .credentials
+        .iter()
+        .map(|credential| {
+            assert!(credential.ends_at.is_some() && credential.lease.is_none());
+            credential.access_key_id.expose().to_owned()
+        })
+        .collect();
+    keys.sort();
+    keys
+}
+
+/// Every condition key beside every action: what the adapter refuses at load is exactly what the server refuses.
+#[tokio::test]
+async fn a_key_stands_beside_the_actions_that_the_adapter_says() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let endpoint = minio.at("");
+    let sts = Sts { endpoint: &endpoint, parent: Key::parent(), role: None };
+    let mut others: Vec<String> =
+        ["s3:*", "s3:Get*", "s3:List*", "s3:?utObject", "s3:Put*Tagging"].map(str::to_owned).into();
+    others.extend(["admin:*", "admin:ServerInfo", "admin:Server*"].map(str::to_owned));
+    keys_stand_beside_their_actions(&sts, minio.adapter().capabilities(), &others).await;
 }
 
 #[tokio::test]
@@ -313,6 +386,54 @@ async fn what_happens_to_the_parent_happens_to_its_sessions() {
     assert_eq!(read().await, 200, "a new secret of the parent ends no session");
     minio.must(&["admin", "user", "remove", "server", "minter"]);
     assert_eq!(read().await, 403);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_an_hour_off_mints_nothing() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let endpoint = minio.at("");
+    goes_by_its_own_clock(&Sts { endpoint: &endpoint, parent: Key::parent(), role: None }).await;
+}
+
+/// What else of the STS and of sessions was read in the source: a service account mints nothing, a session deletes its
+/// parent's service accounts, and a parent that is made anew revives its sessions.
+#[tokio::test]
+async fn service_accounts_and_a_parent_made_anew_are_as_read() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    let account = [
+        "admin",
+        "user",
+        "svcacct",
+        "add",
+        "server",
+        "minter",
+        "--access-key",
+        "SERVICEACCOUNT",
+        "--secret-key",
+        "servicesecret",
+    ];
+    minio.must(&account);
+    let account = Key { access: "SERVICEACCOUNT".to_owned(), secret: "servicesecret".to_owned(), token: None };
+    assert_eq!(
+        account.sts(&minio.at(""), FORM).await.refusal(),
+        (403, "AccessDenied"),
+        "a service account mints nothing"
+    );
+
+    let session = minio.session(&[READ_A, NO_ADMIN]).await;
+    let delete = minio.at("/minio/admin/v3/delete-service-account?accessKey=SERVICEACCOUNT");
+    assert_eq!(
+        session.s3("DELETE", &delete, "").await.status,
+        204,
+        "no policy stops it: keep workloads off the admin path"
+    );
+
+    let read = async || session.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
+    minio.must(&["admin", "user", "remove", "server", "minter"]);
+    assert_eq!(read().await, 403);
+    minio.must(&["admin", "user", "add", "server", "minter", "mintersecret"]);
+    minio.must(&["admin", "policy", "attach", "server", "stint-parent", "--user", "minter"]);
+    assert_eq!(read().await, 200, "a parent of the same name revives what was minted under the one before");
 }
 
 /// MinIO takes 8 KiB of headers in all; the token carries the session policy twice encoded.
@@ -348,6 +469,29 @@ async fn a_parent_that_names_its_admin_actions_keeps_the_backend_from_admin_sess
     let admin = closed.session(&[every_admin, &closed.no_accounts()]).await;
     assert_eq!(admin.s3("GET", &closed.at("/minio/admin/v3/info"), "").await.status, 200);
     assert_eq!(admin.s3("GET", &closed.at(inspect), "").await.status, 403);
+}
+
+/// What a role without a word on versions may do to them: on the pinned release delete them, on the newest not.
+#[tokio::test]
+async fn a_version_is_deleted_only_by_whom_nothing_denies_it() {
+    let minio = Minio::start(&[EVERYTHING, NO_ADMIN]).await;
+    minio.must(&["version", "enable", "server/recordings"]);
+    let object = minio.at("/recordings/a/1");
+    let version = async || {
+        assert_eq!(Key::parent().s3("PUT", &object, "y").await.status, 200);
+        let listed = Key::parent().s3("GET", &minio.at("/recordings?versions=&prefix=a%2F1"), "").await;
+        format!("{object}?versionId={}", listed.element("VersionId").unwrap())
+    };
+    let delete = r#"{"Effect":"Allow","Action":["s3:DeleteObject"],"Resource":["arn:aws:s3:::recordings/a/*"]}"#;
+    let named = delete.replace("s3:DeleteObject", "s3:DeleteObjectVersion");
+    let denied = named.replace("Allow", "Deny");
+    for (statements, status) in
+        [(vec![delete], if is_newest() { 403 } else { 204 }), (vec![delete, &named], 204), (vec![delete, &denied], 403)]
+    {
+        let session = minio.session(&[&statements[..], &[NO_ADMIN]].concat()).await;
+        assert_eq!(session.s3("DELETE", &version().await, "").await.status, status, "{statements:?}");
+        assert_eq!(session.s3("DELETE", &object, "").await.status, 204, "the object itself: {statements:?}");
+    }
 }
 
 /// `"Action":"*"` counts as a statement of the STS, whose Resource is not looked at.

@@ -10,8 +10,8 @@ use stint::object_server::{ObjectServer, ObjectServerError, SeaweedfsServer};
 use uuid::Uuid;
 
 use crate::dialect::{
-    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, leases_through_the_service, policy, settings,
-    takes_a_policy_of,
+    Sts, allow, does_not_enforce, ends_in, enforces_its_conditions, goes_by_its_own_clock, leases_through_the_service,
+    policy, settings, takes_a_policy_of,
 };
 use crate::harness::Seaweedfs;
 use crate::signed::{Key, unsigned};
@@ -236,6 +236,25 @@ async fn a_listing_is_kept_to_its_prefix_however_it_is_asked_for() {
             assert!(!listed.body.contains("<Key>b/1"), "{query}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_an_hour_off_mints_nothing() {
+    let server = Seaweedfs::shared().await;
+    goes_by_its_own_clock(&sts(server, "Vend")).await;
+}
+
+#[tokio::test]
+async fn the_minter_reaches_nothing_by_itself() {
+    let server = Seaweedfs::shared().await;
+    bucket(server, "minters").await;
+    let at = |path: &str| format!("{}/minters{path}", server.endpoint());
+    for (method, path) in [("GET", ""), ("GET", "/a/1"), ("PUT", "/a/2"), ("DELETE", "/a/1")] {
+        let body = if method == "PUT" { "y" } else { "" };
+        assert_eq!(key("minter").s3(method, &at(path), body).await.refusal(), (403, "AccessDenied"), "{method} {path}");
+    }
+    let made = key("minter").s3("PUT", &format!("{}/made-by-minter", server.endpoint()), "").await;
+    assert_eq!(made.refusal(), (403, "AccessDenied"));
 }
 
 #[tokio::test]

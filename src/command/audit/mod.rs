@@ -67,6 +67,6 @@ pub(crate) async fn record_reading(config: &Config, reason: &'static str, detail
 }
 
 /// The user id that the system runs this process as.
-fn user() -> Option<String> {
+pub(crate) fn user() -> Option<String> {
     std::fs::metadata("/proc/self").ok().map(|process| format!("uid {}", process.uid()))
 }

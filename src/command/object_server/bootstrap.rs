@@ -89,8 +89,8 @@ fn show_plan(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
         let lines = bucket.changes().map(|changes| changes.iter().flat_map(Change::lines).collect());
         show_lines(&format!("bucket {}", bucket.name()), lines, out)?;
     }
-    if let Some(lines) = plan.parent() {
-        show_lines("parent user", lines, out)?;
+    for (name, lines) in plan.parents() {
+        show_lines(&name, lines, out)?;
     }
     // Mostly the same for every bucket: said once.
     let mut said: Vec<&str> = Vec::new();
@@ -139,8 +139,8 @@ fn plan_json(plan: &Plan) -> Value {
         let lines = bucket.changes().map(|changes| changes.iter().flat_map(Change::lines).collect());
         lines_json(&format!("bucket {}", bucket.name()), lines, bucket.notes())
     };
-    let parent = plan.parent().map(|lines| lines_json("parent user", lines, &[]));
-    plan.buckets().iter().map(bucket).chain(parent).collect()
+    let parents = plan.parents().map(|(name, lines)| lines_json(&name, lines, &[]));
+    plan.buckets().iter().map(bucket).chain(parents).collect()
 }
 
 fn lines_json(name: &str, lines: Result<Vec<String>, &str>, notes: &[String]) -> Value {

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
+use crate::app::{self, ConformanceOptions};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Failure, block_on, cancel_on_signal, count, load, with_causes};
 use crate::config::{BootstrapConfig, Config, ProcessEnvironment};
 use crate::object_server::conformance::{Check, Outcome};
 
 /// `stint object-server verify`
-pub fn verify(path: &Path, json: bool, bucket: Option<String>, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
+pub fn verify(
+    path: &Path,
+    json: bool,
+    options: ConformanceOptions,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Failure> {
     let config = load(path)?;
     let own = BootstrapConfig::load(path, &ProcessEnvironment)
         .map_err(|problems| Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
@@ -22,7 +27,7 @@ pub fn verify(path: &Path, json: bool, bucket: Option<String>, out: &mut (dyn Wr
     block_on(async {
         let stop = CancellationToken::new();
         let work = async {
-            let done = perform(config, own, bucket, clock, json, &stop, out).await;
+            let done = perform(config, own, options, clock, json, &stop, out).await;
             stop.cancel();
             done
         };
@@ -33,7 +38,7 @@ pub fn verify(path: &Path, json: bool, bucket: Option<String>, out: &mut (dyn Wr
 async fn perform(
     config: Config,
     own: BootstrapConfig,
-    bucket: Option<String>,
+    options: ConformanceOptions,
     clock: Arc<dyn Clock>,
     json: bool,
     stop: &CancellationToken,
@@ -46,7 +51,7 @@ async fn perform(
             told = show(check, out);
         }
     };
-    let checks = app::verify(config, own.key, bucket, clock, stop, &mut tell).await;
+    let checks = app::verify(config, own.key, options, clock, stop, &mut tell).await;
     let checks = checks.map_err(|error| Failure(with_causes(&error)))?;
     told?;
     let failed: Vec<&str> =
@@ -61,8 +66,9 @@ async fn perform(
     }
 }
 
-fn show(check: &Check, out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(out, "{:<6}  {:<23}  {}", check.outcome.as_str(), check.name, check.seen)?;
+pub(super) fn show(check: &Check, out: &mut dyn Write) -> std::io::Result<()> {
+    let parent = check.parent.as_ref().map(|parent| format!("{parent}: ")).unwrap_or_default();
+    writeln!(out, "{:<6}  {:<23}  {parent}{}", check.outcome.as_str(), check.name, check.seen)?;
     if let Some(advice) = check.advice {
         writeln!(out, "{:33}→ {advice}", "")?;
     }

@@ -16,11 +16,11 @@ use crate::policy::Bucket;
 /// What became of a plan.
 #[derive(Debug)]
 pub struct Report {
-    /// One for each bucket, in the order of the file, and one for the parent user.
+    /// One for each bucket, in the order of the file, and one for each parent user.
     pub steps: Vec<Step>,
 }
 
-/// What became of one bucket, or of the parent user.
+/// What became of one bucket, or of a parent user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// `bucket recordings`, `user stint-parent`.
@@ -62,12 +62,9 @@ impl Bootstrap {
             told(&step);
             report.steps.push(step);
         }
-        let parent = match &plan.parent {
-            Some(parent) if interrupted.is_cancelled() => Some(not_begun(parent.name())),
-            Some(parent) => self.apply_parent(parent).await,
-            None => None,
-        };
-        if let Some(step) = parent {
+        for (parent, plan) in self.parents.iter().zip(&plan.parents) {
+            let step =
+                if interrupted.is_cancelled() { not_begun(plan.name()) } else { self.apply_parent(parent, plan).await };
             told(&step);
             report.steps.push(step);
         }

@@ -45,8 +45,8 @@ pub struct Bootstrap {
     pub key: S3Key,
     /// The buckets wanted.
     pub buckets: Vec<Bucket>,
-    /// The parent user wanted, where the server has an API for users and a policy was given.
-    pub parent: Option<ParentUser>,
+    /// The parent users wanted, where the server has an API for users and a policy was given.
+    pub parents: Vec<ParentUser>,
     /// What the server is known to do.
     pub traits: Traits,
     /// The id of this run: what it writes to try a bucket is named by it.

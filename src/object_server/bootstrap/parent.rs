@@ -123,10 +123,13 @@ impl fmt::Display for ParentChange {
 }
 
 impl Bootstrap {
-    pub(super) async fn plan_parent(&self) -> Option<ParentPlan> {
-        let parent = self.parent.as_ref()?;
-        let changes = self.parent_changes(parent).await.map_err(|error| error.to_string());
-        Some(ParentPlan { user: parent.name.clone(), changes })
+    pub(super) async fn plan_parents(&self) -> Vec<ParentPlan> {
+        let mut plans = Vec::with_capacity(self.parents.len());
+        for parent in &self.parents {
+            let changes = self.parent_changes(parent).await.map_err(|error| error.to_string());
+            plans.push(ParentPlan { user: parent.name.clone(), changes });
+        }
+        plans
     }
 
     async fn parent_changes(&self, parent: &ParentUser) -> Result<Vec<ParentChange>, Unknown> {
@@ -165,14 +168,13 @@ impl Bootstrap {
         }
     }
 
-    pub(super) async fn apply_parent(&self, plan: &super::parent::ParentPlan) -> Option<Step> {
-        let parent = self.parent.as_ref()?;
+    pub(super) async fn apply_parent(&self, parent: &ParentUser, plan: &ParentPlan) -> Step {
         let mut step = Step::new(plan.name());
         let changes = match &plan.changes {
             Ok(changes) => changes,
             Err(unknown) => {
                 step.problems.push(unknown.clone());
-                return Some(step);
+                return step;
             }
         };
         let admin = MinioAdmin { client: &self.client, key: &self.key };
@@ -189,7 +191,7 @@ impl Bootstrap {
                 Err(error) => {
                     step.problems.push(format!("{change}: {error}"));
                     // A user without its policy, or a policy that was not written, must not be built upon.
-                    return Some(step);
+                    return step;
                 }
             }
         }
@@ -201,7 +203,7 @@ impl Bootstrap {
             Ok(()) => step.refused.push("make a permanent key"),
             Err(problem) => step.problems.push(problem),
         }
-        Some(step)
+        step
     }
 
     /// The one thing that must never work, tried.

@@ -14,7 +14,7 @@ use crate::policy::Bucket;
 #[derive(Debug)]
 pub struct Plan {
     pub(super) buckets: Vec<BucketPlan>,
-    pub(super) parent: Option<ParentPlan>,
+    pub(super) parents: Vec<ParentPlan>,
 }
 
 /// The same for one bucket.
@@ -34,23 +34,22 @@ impl Plan {
         &self.buckets
     }
 
-    /// The changes of the parent user, one line each, or why they are not known; nothing when no parent user is wanted.
-    #[must_use]
-    pub fn parent(&self) -> Option<Result<Vec<String>, &str>> {
-        self.parent.as_ref().map(ParentPlan::lines)
+    /// Each parent user that is wanted, with its changes, one line each, or why they are not known.
+    pub fn parents(&self) -> impl Iterator<Item = (String, Result<Vec<String>, &str>)> {
+        self.parents.iter().map(|parent| (format!("parent {}", parent.name()), parent.lines()))
     }
 
     /// Whether everything is as wanted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let no_parent_change = self.parent().is_none_or(|lines| lines.is_ok_and(|lines| lines.is_empty()));
+        let no_parent_change = self.parents().all(|(_, lines)| lines.is_ok_and(|lines| lines.is_empty()));
         no_parent_change && self.buckets.iter().all(|bucket| bucket.changes.as_ref().is_ok_and(Vec::is_empty))
     }
 
     /// Whether something could not be read.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
-        self.parent().is_some_and(|lines| lines.is_err()) || self.buckets.iter().any(|bucket| bucket.changes.is_err())
+        self.parents().any(|(_, lines)| lines.is_err()) || self.buckets.iter().any(|bucket| bucket.changes.is_err())
     }
 }
 
@@ -77,8 +76,8 @@ impl Bootstrap {
     /// Reads what is there; changes nothing.
     pub async fn plan(&self) -> Plan {
         let plans = stream::iter(&self.buckets).map(|bucket| self.plan_bucket(bucket)).buffered(AT_ONCE);
-        let (buckets, parent) = futures::join!(plans.collect(), self.plan_parent());
-        Plan { buckets, parent }
+        let (buckets, parents) = futures::join!(plans.collect(), self.plan_parents());
+        Plan { buckets, parents }
     }
 
     pub(super) async fn plan_bucket(&self, bucket: &Bucket) -> BucketPlan {

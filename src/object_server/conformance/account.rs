@@ -3,16 +3,19 @@
 
 use super::super::minio_admin::{AdminError, MinioAdmin, SecretRead, TrialKey};
 use super::super::s3::{S3Error, S3Key};
-use super::Run;
 use super::check::Verdict;
+use super::{Accounts, Run};
 
-const NO_PARENT: &str = "this server has no parent: leases are made with a token";
+pub(super) const NO_PARENT: &str = "this server has no parent: leases are made with a token";
 
 impl Run<'_> {
     pub(super) async fn parent_is_a_user(&self) -> Verdict {
         const ADVICE: &str = "make a built-in user for stint (`stint object-server bootstrap` does): root's sessions may do \
                               everything, and a service account may not mint";
-        if !self.subject.traits.has_minio_admin {
+        if self.subject.traits.role_arn.is_some() {
+            return self.parent_holds_nothing().await;
+        }
+        if self.subject.traits.accounts != Accounts::MinioAdmin {
             return Verdict::not_applicable("this server tells nobody what a key is");
         }
         let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
@@ -26,8 +29,12 @@ impl Run<'_> {
     pub(super) async fn parent_reads_no_secrets(&self) -> Verdict {
         const ADVICE: &str = "take the admin actions out of the parent's policy that let it: docs/deploy/parent-policy.json \
                               names the ones it may have, and never admin:*";
-        if !self.subject.traits.has_minio_admin {
-            return Verdict::not_applicable("this server has no admin API that shows secrets to a key");
+        match self.subject.traits.accounts {
+            Accounts::MinioAdmin => {}
+            Accounts::Iam => return self.reads_no_accounts().await,
+            Accounts::Elsewhere => {
+                return Verdict::not_applicable("this server has no admin API that shows secrets to a key");
+            }
         }
         let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
         let mut unknown = Vec::new();
@@ -40,7 +47,7 @@ impl Run<'_> {
                 Ok(answer) if answer.is_refusal() => {}
                 Ok(answer) if answer.is_success() => return Verdict::failed(format!("it may read {name}"), ADVICE),
                 // Longer than anything it may read.
-                Err(AdminError::Call(S3Error::TooLarge)) => {
+                Err(AdminError::Call(S3Error::TooLarge { .. })) => {
                     return Verdict::failed(format!("it may read {name}"), ADVICE);
                 }
                 Ok(answer) => unknown.push(format!("{name}: {}", answer.told())),
@@ -65,8 +72,10 @@ impl Run<'_> {
     pub(super) async fn makes_no_keys(&self, key: &S3Key) -> Verdict {
         const ADVICE: &str = "deny admin:CreateServiceAccount in the parent's policy: a permanent key outlives every lease \
                               (CVE-2025-62506)";
-        if !self.subject.traits.has_minio_admin {
-            return Verdict::not_applicable("this server has no such API for a key of its own");
+        match self.subject.traits.accounts {
+            Accounts::MinioAdmin => {}
+            Accounts::Iam => return self.makes_no_accounts(key).await,
+            Accounts::Elsewhere => return Verdict::not_applicable("this server has no such API for a key of its own"),
         }
         let trial = match TrialKey::draw() {
             Ok(trial) => trial,

@@ -10,7 +10,7 @@ impl Run<'_> {
     pub(super) async fn new_bucket_is_private(&mut self) -> Verdict {
         let Some(key) = &self.subject.administrator else { return Verdict::not_applicable(NO_KEY) };
         let run = self.subject.run.simple().to_string();
-        let name = format!("stint-verify-{}", run.chars().rev().take(12).collect::<String>());
+        let name = self.scratch_name();
         // Before it is asked for: from here on it may exist.
         self.scratch = Some(name.clone());
         let scratch = Scratch { client: &self.subject.client, key, bucket: &name };

@@ -59,6 +59,9 @@ impl Outcome {
 pub struct Check {
     /// Its stable name.
     pub name: &'static str,
+    /// Of which parent, by its duty, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// What was seen.
@@ -98,7 +101,7 @@ impl Verdict {
     }
 
     pub(super) fn of(self, name: &'static str) -> Check {
-        Check { name, outcome: self.outcome, seen: self.seen, advice: self.advice }
+        Check { name, parent: None, outcome: self.outcome, seen: self.seen, advice: self.advice }
     }
 }
 

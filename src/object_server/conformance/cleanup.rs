@@ -11,6 +11,19 @@ use super::data::named;
 const ROUNDS: usize = 10;
 
 impl Run<'_> {
+    /// Ends the leases of this run, where the server can; what is left, one line each.
+    pub(super) async fn end_leases(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if self.subject.traits.revokes_leases {
+            for lease in &self.leases {
+                if let Err(error) = self.subject.server.revoke(&self.to_end(*lease)).await {
+                    left.push(format!("the lease {lease} could not be ended ({error}); it ends by itself"));
+                }
+            }
+        }
+        left
+    }
+
     pub(super) async fn clean_up(&self) -> Verdict {
         let mut left = Vec::new();
         // Without a parent it is the leases that reach the bucket.
@@ -18,13 +31,7 @@ impl Run<'_> {
         if early {
             left.extend(self.clear_ours().await);
         }
-        if self.subject.traits.revokes_leases {
-            for lease in &self.leases {
-                if let Err(error) = self.subject.server.revoke(&(*lease).into()).await {
-                    left.push(format!("the lease {lease} could not be ended ({error}); it ends by itself"));
-                }
-            }
-        }
+        left.extend(self.end_leases().await);
         if !early {
             left.extend(self.clear_ours().await);
         }

@@ -50,7 +50,7 @@ impl Run<'_> {
             return Err(format!("the lease read nothing even before: {}", before.told()));
         }
         let begun = self.subject.clock.elapsed();
-        self.subject.server.revoke(&doomed.lease.into()).await.map_err(|error| error.to_string())?;
+        self.subject.server.revoke(&self.to_end(doomed.lease)).await.map_err(|error| error.to_string())?;
         loop {
             let answer = self.send(&doomed.key, self.on(Method::GET, &name)).await?;
             let after = self.subject.clock.elapsed().saturating_sub(begun);

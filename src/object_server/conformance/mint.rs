@@ -76,6 +76,7 @@ impl Run<'_> {
         let mut rng = self.subject.rng.lock().unwrap_or_else(PoisonError::into_inner);
         let capabilities = self.subject.server.capabilities();
         plan_verification(&document, capabilities, self.subject.clock.now(), &mut *rng)
+            .map(|planned| planned.under(self.subject.parent_id))
             .map_err(|error| error.to_string())
     }
 

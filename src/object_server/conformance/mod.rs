@@ -10,6 +10,7 @@ mod data;
 mod end;
 mod escape;
 mod mint;
+mod minter;
 mod scope;
 mod server;
 
@@ -23,21 +24,34 @@ use uuid::Uuid;
 pub use check::{Check, Outcome};
 
 use super::s3::{S3Client, S3Key, S3Request};
-use super::{ObjectServer, bootstrap};
-use crate::audit::{AuditLog, FingerprintKey};
+use super::{LeaseToEnd, ObjectServer, bootstrap};
+use crate::audit::{AuditLog, FingerprintKey, KeyFingerprint};
 use crate::clock::Clock;
-use crate::lease::LeaseId;
+use crate::lease::{LeaseId, ParentId};
 use check::Verdict;
 use mint::Minted;
 
 /// How long cleaning up may take.
 const CLEANUP: Duration = Duration::from_mins(1);
 
+/// Where a server tells of its users, and makes keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accounts {
+    /// MinIO's admin API.
+    MinioAdmin,
+    /// IAM, at the same endpoint.
+    Iam,
+    /// Nowhere that is asked here.
+    Elsewhere,
+}
+
 /// What differs between servers, here.
 #[derive(Debug, Clone)]
 pub struct Traits {
-    /// Whether it answers MinIO's admin API.
-    pub has_minio_admin: bool,
+    /// Where it tells of its users.
+    pub accounts: Accounts,
+    /// Whether what a session writes belongs to the parent, so that the parent may have to own buckets.
+    pub sessions_write_as_parent: bool,
     /// Whether one lease can be ended alone.
     pub revokes_leases: bool,
     /// Whether a key is worth nothing without its session token.
@@ -57,7 +71,11 @@ pub struct Subject {
     pub other_bucket: Option<String>,
     /// For calls on buckets.
     pub client: S3Client,
-    /// The parent's key, on servers that have parents.
+    /// The parent whose leases are tried, as the adapter knows it.
+    pub parent_id: Option<ParentId>,
+    /// How checks name it, where there are several.
+    pub parent_name: Option<String>,
+    /// Its key for S3, where it has one.
     pub parent: Option<S3Key>,
     /// An administrator's key, if there is one: only then a lifecycle can be tried.
     pub administrator: Option<S3Key>,
@@ -124,7 +142,63 @@ pub async fn verify(
     run.checks
 }
 
+/// The checks that are a parent's own, for every parent but the one that [`verify`] tried: that it is a user, that it reads
+/// no secrets and makes no keys, and that it mints a lease, which is ended.
+pub async fn verify_parent(
+    subject: &Subject,
+    interrupted: &CancellationToken,
+    told: &mut (dyn FnMut(&Check) + Send),
+) -> Vec<Check> {
+    let prefix = format!("stint-verify/{}/", subject.run.simple());
+    let mut run =
+        Run { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told };
+    let finished = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => false,
+        () = run.parent_checks() => true,
+    };
+    if !finished {
+        run.tell(
+            "whole-run",
+            Verdict::failed("interrupted: the checks that are missing were not made", "run it again"),
+        );
+    }
+    let ended = tokio::time::timeout(CLEANUP, run.end_leases()).await;
+    let left = ended.unwrap_or_else(|_| vec![format!("not finished in {} s", CLEANUP.as_secs())]);
+    let cleaned = if left.is_empty() {
+        Verdict::passed("nothing was left behind")
+    } else {
+        Verdict::failed(format!("left behind: {}", left.join("; ")), "it ends by itself within 15 minutes")
+    };
+    run.tell("cleanup", cleaned);
+    run.checks
+}
+
 impl Run<'_> {
+    async fn parent_checks(&mut self) {
+        let verdict = self.parent_is_a_user().await;
+        self.tell("parent-is-not-root", verdict);
+        let verdict = self.parent_reads_no_secrets().await;
+        self.tell("parent-reads-no-secrets", verdict);
+        let verdict = self.parent_makes_no_keys().await;
+        self.tell("parent-makes-no-keys", verdict);
+        match self.mint_two().await {
+            Ok((one, _, verdict)) => {
+                self.tell("mint", verdict);
+                let verdict = self.no_permanent_key(&one).await;
+                self.tell("no-permanent-key", verdict);
+                let verdict = self.no_new_session(&one).await;
+                self.tell("no-new-session", verdict);
+            }
+            Err(verdict) => self.tell("mint", verdict),
+        }
+    }
+
+    /// A lease of this run, as it is to be ended: under the parent that minted it.
+    fn to_end(&self, lease: LeaseId) -> LeaseToEnd {
+        LeaseToEnd { id: lease, parent: self.subject.parent_id.map(KeyFingerprint::from) }
+    }
+
     async fn checks(&mut self) {
         let ready = self.ready().await;
         let is_there = ready.is_passed();
@@ -186,7 +260,7 @@ impl Run<'_> {
     }
 
     fn tell(&mut self, name: &'static str, verdict: Verdict) {
-        let check = verdict.of(name);
+        let check = Check { parent: self.subject.parent_name.clone(), ..verdict.of(name) };
         (self.told)(&check);
         self.checks.push(check);
     }
@@ -202,6 +276,12 @@ impl Run<'_> {
 
     fn inside(&self, name: &str) -> String {
         format!("{}inside/{name}", self.prefix)
+    }
+
+    /// A name of this run's own for what is made to be removed.
+    fn scratch_name(&self) -> String {
+        let run = self.subject.run.simple().to_string();
+        format!("stint-verify-{}", run.chars().rev().take(12).collect::<String>())
     }
 
     fn outside_name(&self) -> String {

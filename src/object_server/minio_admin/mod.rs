@@ -1,8 +1,10 @@
-//! The few calls of MinIO's admin API that `bootstrap` and `verify` need: the parent user, its policy, and the two things
-//! that a parent and its sessions must never be able to do. Signed like S3; some bodies are encrypted with the secret of
-//! whoever calls.
+//! The few calls of MinIO's admin API that `bootstrap`, `verify` and `rotate` need: the parent user, its policy, and the two things
+//! that a parent and its sessions must never be able to do; and the listing of temporary keys that `reconcile` needs. Signed
+//! like S3; some bodies are encrypted with the secret of whoever calls.
 
+mod opened_body;
 mod sealed_body;
+mod temporary_keys;
 
 use aws_lc_rs::rand::fill;
 use reqwest::Method;
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 pub(super) use sealed_body::Unsealable;
 use sealed_body::seal;
+pub(super) use temporary_keys::MinioLister;
 
 use super::s3::{S3Answer, S3Client, S3Error, S3Key, S3Request};
 
@@ -58,6 +61,9 @@ pub(super) struct UserInfo {
     /// `enabled` or `disabled`.
     #[serde(default)]
     pub(super) status: String,
+    /// The groups whose policies it has too.
+    #[serde(rename = "memberOf", default)]
+    pub(super) groups: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +89,21 @@ impl MinioAdmin<'_> {
         let body = json!({"secretKey": secret.expose_secret(), "status": "enabled"});
         let body = seal(self.key.secret_key(), body.to_string().as_bytes())?;
         succeeded("writing the user", self.call(Method::PUT, "add-user", &[("accessKey", name)], body).await?)?;
+        Ok(())
+    }
+
+    /// Enables or disables a user, and with it all its sessions.
+    pub(super) async fn set_status(&self, name: &str, enabled: bool) -> Result<(), AdminError> {
+        let query = [("accessKey", name), ("status", if enabled { "enabled" } else { "disabled" })];
+        let answer = self.call(Method::PUT, "set-user-status", &query, Vec::new()).await?;
+        succeeded("changing the user's status", answer)?;
+        Ok(())
+    }
+
+    /// Deletes a user.
+    pub(super) async fn delete_user(&self, name: &str) -> Result<(), AdminError> {
+        let answer = self.call(Method::DELETE, "remove-user", &[("accessKey", name)], Vec::new()).await?;
+        succeeded("deleting the user", answer)?;
         Ok(())
     }
 

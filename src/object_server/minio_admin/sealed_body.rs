@@ -10,12 +10,12 @@ use aws_lc_rs::rand::fill;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-const PBKDF2_AES_GCM: u8 = 0x02;
-const ROUNDS: NonZeroU32 = NonZeroU32::new(8192).unwrap();
-/// What fits into one fragment; a body here has a few hundred bytes.
-const FRAGMENT: usize = 16 * 1024;
+pub(super) const PBKDF2_AES_GCM: u8 = 0x02;
+pub(super) const ROUNDS: NonZeroU32 = NonZeroU32::new(8192).unwrap();
+/// What fits into one fragment; a body that is sent has a few hundred bytes.
+pub(super) const FRAGMENT: usize = 16 * 1024;
 /// Marks the last fragment in the data that is authenticated with it.
-const LAST: u8 = 0x80;
+pub(super) const LAST: u8 = 0x80;
 
 /// The body cannot be encrypted: it is longer than one fragment, or the system has no randomness.
 #[derive(Debug, thiserror::Error)]

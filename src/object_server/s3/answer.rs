@@ -11,7 +11,8 @@ use super::super::wire;
 use super::client::S3Error;
 use super::xml::{self, Element};
 
-/// More than a listing of 100 objects or any configuration of a bucket takes, and room for a small object.
+/// More than a listing of 100 objects or any configuration of a bucket takes, and room for a small object. A request whose
+/// answer may be longer says so itself.
 pub(super) const ANSWER_LIMIT: usize = 6 * 1024 * 1024;
 
 /// What the server said. Its body is wiped when dropped, for it may hold credentials.
@@ -32,17 +33,17 @@ struct JsonError {
 
 impl S3Answer {
     /// Collects an answer whose declared and real sizes are both bounded.
-    pub(super) async fn read(mut response: reqwest::Response, head_only: bool) -> Result<Self, S3Error> {
+    pub(super) async fn read(mut response: reqwest::Response, head_only: bool, limit: usize) -> Result<Self, S3Error> {
         let (status, headers) = (response.status(), response.headers().clone());
         let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let too_long = |length| usize::try_from(length).map_or(true, |length| length > ANSWER_LIMIT);
+        let too_long = |length| usize::try_from(length).map_or(true, |length| length > limit);
         if !head_only && declared.is_some_and(too_long) {
-            return Err(S3Error::TooLarge);
+            return Err(S3Error::TooLarge { limit });
         }
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(S3Error::broken)? {
-            if body.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(S3Error::TooLarge);
+            if body.len() + chunk.len() > limit {
+                return Err(S3Error::TooLarge { limit });
             }
             body.extend_from_slice(&chunk);
         }
@@ -57,6 +58,10 @@ impl S3Answer {
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status.as_u16()
+    }
+
+    pub(in crate::object_server) fn http_status(&self) -> StatusCode {
+        self.status
     }
 
     /// Whether the server says it did as asked.

@@ -40,8 +40,11 @@ pub enum S3Error {
     #[error("the object server did not answer in time or broke off{}", super::super::causes(.0.as_ref()))]
     Interrupted(#[source] Option<reqwest::Error>),
     /// The answer is longer than any honest one.
-    #[error("the object server's answer is longer than {} bytes", super::answer::ANSWER_LIMIT)]
-    TooLarge,
+    #[error("the object server's answer is longer than {limit} bytes")]
+    TooLarge {
+        /// The most that was taken of it.
+        limit: usize,
+    },
     /// The request cannot be put into a signed form.
     #[error("the request cannot be signed")]
     Unsendable,
@@ -97,7 +100,7 @@ impl S3Client {
     pub async fn send(&self, key: &S3Key, request: &S3Request) -> Result<S3Answer, S3Error> {
         let url = self.endpoint.at(&request.path_and_query());
         let headers = self.sign(key, request, &url).ok_or(S3Error::Unsendable)?;
-        self.bounded(request.method.clone(), &url, headers, request.body.clone()).await
+        self.bounded(request.method.clone(), &url, headers, request.body.clone(), request.answer_limit).await
     }
 
     /// Sends one request as nobody.
@@ -108,7 +111,7 @@ impl S3Client {
             let value = HeaderValue::from_str(value).map_err(|_| S3Error::Unsendable)?;
             headers.insert(HeaderName::from_static(name), value);
         }
-        self.bounded(request.method.clone(), &url, headers, request.body.clone()).await
+        self.bounded(request.method.clone(), &url, headers, request.body.clone(), request.answer_limit).await
     }
 
     pub(super) async fn bounded(
@@ -117,11 +120,12 @@ impl S3Client {
         url: &str,
         headers: HeaderMap,
         body: Vec<u8>,
+        answer_limit: usize,
     ) -> Result<S3Answer, S3Error> {
         let (begun, head_only) = (self.clock.elapsed(), method == Method::HEAD);
         let call = async {
             let response = self.http.request(method, url).headers(headers).body(body).send().await;
-            S3Answer::read(response.map_err(S3Error::broken)?, head_only).await
+            S3Answer::read(response.map_err(S3Error::broken)?, head_only, answer_limit).await
         };
         // One bound over everything: also over a body that comes drop by drop.
         let answer = tokio::time::timeout(self.timeout, call).await.unwrap_or(Err(S3Error::Interrupted(None)))?;

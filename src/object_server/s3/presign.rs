@@ -8,6 +8,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 
 use super::super::wire;
+use super::answer::ANSWER_LIMIT;
 use super::client::settings;
 use super::{S3Answer, S3Client, S3Error, S3Key, S3Request};
 
@@ -19,7 +20,7 @@ impl S3Client {
     /// it lives, and never leaves this function.
     pub async fn read_presigned(&self, key: &S3Key, request: &S3Request) -> Result<S3Answer, S3Error> {
         let url = self.presign(key, request).ok_or(S3Error::Unsendable)?;
-        self.bounded(Method::GET, &url, HeaderMap::new(), Vec::new()).await
+        self.bounded(Method::GET, &url, HeaderMap::new(), Vec::new(), ANSWER_LIMIT).await
     }
 
     fn presign(&self, key: &S3Key, request: &S3Request) -> Option<String> {

@@ -9,6 +9,7 @@ use reqwest::Method;
 
 use super::super::signing::Scope;
 use super::super::wire;
+use super::answer::ANSWER_LIMIT;
 
 /// Everything but RFC 3986's unreserved characters and the slash between the parts of an object's name.
 const PATH: &AsciiSet =
@@ -17,12 +18,13 @@ const PATH: &AsciiSet =
 /// A request to be signed.
 #[derive(Debug, Clone)]
 pub struct S3Request {
-    pub(super) method: Method,
+    pub(in crate::object_server) method: Method,
     pub(super) scope: Scope,
     path: String,
     query: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
+    pub(super) answer_limit: usize,
 }
 
 impl S3Request {
@@ -30,7 +32,15 @@ impl S3Request {
     #[must_use]
     pub fn service(method: Method) -> Self {
         let (path, query) = ("/".to_owned(), String::new());
-        Self { method, scope: Scope::S3, path, query, headers: Vec::new(), body: Vec::new() }
+        Self {
+            method,
+            scope: Scope::S3,
+            path,
+            query,
+            headers: Vec::new(),
+            body: Vec::new(),
+            answer_limit: ANSWER_LIMIT,
+        }
     }
 
     /// On a bucket.
@@ -61,6 +71,15 @@ impl S3Request {
             .body(form.into_bytes())
     }
 
+    /// To the IAM: a form to `/`.
+    #[must_use]
+    pub fn iam(fields: &[(&str, &str)]) -> Self {
+        let form = wire::form(fields);
+        Self { scope: Scope::Iam, ..Self::service(Method::POST) }
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.into_bytes())
+    }
+
     /// With these parameters; one without a value is sent as `name=`.
     #[must_use]
     pub fn query(mut self, parameters: &[(&str, &str)]) -> Self {
@@ -82,6 +101,12 @@ impl S3Request {
         self
     }
 
+    /// Whose answer may be longer than others: at most so many bytes.
+    #[must_use]
+    pub(in crate::object_server) fn answered_within(self, answer_limit: usize) -> Self {
+        Self { answer_limit, ..self }
+    }
+
     /// With a configuration document as its body: AWS and Ceph want its MD5 (Ceph 16 takes no other checksum).
     #[must_use]
     pub fn document(self, document: &str) -> Self {
@@ -89,7 +114,7 @@ impl S3Request {
         self.header("content-md5", &md5).body(document.as_bytes())
     }
 
-    pub(super) fn path_and_query(&self) -> String {
+    pub(in crate::object_server) fn path_and_query(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
 

@@ -24,7 +24,8 @@ from (
 left join lateral (
     select type, reason, occurred_at
     from audit_event
-    where lease_id = issued.lease_id and type in ('lease.revoked', 'lease.abandoned')
+    where lease_id = issued.lease_id
+        and (type = 'lease.abandoned' or type = 'lease.revoked' and reason in ('refused_at_server', 'gone_from_listing'))
     order by occurred_at
     limit 1
 ) as ended on true

@@ -13,7 +13,11 @@ from (
         and not exists (
             select 1
             from audit_event as ended
-            where ended.type in ('lease.revoked', 'lease.abandoned') and ended.lease_id = issued.lease_id
+            where ended.lease_id = issued.lease_id
+                and (
+                    ended.type = 'lease.abandoned'
+                    or ended.type = 'lease.revoked' and ended.reason in ('refused_at_server', 'gone_from_listing')
+                )
                 and ended.occurred_at > $1 - interval '3 hours' and ended.occurred_at <= $1
         )
         and issued.session_policy_sha256 = any($2::text[])
@@ -23,7 +27,8 @@ from (
 left join lateral (
     select type, reason, occurred_at
     from audit_event
-    where lease_id = issued.lease_id and type in ('lease.revoked', 'lease.abandoned')
+    where lease_id = issued.lease_id
+        and (type = 'lease.abandoned' or type = 'lease.revoked' and reason in ('refused_at_server', 'gone_from_listing'))
     order by occurred_at
     limit 1
 ) as ended on true

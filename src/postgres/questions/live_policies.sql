@@ -10,7 +10,11 @@ from (
         and not exists (
             select 1
             from audit_event as ended
-            where ended.type in ('lease.revoked', 'lease.abandoned') and ended.lease_id = issued.lease_id
+            where ended.lease_id = issued.lease_id
+                and (
+                    ended.type = 'lease.abandoned'
+                    or ended.type = 'lease.revoked' and ended.reason in ('refused_at_server', 'gone_from_listing')
+                )
                 and ended.occurred_at > $1 - interval '3 hours' and ended.occurred_at <= $1
         )
     group by issued.session_policy_sha256

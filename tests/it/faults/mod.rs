@@ -7,6 +7,7 @@ mod cut_connections;
 mod full_disk;
 mod killed_database;
 mod killed_service;
+mod lying_object_server;
 mod server;
 mod slow_commits;
 mod two_instances;

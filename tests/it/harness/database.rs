@@ -52,11 +52,30 @@ pub(crate) async fn login(url: &SecretString, memberships: &str) -> SecretString
     SecretString::from(format!("postgres://{name}:pw@{server}"))
 }
 
+/// The names of the migrations, in order.
+pub(crate) fn migrations() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir("migrations")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Brings a database to where the first `count` migrations lead: what an older version left.
+pub(crate) async fn migrate_to(count: usize, url: &SecretString) {
+    let older = tempfile::tempdir().unwrap();
+    for name in &migrations()[..count] {
+        std::fs::copy(format!("migrations/{name}"), older.path().join(name)).unwrap();
+    }
+    sqlx::migrate::Migrator::new(older.path()).await.unwrap().run(&mut connect(url).await).await.unwrap();
+}
+
 /// A migrated database: its administrator's URL, and that of a member of the serving role alone.
 pub(crate) async fn migrated() -> (SecretString, SecretString) {
     let url = fresh_database().await;
     let migrated = stint::postgres::migrate(&url).await.unwrap();
-    assert_eq!((migrated.applied.len(), migrated.undone), (2, Vec::new()));
+    assert_eq!((migrated.applied.len(), migrated.undone), (migrations().len(), Vec::new()));
     let serving = login(&url, "in role stint_serve").await;
     (url, serving)
 }

@@ -49,6 +49,7 @@ pub(crate) fn whole_event() -> Event {
         key_id: Some(Digest::of(b"key")),
         detail: Some("for people".to_owned()),
         actor: Some("authentik:ada".to_owned()),
+        orphan: None,
         refused_after: Some(Duration::from_millis(1_250)),
     }
 }
@@ -90,6 +91,7 @@ pub(crate) fn bare_event() -> Event {
         key_id: None,
         detail: None,
         actor: None,
+        orphan: None,
         refused_after: None,
     }
 }

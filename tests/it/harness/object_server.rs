@@ -130,13 +130,30 @@ impl ScriptedObjectServer {
 async fn serve(stream: TcpStream, log: Arc<Mutex<Vec<Received>>>, replies: Vec<Reply>) {
     let mut stream = BufReader::new(stream);
     let Some(request) = request(&mut stream).await else { return };
-    let turn = {
+    let asked = {
         let mut log = log.lock().unwrap();
         log.push(request);
-        log.len().min(replies.len()) - 1
+        log.len()
+    };
+    let scripted = match replies.get(asked - 1) {
+        Some(scripted) => scripted.clone(),
+        None => again(&replies[replies.len() - 1], asked),
     };
     // A write fails when the client has had enough, which is what some of these replies provoke.
-    let _ = reply(stream.get_mut(), &replies[turn]).await;
+    let _ = reply(stream.get_mut(), &scripted).await;
+}
+
+/// What is repeated has a key of its own each time: only a lying server gives one key twice, and that is written out.
+pub(crate) fn again(reply: &Reply, asked: usize) -> Reply {
+    match reply {
+        Reply::Bytes(bytes) if bytes.contains("</AccessKeyId>") => {
+            let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
+            let own = body.replace("</AccessKeyId>", &format!("{asked}</AccessKeyId>"));
+            let length = |body: &str| format!("content-length: {}", body.len());
+            Reply::Bytes(format!("{}\r\n\r\n{own}", head.replace(&length(body), &length(&own))))
+        }
+        Reply::Bytes(_) | Reply::Endless(_) | Reply::Drip(_) | Reply::Silence | Reply::Close => reply.clone(),
+    }
 }
 
 async fn request(stream: &mut BufReader<TcpStream>) -> Option<Received> {

@@ -15,6 +15,7 @@ use stint::audit::{
     SigningKey, StoreError, StreamHead, StreamId, VerifyingKey,
 };
 use stint::clock::{Clock, SystemClock};
+use stint::desk::HeldCredentials;
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
 use stint::lease::LeaseRules;
 use stint::object_server::{MinioServer, ServerSettings};
@@ -179,6 +180,7 @@ impl Parts {
             log: Arc::new(log),
             fingerprints: FingerprintKey::derive(b"test"),
             object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+            held: Arc::new(HeldCredentials::default()),
             rng: Mutex::new(StdRng::seed_from_u64(1)),
             clock,
             metrics: Arc::clone(&metrics),

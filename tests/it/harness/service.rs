@@ -32,6 +32,8 @@ const ROLE: &str =
 pub(crate) struct Setup {
     /// The object server's endpoint.
     pub(crate) object_server: String,
+    /// Its kind.
+    pub(crate) kind: &'static str,
     /// Its database; a fresh one if none is given.
     pub(crate) database: Option<SecretString>,
     /// More lines for `stint.toml`.
@@ -42,7 +44,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn with(object_server: &str) -> Self {
-        Self { object_server: object_server.to_owned(), database: None, more: "", policies: &[] }
+        Self { object_server: object_server.to_owned(), kind: "minio", database: None, more: "", policies: &[] }
     }
 }
 
@@ -105,9 +107,10 @@ impl Service {
             fs::write(policies.join(path), text).unwrap();
         }
         let mut text = format!(
-            "[http]\nlisten = \"127.0.0.1:0\"\n[postgres]\nurl = \"{}\"\n[object_server]\nkind = \"minio\"\nendpoint = \
+            "[http]\nlisten = \"127.0.0.1:0\"\n[postgres]\nurl = \"{}\"\n[object_server]\nkind = \"{}\"\nendpoint = \
              \"{}\"\naccess_key = \"parent\"\nsecret_key = \"parent-secret\"\n{}\n",
             database.expose_secret(),
+            setup.kind,
             setup.object_server,
             setup.more,
         );

@@ -37,6 +37,11 @@ impl Answer {
         Self::to(request.body(body.to_string())).await
     }
 
+    /// `DELETE` with a bearer token; nothing when there is no HTTP answer.
+    pub(crate) async fn to_delete(url: &str, token: &str) -> Option<Self> {
+        Self::to(client().delete(url).bearer_auth(token)).await
+    }
+
     async fn to(request: RequestBuilder) -> Option<Self> {
         let answer = request.send().await.ok()?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

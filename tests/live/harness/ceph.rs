@@ -18,7 +18,7 @@ static SHARED: OnceCell<Ceph> = OnceCell::const_new();
 
 /// A running gateway. Fields are dropped in order: the gateway before what it needs.
 pub(crate) struct Ceph {
-    _gateway: Server,
+    gateway: Option<Server>,
     _store: Server,
     _monitor: Server,
     directory: TempDir,
@@ -33,8 +33,6 @@ impl Ceph {
 
     /// Starts one of one's own.
     pub(crate) async fn start() -> Self {
-        // radosgw is what tests/run names; the others come with it.
-        let gateway = named_by("STINT_LIVE_RADOSGW");
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let at = directory.path();
         let [port, monitor_port] = free_ports();
@@ -60,17 +58,29 @@ impl Ceph {
             String::from_utf8_lossy(&run(at, "ceph", &["osd", "stat"]).stdout).contains("1 up")
         })
         .await;
-        let gateway = serve(at, "radosgw", &gateway, &["-n", "client.rgw"]);
         let endpoint = format!("http://127.0.0.1:{port}");
-        until("the gateway answers", Duration::from_mins(1), async || {
-            Answer::to_get(&endpoint).await.is_some_and(|answer| answer.status == 200)
-        })
-        .await;
-        let ceph = Self { _gateway: gateway, _store: store, _monitor: monitor, directory, endpoint };
+        let mut ceph = Self { gateway: None, _store: store, _monitor: monitor, directory, endpoint };
+        ceph.start_again().await;
         ceph.user("owner", "roles=*;user-policy=*");
         ceph.user("minter", "");
         ceph.user("stranger", "");
         ceph
+    }
+
+    /// Starts the gateway, on the cluster that is there.
+    pub(crate) async fn start_again(&mut self) {
+        // What tests/run names; the others come with it.
+        let gateway = named_by("STINT_LIVE_RADOSGW");
+        self.gateway = Some(serve(self.directory.path(), "radosgw", &gateway, &["-n", "client.rgw"]));
+        until("the gateway answers", Duration::from_mins(1), async || {
+            Answer::to_get(&self.endpoint).await.is_some_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// Stops the gateway as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.gateway = None;
     }
 
     fn user(&self, name: &str, caps: &str) {

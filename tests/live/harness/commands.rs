@@ -121,7 +121,7 @@ log_format = "text"
     pub(crate) fn check(&self) -> Ended {
         let mut stint = Command::new(env!("CARGO_BIN_EXE_stint"));
         stint.env_clear().args(["check", "--config"]).arg(self.config());
-        Self::ended(&mut stint)
+        ended(&stint.output().expect("stint runs"))
     }
 
     /// `stint object-server <command> --config …`
@@ -132,14 +132,21 @@ log_format = "text"
         stint
     }
 
-    /// Runs it to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        Self::ended(&mut self.stint(arguments))
+    /// Runs `stint lease <command> --config …` to its end.
+    pub(crate) fn lease(&self, arguments: &[&str]) -> Ended {
+        let (command, more) = arguments.split_first().expect("a command");
+        let mut stint = Command::new(env!("CARGO_BIN_EXE_stint"));
+        stint.env_clear().args(["lease", command, "--config"]).arg(self.config()).args(more);
+        ended(&stint.output().expect("stint runs"))
     }
 
-    fn ended(stint: &mut Command) -> Ended {
-        let output = stint.output().expect("stint runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    /// Runs it to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        ended(&self.stint(arguments).output().expect("stint runs"))
     }
+}
+
+fn ended(output: &std::process::Output) -> Ended {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }

@@ -1,6 +1,7 @@
 //! A MinIO at the pinned release, with the SpaceMusic buckets and the parent user whose rights every lease narrows.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -16,10 +17,16 @@ pub(crate) const ROOT: &str = "root";
 /// The last is nobody's: no policy names it.
 const BUCKETS: [&str; 6] = ["recordings", "textures", "assets", "exports", "backups", "foreign"];
 
+/// Who names the programs.
+const PINNED: &str = "STINT_LIVE_MINIO";
+const LAST: &str = "STINT_LIVE_MINIO_LAST";
+
 /// A server on one directory.
 pub(crate) struct Minio {
     server: Option<Server>,
     directory: TempDir,
+    data: PathBuf,
+    program: PathBuf,
     client: PathBuf,
     port: u16,
     root_secret: String,
@@ -31,16 +38,33 @@ pub(crate) struct Minio {
 impl Minio {
     /// Starts a server and prepares it as docs/operations.md says.
     pub(crate) async fn start() -> Self {
-        let mut minio = Self::unprepared();
-        minio.start_again().await;
-        minio.provision();
-        minio
+        Self::unprepared(PINNED).prepared().await
     }
 
-    fn unprepared() -> Self {
+    /// The same with the last version that can be had of it.
+    pub(crate) async fn last() -> Self {
+        Self::unprepared(LAST).prepared().await
+    }
+
+    /// The same, with its data in this directory.
+    pub(crate) async fn on(data: &Path) -> Self {
+        // It takes no symbolic link for its directory.
+        Self { data: data.to_owned(), ..Self::unprepared(PINNED) }.prepared().await
+    }
+
+    async fn prepared(mut self) -> Self {
+        self.start_again().await;
+        self.provision();
+        self
+    }
+
+    fn unprepared(program: &str) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         Self {
+            program: named_by(program),
             server: None,
-            directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory"),
+            data: directory.path().join("data"),
+            directory,
             client: named_by("STINT_LIVE_MC"),
             port: free_port(),
             root_secret: Uuid::now_v7().simple().to_string(),
@@ -51,26 +75,23 @@ impl Minio {
 
     /// Starts a server and prepares nothing: what it has, `stint object-server bootstrap` makes.
     pub(crate) async fn bare(environment: &[(&str, &str)]) -> Self {
-        let mut minio = Self::unprepared();
+        let mut minio = Self::unprepared(PINNED);
         minio.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        minio.start_again().await;
+        minio
+    }
+
+    /// The last version, and nothing prepared.
+    pub(crate) async fn bare_last() -> Self {
+        let mut minio = Self::unprepared(LAST);
         minio.start_again().await;
         minio
     }
 
     /// Starts the server on the data that is there.
     pub(crate) async fn start_again(&mut self) {
-        let mut command = Command::new(named_by("STINT_LIVE_MINIO"));
-        command
-            .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
-            .arg(self.directory.path().join("data"))
-            .env("MINIO_ROOT_USER", ROOT)
-            .env("MINIO_ROOT_PASSWORD", &self.root_secret)
-            .env("MINIO_BROWSER", "off")
-            .env("MINIO_UPDATE", "off")
-            .env("MINIO_CI_CD", "1")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        self.server = Some(Server::start("minio", self.directory.path(), "KILL", &command));
-        // `live` and `ready` say 200 before IAM is loaded; `cluster` does not.
+        self.launch();
+        // `live` and `ready` say 200 before there is a user store; `cluster` does not.
         let health = format!("{}/minio/health/cluster", self.endpoint());
         until("MinIO has loaded its users", Duration::from_mins(1), async || {
             Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
@@ -78,12 +99,28 @@ impl Minio {
         .await;
     }
 
+    /// The same, and waits for nothing.
+    pub(crate) fn launch(&mut self) {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)])
+            .arg(&self.data)
+            .env("MINIO_ROOT_USER", ROOT)
+            .env("MINIO_ROOT_PASSWORD", &self.root_secret)
+            .env("MINIO_BROWSER", "off")
+            .env("MINIO_UPDATE", "off")
+            .env("MINIO_CI_CD", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.server = Some(Server::start("minio", self.directory.path(), "KILL", &command));
+    }
+
     /// Stops the server as a crash would.
     pub(crate) fn stop(&mut self) {
         self.server = None;
     }
 
-    fn provision(&self) {
+    /// Makes the buckets and the parent user, as docs/operations.md says.
+    pub(crate) fn provision(&self) {
         for bucket in BUCKETS {
             self.must(&["mb", &format!("server/{bucket}")]);
         }
@@ -125,10 +162,20 @@ impl Minio {
             .expect("mc runs")
     }
 
+    /// The access keys of all temporary credentials that it keeps.
+    pub(crate) fn kept_keys(&self) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.sessions()).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    }
+
     /// How many temporary credentials it has ever minted and still keeps: it writes one object for each.
     pub(crate) fn minted(&self) -> usize {
-        let kept = self.directory.path().join("data/.minio.sys/config/iam/sts");
-        std::fs::read_dir(kept).map(Iterator::count).unwrap_or_default()
+        std::fs::read_dir(self.sessions()).map(Iterator::count).unwrap_or_default()
+    }
+
+    /// Where it keeps them, one directory each.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.data.join(".minio.sys/config/iam/sts")
     }
 
     /// The S3 endpoint.
@@ -144,6 +191,11 @@ impl Minio {
     /// The release that was built; `--version` says nothing of one that `go install` built.
     pub(crate) fn release() -> String {
         told("STINT_LIVE_MINIO_RELEASE")
+    }
+
+    /// The same for the last version.
+    pub(crate) fn last_version() -> String {
+        told("STINT_LIVE_MINIO_LAST_VERSION")
     }
 
     /// The parent user's secret.

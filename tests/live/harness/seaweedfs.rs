@@ -23,8 +23,9 @@ wait $server
 
 /// A running SeaweedFS.
 pub(crate) struct Seaweedfs {
-    _server: Server,
-    _directory: TempDir,
+    server: Option<Server>,
+    directory: TempDir,
+    ports: [u16; 8],
     endpoint: String,
 }
 
@@ -34,7 +35,8 @@ impl Seaweedfs {
         SHARED.get_or_init(Self::start).await
     }
 
-    async fn start() -> Self {
+    /// Starts one of one's own.
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let write = |name: &str, content: &Value| {
             fs::write(directory.path().join(name), content.to_string()).expect("the file is written");
@@ -43,11 +45,19 @@ impl Seaweedfs {
         write("iam.json", &roles());
         fs::create_dir(directory.path().join("data")).expect("the data directory is made");
         // A gRPC port would be the other port and 10,000, which may be beyond the last one.
-        let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc] = free_ports();
-        let ports = [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc];
+        let ports: [u16; 8] = free_ports();
+        let endpoint = format!("http://127.0.0.1:{}", ports[0]);
+        let mut seaweedfs = Self { server: None, directory, ports, endpoint };
+        seaweedfs.start_again().await;
+        seaweedfs
+    }
+
+    /// Starts the server on the data that is there.
+    pub(crate) async fn start_again(&mut self) {
+        let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc] = self.ports;
         let mut weed = Command::new("bash");
         weed.args(["-c", AT_ONCE]).arg(named_by("STINT_LIVE_WEED"));
-        weed.env("PORTS", ports.map(|port| port.to_string()).join(" "));
+        weed.env("PORTS", self.ports.map(|port| port.to_string()).join(" "));
         weed.args(["server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"])
             .args([
                 "-s3.config=s3.json",
@@ -61,15 +71,18 @@ impl Seaweedfs {
             .args([format!("-volume.port={volume}"), format!("-volume.port.grpc={volume_grpc}")])
             .args([format!("-filer.port={filer}"), format!("-filer.port.grpc={filer_grpc}")])
             .args(["-master.volumeSizeLimitMB=64", "-volume.max=200"])
-            .current_dir(directory.path());
-        let server = Server::start("seaweedfs", directory.path(), "TERM", &weed);
-        let endpoint = format!("http://127.0.0.1:{s3}");
-        let ready = format!("{endpoint}/readyz");
+            .current_dir(self.directory.path());
+        self.server = Some(Server::start("seaweedfs", self.directory.path(), "TERM", &weed));
+        let ready = format!("{}/readyz", self.endpoint);
         until("SeaweedFS is ready", Duration::from_mins(2), async || {
             Answer::to_get(&ready).await.is_some_and(|answer| answer.status == 200)
         })
         .await;
-        Self { _server: server, _directory: directory, endpoint }
+    }
+
+    /// Stops the server as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.server = None;
     }
 
     /// The S3 endpoint, which is the STS too.

@@ -44,6 +44,14 @@ impl Server {
         Self { guard: guard.spawn().expect("bash starts"), log }
     }
 
+    /// Sends a signal to the server: the guard's one child.
+    pub(crate) fn signal(&self, name: &str) {
+        let guard = self.guard.id();
+        let children = fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).expect("Linux tells");
+        let status = Command::new("kill").args(["-s", name, children.trim()]).status().expect("kill runs");
+        assert!(status.success(), "SIG{name} was sent");
+    }
+
     /// Everything the server has printed.
     pub(crate) fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()

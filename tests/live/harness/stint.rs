@@ -1,8 +1,8 @@
 //! The real binary, as an operator starts it: `stint serve --config`.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::{Answer, Database, Minio, PARENT, free_port, server::Server, until};
 /// A running service.
 pub(crate) struct Stint {
     server: Server,
-    _directory: TempDir,
+    directory: TempDir,
     port: u16,
 }
 
@@ -33,6 +33,21 @@ impl Stint {
     pub(crate) async fn start_before(
         object_server: &str,
         issuer: &str,
+        database: &Database,
+        lease: &str,
+        without: &[&str],
+    ) -> Self {
+        let issuer = format!(
+            "issuer = \"{issuer}\"\naudiences = [\"stint\"]\nprofile = \"keycloak\"\ngroups_claim = \"groups\"\nkeys = {{ \
+             discovery = true }}"
+        );
+        Self::start_trusting(&issuer, object_server, database, lease, without).await
+    }
+
+    /// The same for another issuer than Keycloak: the lines of its block but the name.
+    pub(crate) async fn start_trusting(
+        issuer: &str,
+        object_server: &str,
         database: &Database,
         lease: &str,
         without: &[&str],
@@ -76,11 +91,7 @@ url = "{postgres}"
 
 [[issuer]]
 name = "keycloak"
-issuer = "{issuer}"
-audiences = ["stint"]
-profile = "keycloak"
-groups_claim = "groups"
-keys = {{ discovery = true }}
+{issuer}
 
 [object_server]
 region = "us-east-1"
@@ -104,12 +115,32 @@ log_format = "json"
         let mut serve = Command::new(env!("CARGO_BIN_EXE_stint"));
         serve.arg("serve").arg("--config").arg(&configuration);
         let server = Server::start("stint", directory.path(), "KILL", &serve);
-        let stint = Self { server, _directory: directory, port };
+        let stint = Self { server, directory, port };
         until("stint listens", Duration::from_secs(30), async || {
             Answer::to_get(&stint.url("/health/live")).await.is_some_and(|answer| answer.status == 200)
         })
         .await;
         stint
+    }
+
+    /// Runs a command of the same binary with the same configuration.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stint"));
+        command.args(arguments).arg("--config").arg(self.directory.path().join("stint.toml"));
+        command.output().expect("stint runs")
+    }
+
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("stint.toml")
+    }
+
+    /// Replaces a part of its configuration, which must be there, and tells it.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("written");
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        fs::write(self.config(), text.replace(from, to)).expect("our own directory");
+        self.server.signal("HUP");
     }
 
     /// Waits until every part is ready.

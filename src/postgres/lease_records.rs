@@ -1,0 +1,210 @@
+//! What the log knows of leases by their keys, for the comparison with the object server's list. A turn is an advisory lock
+//! on a connection of its own: whoever loses the connection has lost the turn.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{PostgresError, PostgresStore};
+use crate::audit::{KeyFingerprint, OrphanFate, StoreError};
+use crate::lease::LeaseId;
+use crate::reconciler::listing::{KnownLease, LeaseRecords, Turn, UnissuedLease};
+
+/// "stint", and 2 for this. Advisory locks are a database's own, so another database's service is no rival.
+const LOCK: i64 = 0x7374_696e_7402;
+/// Open leases that are read at once, some 200 bytes each: those beyond are looked up by their keys.
+const MOST_OPEN: i64 = 500_000;
+/// Intents without an issue that are read at once.
+const MOST_UNISSUED: i64 = 1000;
+
+/// The comparison's port over the log's database.
+pub struct PostgresLeaseRecords {
+    store: Arc<PostgresStore>,
+}
+
+struct Session {
+    connection: PgConnection,
+}
+
+/// A lease as a query tells it. Fingerprints are checked by the schema.
+struct LeaseRow {
+    lease_id: Uuid,
+    key_fingerprint: String,
+    parent_fingerprint: Option<String>,
+    ends_at: OffsetDateTime,
+    closed: bool,
+    trial: bool,
+}
+
+impl PostgresLeaseRecords {
+    /// Connects when it is first asked.
+    #[must_use]
+    pub fn new(store: Arc<PostgresStore>) -> Self {
+        Self { store }
+    }
+
+    async fn try_turn(&self) -> Result<Option<Box<dyn Turn>>, PostgresError> {
+        let mut connection = self.store.pool.acquire().await?.detach();
+        // As for lone intents: a process that is stopped, or a machine that is gone, must not keep the turn.
+        sqlx::query!(
+            r#"
+            select
+                set_config('idle_session_timeout', '120s', false) as "idle!",
+                set_config('statement_timeout', '30s', false) as "statement!"
+            "#
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        let got = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "got!""#, LOCK);
+        let got = got.fetch_one(&mut connection).await?;
+        Ok(got.then(|| -> Box<dyn Turn> { Box::new(Session { connection }) }))
+    }
+}
+
+impl fmt::Debug for PostgresLeaseRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PostgresLeaseRecords")
+    }
+}
+
+#[async_trait]
+impl LeaseRecords for PostgresLeaseRecords {
+    async fn turn(&self) -> Result<Option<Box<dyn Turn>>, StoreError> {
+        Ok(self.try_turn().await?)
+    }
+}
+
+#[async_trait]
+impl Turn for Session {
+    async fn open_leases(&mut self, now: OffsetDateTime) -> Result<Vec<KnownLease>, StoreError> {
+        // The longest lease, and an hour for clocks that stepped.
+        let since = now - time::Duration::hours(2);
+        let rows = sqlx::query_as!(
+            LeaseRow,
+            r#"
+            with closed as materialized (
+                select lease_id from audit_event
+                where type in ('lease.abandoned', 'lease.revoked') and occurred_at >= $1
+            )
+            select
+                lease_id as "lease_id!", key_fingerprint as "key_fingerprint!", parent_fingerprint,
+                ends_at as "ends_at!", false as "closed!", coalesce(role like 'stint:%', false) as "trial!"
+            from audit_event issued
+            where type = 'lease.issued' and occurred_at >= $1 and ends_at > $2 and key_fingerprint is not null
+                and not exists (select from closed where closed.lease_id = issued.lease_id)
+            limit $3
+            "#,
+            since,
+            now,
+            MOST_OPEN
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(PostgresError::from)?;
+        Ok(rows.iter().filter_map(known).collect())
+    }
+
+    async fn leases_of(&mut self, keys: &[KeyFingerprint]) -> Result<Vec<KnownLease>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as!(
+            LeaseRow,
+            r#"
+            select
+                lease_id as "lease_id!", key_fingerprint as "key_fingerprint!", parent_fingerprint,
+                ends_at as "ends_at!",
+                exists (
+                    select from audit_event closing
+                    where closing.lease_id = issued.lease_id and closing.type in ('lease.abandoned', 'lease.revoked')
+                ) as "closed!",
+                coalesce(role like 'stint:%', false) as "trial!"
+            from audit_event issued
+            where key_fingerprint = any($1) and type = 'lease.issued' and lease_id is not null and ends_at is not null
+            "#,
+            &texts(keys)
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(PostgresError::from)?;
+        Ok(rows.iter().filter_map(known).collect())
+    }
+
+    async fn unissued(&mut self, from: OffsetDateTime, to: OffsetDateTime) -> Result<Vec<UnissuedLease>, StoreError> {
+        // A lease has 15 minutes to an hour.
+        let (since, until) = (from - time::Duration::hours(1), to - time::Duration::minutes(15));
+        let rows = sqlx::query!(
+            r#"
+            select
+                lease_id as "lease_id!", parent_fingerprint,
+                occurred_at + make_interval(secs => granted_seconds) as "ends_at!",
+                not exists (
+                    select from audit_event fate
+                    where fate.lease_id = intent.lease_id
+                        and fate.type not in ('lease.intended', 'orphan.found')
+                        and not (fate.type = 'lease.abandoned' and fate.reason = 'revoke_failed')
+                ) as "undecided!"
+            from audit_event intent
+            where type = 'lease.intended' and occurred_at >= $1 and occurred_at <= $2
+                and lease_id is not null and granted_seconds is not null
+                and not exists (
+                    select from audit_event issued
+                    where issued.lease_id = intent.lease_id and issued.type = 'lease.issued'
+                )
+            order by occurred_at
+            limit $3
+            "#,
+            since,
+            until,
+            MOST_UNISSUED
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(PostgresError::from)?;
+        let lease = |(id, parent, ends_at, undecided): (Uuid, Option<String>, _, _)| UnissuedLease {
+            id: LeaseId::from_uuid(id),
+            parent: parent.as_deref().and_then(KeyFingerprint::parse),
+            ends_at,
+            undecided,
+        };
+        Ok(rows.into_iter().map(|r| (r.lease_id, r.parent_fingerprint, r.ends_at, r.undecided)).map(lease).collect())
+    }
+
+    async fn told(&mut self, keys: &[KeyFingerprint]) -> Result<Vec<(KeyFingerprint, OrphanFate)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"
+            select key_fingerprint as "key_fingerprint!", coalesce(detail, '') as "fate!"
+            from audit_event
+            where key_fingerprint = any($1) and type = 'orphan.found'
+            "#,
+            &texts(keys)
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(PostgresError::from)?;
+        let fate = |name: &str| {
+            if name == OrphanFate::Revoked.as_str() { OrphanFate::Revoked } else { OrphanFate::Reported }
+        };
+        let told = rows.into_iter().filter_map(|r| Some((KeyFingerprint::parse(&r.key_fingerprint)?, fate(&r.fate))));
+        Ok(told.collect())
+    }
+}
+
+fn known(row: &LeaseRow) -> Option<KnownLease> {
+    Some(KnownLease {
+        id: LeaseId::from_uuid(row.lease_id),
+        key: KeyFingerprint::parse(&row.key_fingerprint)?,
+        parent: row.parent_fingerprint.as_deref().and_then(KeyFingerprint::parse),
+        ends_at: row.ends_at,
+        closed: row.closed,
+        trial: row.trial,
+    })
+}
+
+fn texts(keys: &[KeyFingerprint]) -> Vec<String> {
+    keys.iter().map(|key| key.as_str().to_owned()).collect()
+}

@@ -1,0 +1,154 @@
+//! Revocation at real servers: what is said to be refused is refused, and what is not said is not.
+
+use serde_json::{Value, json};
+
+use crate::dialect::ADMINS;
+use crate::harness::{Answer, Boto3, Ceph, Database, Installation, Keycloak, Keys, Seaweedfs, Site, Stint, now};
+use crate::signed::Key;
+
+const DEAD: &str = "InvalidAccessKeyId";
+
+async fn lease(stint: &Stint, token: &str) -> (String, Keys) {
+    let answer = stint.lease(token, &json!({})).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    (answer.json()["lease_id"].as_str().expect("an id").to_owned(), answer.keys())
+}
+
+async fn lines(stint: &Stint, token: &str, body: &Value) -> Vec<Value> {
+    let answer = Answer::to_json(&stint.url("/v1/revocations"), token, body).await.expect("stint answers");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+}
+
+fn walks(installation: &Installation, keys: &Keys) -> Vec<String> {
+    Boto3::against(&installation.minio).holding(keys).walk(&["list:recordings"])
+}
+
+/// The shipped `operators.toml` gives the group of `admin` every permission.
+#[tokio::test]
+async fn on_minio_one_lease_then_a_holders_then_a_groups_then_all_are_refused_to_boto3_and_others_are_not() {
+    let installation = Installation::start().await;
+    let (stint, keycloak) = (&installation.stint, installation.keycloak);
+    let [studio, viewer, admin] =
+        [keycloak.token("studio").await, keycloak.token("viewer").await, keycloak.token("admin").await];
+    let (first, first_keys) = lease(stint, &studio).await;
+    let (_, second_keys) = lease(stint, &studio).await;
+    let (_, viewer_keys) = lease(stint, &viewer).await;
+    for keys in [&first_keys, &second_keys, &viewer_keys] {
+        assert_eq!(walks(&installation, keys), ["ok"]);
+    }
+
+    // Its own holder, without any permission.
+    let ended = Answer::to_delete(&stint.url(&format!("/v1/leases/{first}")), &studio).await.expect("stint answers");
+    assert_eq!(ended.status, 200, "{}", ended.body);
+    let ended = ended.json();
+    assert_eq!((&ended["outcome"], &ended["told"]), (&json!("refused_at_server"), &json!(DEAD)), "{ended}");
+    assert!(ended["refused_after_ms"].as_u64().is_some(), "{ended}");
+    assert_eq!(walks(&installation, &first_keys), [DEAD]);
+    assert_eq!(walks(&installation, &second_keys), ["ok"]);
+    let theirs = Answer::to_delete(&stint.url(&format!("/v1/leases/{first}")), &viewer).await.expect("stint answers");
+    assert_eq!(theirs.status, 404);
+
+    let subject = ended["subject"].as_str().expect("a subject");
+    let holder = lines(stint, &admin, &json!({"subject": subject, "issuer": "keycloak", "reason": "left"})).await;
+    assert_eq!(holder.len(), 2, "{holder:?}");
+    assert_eq!((&holder[0]["outcome"], &holder[1]["summary"]["proven"]), (&json!("refused_at_server"), &json!(1)));
+    assert_eq!(walks(&installation, &second_keys), [DEAD]);
+    assert_eq!(walks(&installation, &viewer_keys), ["ok"]);
+
+    let (_, studio_keys) = lease(stint, &studio).await;
+    let group = lines(stint, &admin, &json!({"group": "spacemusic-viewers"})).await;
+    assert_eq!(group.last().expect("a line")["summary"]["proven"], 1, "{group:?}");
+    assert_eq!(
+        (walks(&installation, &viewer_keys), walks(&installation, &studio_keys)),
+        (vec![DEAD.to_owned()], vec!["ok".to_owned()])
+    );
+
+    let all = lines(stint, &admin, &json!({"all": true})).await;
+    assert_eq!(
+        all.last().expect("a line")["summary"],
+        json!({"leases": 1, "proven": 1, "unproven": 0, "end_by_themselves": 0, "failed": 0, "complete": true})
+    );
+    assert_eq!(walks(&installation, &studio_keys), [DEAD]);
+    let refused: Vec<i64> =
+        sqlx::query_scalar("select refused_after_ms from audit_event where reason = 'refused_at_server'")
+            .fetch_all(&mut installation.database.connection().await)
+            .await
+            .expect("the log can be read");
+    assert_eq!(refused.len(), 4, "each with its time: {refused:?}");
+    println!("MinIO refused after {refused:?} ms");
+}
+
+/// The real service before Ceph, and the command with an administrator of roles.
+#[tokio::test]
+async fn on_ceph_the_older_sessions_of_the_role_are_refused_at_once_and_newer_ones_are_not() {
+    let (ceph, keycloak, database) = (Ceph::shared().await, Keycloak::shared().await, Database::start().await);
+    ceph.role("cut", true).await;
+    for path in ["/recordings", "/recordings/x"] {
+        Ceph::key("minter").s3("PUT", &format!("{}{path}", ceph.endpoint()), "").await;
+    }
+    let kind = format!(
+        "kind = \"ceph\"\nendpoint = \"{}\"\naccess_key = \"minter\"\nsecret_key = \"mintersecret\"\nrole_arn = \"{}\"\n",
+        ceph.endpoint(),
+        Ceph::arn("cut")
+    );
+    let stint = Stint::start_before(&kind, &keycloak.issuer(), &database, "jitter = 0.0", &ADMINS).await;
+    stint.until_ready().await;
+    let [studio, admin] = [keycloak.token("studio").await, keycloak.token("admin").await];
+    let (id, older) = lease(&stint, &studio).await;
+    let takes = async |keys: &Keys| {
+        key(keys).s3("GET", &format!("{}/recordings?list-type=2&max-keys=1", ceph.endpoint()), "").await.status
+    };
+    assert_eq!(takes(&older).await, 200);
+
+    // The service has no such key: it says so, and when it ends.
+    let alone = Answer::to_delete(&stint.url(&format!("/v1/leases/{id}")), &admin).await.expect("stint answers");
+    assert_eq!((alone.status, &alone.json()["outcome"]), (202, &json!("ends_by_itself")), "{}", alone.body);
+    assert_eq!(takes(&older).await, 200, "nothing was claimed that is not so");
+
+    let owner = "access_key = \"owner\"\nsecret_key = \"ownersecret\"";
+    let site = Site::of(&kind, owner, &database.url(), "recordings");
+    let ended = site.lease(&["revoke", "--all", "--yes", "--json", "--reason", "drill"]);
+    let report = ended.json();
+    assert_eq!(
+        (&report["summary"]["unproven"], &report["summary"]["complete"]),
+        (&json!(1), &json!(true)),
+        "{ended:?}"
+    );
+    assert_eq!(ended.code, Some(1), "the command saw no refusal: {ended:?}");
+    assert_eq!(takes(&older).await, 403);
+    // Issued in the second that the deny reaches into, a session would be denied too.
+    let began = now();
+    crate::harness::until("the second is over", std::time::Duration::from_secs(5), async || {
+        now() > began + time::Duration::seconds(1)
+    })
+    .await;
+    let (_, newer) = lease(&stint, &studio).await;
+    assert_eq!((takes(&newer).await, takes(&older).await), (200, 403));
+}
+
+#[tokio::test]
+async fn on_seaweedfs_the_answer_is_when_it_ends() {
+    let (weed, keycloak, database) = (Seaweedfs::shared().await, Keycloak::shared().await, Database::start().await);
+    let kind = format!(
+        "kind = \"seaweedfs\"\nendpoint = \"{}\"\naccess_key = \"minter\"\nsecret_key = \"mintersecret\"\nrole_arn = \"{}\"\n",
+        weed.endpoint(),
+        Seaweedfs::role("Vend")
+    );
+    let stint = Stint::start_before(&kind, &keycloak.issuer(), &database, "jitter = 0.0", &ADMINS).await;
+    stint.until_ready().await;
+    let admin = keycloak.token("admin").await;
+    let (id, _) = lease(&stint, &keycloak.token("studio").await).await;
+    let ended = Answer::to_delete(&stint.url(&format!("/v1/leases/{id}")), &admin).await.expect("stint answers");
+    let answer = ended.json();
+    assert_eq!((ended.status, &answer["outcome"]), (202, &json!("ends_by_itself")), "{answer}");
+    assert!(answer["ends_at"].is_string() && answer["advice"].is_string(), "{answer}");
+    let site = Site::of(&kind, "", &database.url(), "recordings");
+    let all = site.lease(&["revoke", "--all", "--yes"]);
+    assert_eq!(all.code, Some(1), "{all:?}");
+    assert!(all.stderr.contains("1 end by themselves at ends_at"), "{all:?}");
+}
+
+fn key(keys: &Keys) -> Key {
+    Key { access: keys.access_key.clone(), secret: keys.secret_key.clone(), token: Some(keys.session_token.clone()) }
+}
