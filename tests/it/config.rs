@@ -214,7 +214,7 @@ fn garage_needs_its_admin_api_and_refuses_a_parent() {
         let [problem] = refusals(&garage(&without.join("\n"))).try_into().unwrap();
         assert!(problem.starts_with(path) && problem.contains("is required"), "{problem}");
     }
-    for parent in ["access_key = \"x\"", "secret_key_file = \"x\""] {
+    for parent in ["access_key = \"x\"", "secret_key = \"x\""] {
         let [problem] = refusals(&garage(&format!("{ADMIN}\n{parent}"))).try_into().unwrap();
         assert!(problem.contains("no meaning for garage"), "{problem}");
     }
