@@ -337,7 +337,7 @@ impl App {
         };
         // Large: it holds a whole configuration while it reads one.
         let watch = Box::pin(reloader.run(shutdown.clone()));
-        let reconcile = reconciler.run(shutdown.clone());
+        let reconcile = Box::pin(reconciler.run(shutdown.clone()));
         let compare = async {
             if let Some((listing, every)) = listing {
                 // Boxed: a pass holds much, and most of the time there is none.
