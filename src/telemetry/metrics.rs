@@ -37,6 +37,18 @@ struct AbandonmentLabels {
     reason: &'static str,
 }
 
+/// The role's name is the policy set's, never a caller's choice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SelfTestLabels {
+    role: String,
+    check: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoleLabels {
+    role: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StepLabels {
     step: &'static str,
@@ -59,6 +71,8 @@ pub struct Metrics {
     abandoned: Family<AbandonmentLabels, Counter>,
     lone_intents: Gauge,
     lone_intents_overdue: Gauge,
+    self_test_failures: Family<SelfTestLabels, Counter>,
+    roles_closed: Family<RoleLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -101,8 +115,31 @@ impl Default for Metrics {
             "Those among them on which no exchange works any more, and which could not be closed yet",
             lone_intents_overdue.clone(),
         );
+        let self_test_failures = Family::default();
+        let roles_closed = Family::default();
+        registry.register(
+            "stint_self_test_failures",
+            "Credentials that failed their self-test and were not handed out, by role and check",
+            self_test_failures.clone(),
+        );
+        registry.register(
+            "stint_role_closed",
+            "1 while nothing is granted under a role because of a self-test",
+            roles_closed.clone(),
+        );
         registry.register("stint_build", "What is running", build);
-        Self { registry, exchanges, steps, requests, in_flight, abandoned, lone_intents, lone_intents_overdue }
+        Self {
+            registry,
+            exchanges,
+            steps,
+            requests,
+            in_flight,
+            abandoned,
+            lone_intents,
+            lone_intents_overdue,
+            self_test_failures,
+            roles_closed,
+        }
     }
 }
 
@@ -150,6 +187,16 @@ impl Metrics {
     pub fn lone_intents(&self, seen: usize, overdue: usize) {
         self.lone_intents.set(i64::try_from(seen).unwrap_or(i64::MAX));
         self.lone_intents_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
+    }
+
+    /// One credential of this role failed its self-test at this check.
+    pub fn self_test_failed(&self, role: &str, check: &'static str) {
+        self.self_test_failures.get_or_create(&SelfTestLabels { role: role.to_owned(), check }).inc();
+    }
+
+    /// A role was closed because of a self-test, or opened again.
+    pub fn role_closed(&self, role: &str, closed: bool) {
+        self.roles_closed.get_or_create(&RoleLabels { role: role.to_owned() }).set(i64::from(closed));
     }
 
     fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {
