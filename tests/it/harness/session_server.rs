@@ -96,7 +96,7 @@ async fn answer(
     match (method.as_str(), uri.path()) {
         ("POST", "/") if !leased => {
             inner.asked.push("mint".to_owned());
-            credentials()
+            credentials(inner.asked.len())
         }
         ("POST", path) if path.contains("revoke-tokens") => {
             inner.asked.push("revoke".to_owned());
@@ -108,7 +108,7 @@ async fn answer(
         ("POST", "/") => {
             inner.asked.push("session".to_owned());
             assert!(String::from_utf8_lossy(&body).contains("Deny"), "never without a policy that allows nothing");
-            if inner.leak == Leak::BeginsSessions { credentials() } else { fault(403, "AccessDenied") }
+            if inner.leak == Leak::BeginsSessions { credentials(inner.asked.len()) } else { fault(403, "AccessDenied") }
         }
         ("PUT", path) if path.ends_with("add-service-account") => {
             inner.asked.push("make-key".to_owned());
@@ -147,9 +147,11 @@ async fn answer(
 }
 
 #[expect(clippy::disallowed_methods, reason = "a double of another machine, which has its own clock")]
-fn credentials() -> Response {
+fn credentials(asked: usize) -> Response {
     let end = OffsetDateTime::now_utc() + Duration::from_secs(3590);
-    assume_role_response(&end.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap()).into_response()
+    let end = end.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
+    // One key is never given twice.
+    assume_role_response(&end).replace("</AccessKeyId>", &format!("{asked}</AccessKeyId>")).into_response()
 }
 
 fn fault(status: u16, code: &str) -> Response {
