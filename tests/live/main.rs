@@ -28,6 +28,7 @@ mod record;
 mod revocation;
 mod rustfs;
 mod seaweedfs;
+mod self_test;
 mod servers;
 #[path = "../it/harness/signed.rs"]
 mod signed;
