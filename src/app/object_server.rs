@@ -16,12 +16,14 @@ use crate::lease::{Capabilities, Revocation};
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
 use crate::object_server::conformance::{self, Accounts, Check, Subject};
 use crate::object_server::s3::{S3Client, S3Key, S3Settings};
-use crate::object_server::{ConfigError, Duty, ObjectServer};
+use crate::object_server::{ConfigError, Duty, NewSession, ObjectServer, SelfTest, SelfTestTraits};
 use crate::policy::RoleName;
 use crate::postgres::PostgresStore;
 
 /// How long one call on a bucket may take: longer than a mint's, for a part of an upload has 5 MiB.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one call of a self-test may take: a workload waits for it.
+pub(super) const SELF_TEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why `bootstrap` does not begin, in words for the operator. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +223,26 @@ fn buckets(config: &Config, asked: Option<String>) -> Result<(String, Option<Str
     let bucket = asked.or_else(|| names.next()).ok_or(VerifyError::NoBucket)?;
     let other = names.find(|name| *name != bucket);
     Ok((bucket, other))
+}
+
+/// What tries credentials before they are handed out.
+pub(super) fn self_test(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<SelfTest, ConfigError> {
+    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
+    let client = S3Client::new(S3Settings { endpoint, region, timeout: SELF_TEST_TIMEOUT }, Arc::clone(clock))?;
+    // An admin token signs nothing.
+    let signs = !matches!(settings.kind, ObjectServerKind::Garage { .. });
+    let parents = settings.keys().filter(|_| signs).map(s3_key_of).collect();
+    let is_minio = matches!(settings.kind, ObjectServerKind::Minio | ObjectServerKind::Rustfs);
+    let new_session = match &settings.kind {
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs => NewSession::OfItself,
+        ObjectServerKind::Seaweedfs(role) | ObjectServerKind::Ceph(role) => {
+            NewSession::OfRole(role.as_str().to_owned())
+        }
+        ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => NewSession::Elsewhere,
+    };
+    let asks_rights_first = matches!(settings.kind, ObjectServerKind::Minio | ObjectServerKind::Seaweedfs(_));
+    let traits = SelfTestTraits { has_minio_admin: is_minio, new_session, asks_rights_first };
+    Ok(SelfTest::new(client, parents, traits))
 }
 
 pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {

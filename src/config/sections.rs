@@ -13,7 +13,7 @@ use super::parents::{ParentKey, ParentSettings, RoleParent};
 use super::reconcile::{ReconcileSettings, reconcile};
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
-use crate::lease::{LeaseRules, RoleArn};
+use crate::lease::{LeaseRules, RoleArn, SelfTesting};
 use crate::telemetry::{LogFormat, TelemetrySettings};
 use crate::token::{ClaimPath, IssuerName, IssuerRules, Profile};
 
@@ -383,6 +383,19 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
     // still leave something to advertise.
     let grace =
         section.duration("grace", "must be 1s to 10m", |grace| (Duration::from_secs(1)..=MINUTE * 10).contains(&grace));
+    let self_test_given = section.has("self_test");
+    let self_test = section.parsed(
+        "self_test",
+        "must be \"first\", \"off\", or a share of all leases above 0 and at most 1, as in \"0.01\"",
+        SelfTesting::parse,
+    );
+    if self_test == Some(SelfTesting::Off) {
+        warnings.push(
+            "lease.self_test is off: whether the object server holds leases to their policy is not tried before they are \
+             handed out"
+                .to_owned(),
+        );
+    }
     if section.boolean("reuse") == Some(true) {
         warnings
             .push("lease.reuse: this version mints a lease for every exchange; nothing is handed out again".to_owned());
@@ -397,6 +410,7 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
         ttl: if ttl_given { ttl? } else { MINUTE * 60 },
         jitter: if jitter_given { jitter? } else { 0.2 },
         grace: if grace_given { grace? } else { MINUTE * 5 },
+        self_test: if self_test_given { self_test? } else { SelfTesting::First },
     })
 }
 

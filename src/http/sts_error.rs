@@ -154,6 +154,7 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
+        Refusal::Untrusted(_) | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
     };
     (code, Cow::Borrowed(message))
 }

@@ -7,6 +7,7 @@ mod capabilities;
 mod names;
 mod parents;
 mod plan;
+mod self_testing;
 mod session_policy;
 mod terms;
 
@@ -20,5 +21,6 @@ pub use parents::{MintingParents, ParentId};
 pub use plan::{
     AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, shortened_roles, uncomfortable_roles,
 };
+pub use self_testing::SelfTesting;
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

@@ -7,6 +7,7 @@ mod ceph;
 pub mod conformance;
 mod credentials;
 mod endpoint;
+mod escape;
 mod garage;
 mod garage_admin;
 mod keys_in_use;
@@ -22,8 +23,10 @@ pub mod rotation;
 mod rustfs;
 pub mod s3;
 mod seaweedfs;
+mod self_test;
 mod settings;
 mod signing;
+mod standing;
 mod sts_call;
 mod wire;
 
@@ -48,7 +51,9 @@ pub use parents::{Duty, Parent, Parents};
 pub use role_deny::{RoleDeny, RoleDenySettings, WithRoleDeny};
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
+pub use self_test::{Finding, NewSession, SelfTest, SelfTestCheck, SelfTestTraits};
 pub use settings::ServerSettings;
+pub use standing::{Admission, Change, RoleClosed, Standings};
 
 use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::lease::{AssumeRole, Capabilities, LeaseId, MintingParents, Revocation};

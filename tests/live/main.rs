@@ -29,6 +29,7 @@ mod record;
 mod revocation;
 mod rustfs;
 mod seaweedfs;
+mod self_test;
 mod servers;
 #[path = "../it/harness/signed.rs"]
 mod signed;

@@ -31,7 +31,7 @@ pub fn reconcile(path: &Path, revoke_orphans: bool, json: bool, out: &mut (dyn W
         let work = async {
             // What is under way is on record already, or was not begun.
             let interrupted = Err(Failure("interrupted: nothing was concluded".to_owned()));
-            let performed = perform(config, revoke_orphans, clock, json, out);
+            let performed = Box::pin(perform(config, revoke_orphans, clock, json, out));
             let done = stop.run_until_cancelled(performed).await.unwrap_or(interrupted);
             stop.cancel();
             done

@@ -1,7 +1,8 @@
 //! The parent: a user like any other, and far from an administrator. A minter that is more than that makes every lease
 //! worth more than its policy.
 
-use super::super::minio_admin::{AdminError, MinioAdmin, SecretRead, TrialKey};
+use super::super::escape::{KeyAttempt, try_permanent_key};
+use super::super::minio_admin::{AdminError, MinioAdmin, SecretRead};
 use super::super::s3::{S3Error, S3Key};
 use super::check::Verdict;
 use super::{Accounts, Run};
@@ -77,39 +78,16 @@ impl Run<'_> {
             Accounts::Iam => return self.makes_no_accounts(key).await,
             Accounts::Elsewhere => return Verdict::not_applicable("this server has no such API for a key of its own"),
         }
-        let trial = match TrialKey::draw() {
-            Ok(trial) => trial,
-            Err(error) => return Verdict::failed(error.to_string(), ADVICE),
-        };
-        match self.admin(key).try_permanent_key(&trial).await {
-            Ok(answer) if answer.is_refusal() => Verdict::passed(format!("refused: {}", answer.told())),
-            Ok(answer) if answer.is_success() && trial.is_unknown_to(&self.subject.client).await => {
-                // What took it for something else may have kept it as something else.
-                self.remove_key(key, &trial).await;
-                Verdict::noted(format!("answered {}, but there is no such key", answer.told()), ADVICE)
-            }
-            Ok(answer) if answer.is_success() => {
-                let removed = self.remove_key(key, &trial).await;
+        let others: Vec<&S3Key> = self.subject.parent.iter().chain(&self.subject.administrator).collect();
+        match try_permanent_key(&self.subject.client, key, &others).await {
+            KeyAttempt::Refused(told) => Verdict::passed(format!("refused: {told}")),
+            KeyAttempt::Imagined(told) => Verdict::noted(format!("answered {told}, but there is no such key"), ADVICE),
+            KeyAttempt::Made(removed) => {
                 Verdict::failed(format!("it made a permanent key of the parent; {removed}"), ADVICE)
             }
-            Ok(answer) => Verdict::noted(format!("neither made nor refused: {}", answer.told()), ADVICE),
-            Err(error) => {
-                // It may exist: whoever could have made it may remove it.
-                let removed = self.remove_key(key, &trial).await;
-                Verdict::failed(format!("{error}; {removed}"), ADVICE)
-            }
+            KeyAttempt::Neither { told, .. } => Verdict::noted(format!("neither made nor refused: {told}"), ADVICE),
+            KeyAttempt::Unknown(told) => Verdict::failed(told, ADVICE),
         }
-    }
-
-    async fn remove_key(&self, maker: &S3Key, trial: &TrialKey) -> String {
-        for key in
-            [Some(maker), self.subject.parent.as_ref(), self.subject.administrator.as_ref()].into_iter().flatten()
-        {
-            if self.admin(key).delete_permanent_key(trial.access_key()).await.is_ok() {
-                return "it was deleted".to_owned();
-            }
-        }
-        format!("DELETE IT if it is there: {}", trial.access_key())
     }
 
     fn admin<'s>(&'s self, key: &'s S3Key) -> MinioAdmin<'s> {

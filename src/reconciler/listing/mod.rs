@@ -242,10 +242,7 @@ async fn still_open(turn: &mut dyn Turn, missing: Vec<KnownLease>) -> Result<Vec
 
 /// One refusal has a cure of its own, whichever parent met it.
 fn unlisted(error: ObjectServerError) -> ReconcileError {
-    let innermost = match &error {
-        ObjectServerError::OfParent { source, .. } => source.as_ref(),
-        other => other,
-    };
+    let innermost = if let ObjectServerError::OfParent { source, .. } = &error { source.as_ref() } else { &error };
     if let ObjectServerError::Refused { status: 403, code } = innermost {
         return ReconcileError::NotPermitted { code: code.clone() };
     }
