@@ -213,9 +213,9 @@ pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabil
     };
     conformance::Traits {
         accounts: match kind {
-            ObjectServerKind::Minio => Accounts::MinioAdmin,
+            ObjectServerKind::Minio | ObjectServerKind::Rustfs => Accounts::MinioAdmin,
             ObjectServerKind::Seaweedfs(_) | ObjectServerKind::Ceph(_) => Accounts::Iam,
-            ObjectServerKind::Rustfs | ObjectServerKind::Aws(_) => Accounts::Elsewhere,
+            ObjectServerKind::Aws(_) => Accounts::Elsewhere,
         },
         sessions_write_as_parent: matches!(kind, ObjectServerKind::Ceph(_)),
         faults_on_wrong_tokens: *kind == ObjectServerKind::Rustfs,
