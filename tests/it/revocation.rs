@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stint::audit::question::Place;
 use stint::audit::{
-    AuditLog, AuditRow, Door, FingerprintKey, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy, SigningKey, StoreError,
+    AuditLog, AuditRow, Door, FingerprintKey, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy, SigningKey,
+    StoreError,
 };
 use stint::clock::{Clock, SystemClock};
 use stint::demo::object_server::{DemoObjectServer, ParentKey};
