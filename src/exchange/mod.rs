@@ -218,7 +218,7 @@ impl Exchange {
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Lease(error)).await);
             }
         };
-        match self.admit(&grant) {
+        match self.admit(&grant, &assume_role) {
             Ok(admission) => self.mint_on_record(asked, token, grant, assume_role, admission).await,
             Err(closed) => {
                 let policy_hash = grant.policy_hash();

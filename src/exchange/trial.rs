@@ -38,10 +38,10 @@ impl Untrusted {
 
 impl Exchange {
     /// Whether anything may be minted under this grant.
-    pub(super) fn admit(&self, grant: &Grant) -> Result<Admission, RoleClosed> {
+    pub(super) fn admit(&self, grant: &Grant, request: &AssumeRole) -> Result<Admission, RoleClosed> {
         let Inner(parts) = self.inner.as_ref();
         let draw = parts.rng.lock().unwrap_or_else(PoisonError::into_inner).random();
-        parts.standings.admit(grant, parts.clock.elapsed(), draw)
+        parts.standings.admit(grant, request.session_policy(), parts.clock.elapsed(), draw)
     }
 
     /// Tries the credential, if it is to be tried. Of equal ones that come together the first is, and the others wait.
@@ -57,11 +57,11 @@ impl Exchange {
             Admission::Known => Ok(()),
             Admission::Tried => self.self_test(grant, request, credentials).await,
             Admission::First => {
-                let gate = standings.gate(grant);
+                let gate = standings.gate(grant, request.session_policy());
                 let Ok(_first) = timeout(PATIENCE, gate.lock()).await else {
                     return Err(Refusal::Untrusted(Untrusted::Unclear));
                 };
-                match standings.verdict(grant) {
+                match standings.verdict(grant, request.session_policy()) {
                     Some(verdict) => verdict.map_err(Refusal::Closed),
                     None => self.self_test(grant, request, credentials).await,
                 }
@@ -80,7 +80,7 @@ impl Exchange {
         let buckets: Vec<&str> = policies.buckets().iter().map(Bucket::name).collect();
         // Boxed: four calls at once are a large future, and most leases are not tried.
         let finding = Box::pin(parts.self_test.run(request, credentials, &buckets)).await;
-        let change = parts.standings.settle(grant, &finding, parts.clock.elapsed());
+        let change = parts.standings.settle(grant, request.session_policy(), &finding, parts.clock.elapsed());
         let (role, lease_id) = (grant.role(), request.lease_id());
         match finding {
             Finding::Passed => {

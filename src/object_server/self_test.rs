@@ -118,7 +118,7 @@ impl SelfTest {
             // Not there: the session is known, which is all that can be tried on a bucket that is still to be made.
             Ok(ProbeAnswer::Allowed | ProbeAnswer::NotThere) => Finding::Passed,
             Ok(ProbeAnswer::Denied { code }) => failed(SelfTestCheck::Inside, format!("{probe} is refused: {code}")),
-            Ok(ProbeAnswer::SessionRefused { code }) => failed(SelfTestCheck::Inside, dead(&code)),
+            Ok(ProbeAnswer::SessionRefused { code }) => unclear(dead(&code)),
             Ok(ProbeAnswer::Unclear { told }) => unclear(format!("{probe}: {told}")),
             Err(error) => unclear(format!("{probe}: {error}")),
         }
@@ -132,7 +132,7 @@ impl SelfTest {
             Ok(ProbeAnswer::Allowed) => allowed(),
             Ok(ProbeAnswer::NotThere) if self.traits.asks_rights_first => allowed(),
             Ok(ProbeAnswer::Denied { .. } | ProbeAnswer::NotThere) => Finding::Passed,
-            Ok(ProbeAnswer::SessionRefused { code }) => failed(SelfTestCheck::Inside, dead(&code)),
+            Ok(ProbeAnswer::SessionRefused { code }) => unclear(dead(&code)),
             Ok(ProbeAnswer::Unclear { told }) => unclear(format!("{probe}: {told}")),
             Err(error) => unclear(format!("{probe}: {error}")),
         }

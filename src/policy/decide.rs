@@ -52,6 +52,7 @@ pub struct Grant {
     ttl: Option<Duration>,
     ttl_everywhere: bool,
     narrowed: bool,
+    filled: bool,
     policy_hash: PolicyHash,
 }
 
@@ -87,6 +88,22 @@ impl Grant {
     #[must_use]
     pub fn is_narrowed(&self) -> bool {
         self.narrowed
+    }
+
+    /// Whether claims were filled into it: then it is this caller's, and that of another of the role may be another.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.filled
+    }
+
+    /// Any grant, for tests of what is done with one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(role: &str, narrowed: bool, filled: bool, policy_hash: PolicyHash) -> Self {
+        let roles = RoleName::parse(role).into_iter().collect();
+        let document = br#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}]}"#;
+        let document = Document::parse(document).unwrap();
+        Self { roles, rule: String::new(), document, ttl: None, ttl_everywhere: false, narrowed, filled, policy_hash }
     }
 
     /// The shortest length of the granted roles, where one that sets none counts as `default`.
@@ -141,6 +158,7 @@ impl PolicySet {
             ttl: found.iter().filter_map(|(_, role, _)| role.ttl).min(),
             ttl_everywhere: found.iter().all(|(_, role, _)| role.ttl.is_some()),
             narrowed: request.session_policy.is_some(),
+            filled: found.iter().any(|(_, role, _)| role.document.has_variables()),
             policy_hash: self.hash,
         })
     }
@@ -325,8 +343,10 @@ clients = ["tool"]
         let viewer = Caller { groups: vec!["viewers"], issuer: "keycloak", ..editor() };
         let grant = viewer.asks("arn:minio:iam:::role/viewers", None).unwrap();
         assert_eq!((grant.role(), grant.rule(), grant.ttl), ("viewers", "documents/viewers.json", None));
+        assert!(!grant.is_filled());
         let home = Caller { groups: vec!["home of"], ..editor() };
         let grant = home.asks("home-of", None).unwrap();
+        assert!(grant.is_filled());
         assert_eq!(grant.document().to_json()["Statement"][0]["Resource"][0], "arn:aws:s3:::home/alice/*");
     }
 

@@ -51,6 +51,12 @@ impl PolicyHash {
         Self(digest)
     }
 
+    /// Any hash, for tests of what is told apart by one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// Lower-case hex, 64 characters.
     #[must_use]
     pub fn to_hex(self) -> String {

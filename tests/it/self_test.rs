@@ -73,7 +73,6 @@ async fn a_credential_that_fails_is_not_handed_out_and_its_role_is_closed() {
     for (leak, reason) in [
         (Leak::ListsEverything, "self_test_outside"),
         (Leak::ListsNothing, "self_test_inside"),
-        (Leak::ForgetsSessions, "self_test_inside"),
         (Leak::MakesKeys, "self_test_escape"),
         (Leak::BeginsSessions, "self_test_escape"),
     ] {
@@ -125,7 +124,7 @@ async fn a_key_that_came_to_be_is_deleted() {
 
 #[tokio::test]
 async fn a_server_that_does_not_say_closes_nothing_and_gets_nothing_released() {
-    for leak in [Leak::Down, Leak::Page] {
+    for leak in [Leak::Down, Leak::Page, Leak::ForgetsSessions] {
         let (server, service) = start(leak, "first").await;
         let seen = lease(&service, &json!({})).await;
         assert_eq!(seen.status, StatusCode::SERVICE_UNAVAILABLE, "{}", seen.body);
@@ -168,4 +167,34 @@ async fn who_narrows_a_lease_to_what_the_parent_lacks_closes_the_role_for_nobody
     assert_eq!(told(&service.rows().await), [("lease.intended", "granted"), ("lease.failed", "self_test_inside")]);
     server.becomes(Leak::Nothing);
     assert_eq!(lease(&service, &json!({})).await.status, StatusCode::CREATED);
+}
+
+const OF_ITS_OWN: &str = r#"{"Version":"2012-10-17","Statement":[
+    {"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::${jwt:nickname}"]}]}"#;
+
+#[tokio::test]
+async fn who_has_claims_that_the_parent_does_not_reach_closes_the_role_for_nobody_and_vouches_for_nobody() {
+    let server = SessionServer::start(Leak::Nothing).await;
+    let setup = Setup {
+        more: "[lease]\njitter = 0.0\n",
+        policies: &[
+            ("buckets.toml", "[[bucket]]\nname = \"backups\"\nprivate = true\nexpire_days = 30\n"),
+            ("documents/recordings.json", OF_ITS_OWN),
+        ],
+        self_test: "first",
+        ..Setup::with(server.endpoint())
+    };
+    let service = Service::start(setup).await;
+    let authentik = &Forge::shared().authentik;
+    let tenant = |bucket: &str| authentik.draft(now()).claim("nickname", bucket).sign(&authentik.key);
+
+    let seen = service.lease(&tenant("unreached"), &json!({})).await;
+    assert_eq!(seen.status, StatusCode::SERVICE_UNAVAILABLE, "{}", seen.body);
+    assert_eq!(told(&service.rows().await), [("lease.intended", "granted"), ("lease.failed", "self_test_inside")]);
+
+    assert_eq!(service.lease(&tenant("recordings"), &json!({})).await.status, StatusCode::CREATED);
+    assert_eq!(service.lease(&tenant("recordings"), &json!({})).await.status, StatusCode::CREATED);
+    assert_eq!(server.asked("list recordings"), 1, "it is known");
+    let seen = service.lease(&tenant("unreached"), &json!({})).await;
+    assert_eq!((seen.status, server.asked("list unreached")), (StatusCode::SERVICE_UNAVAILABLE, 2), "{}", seen.body);
 }
