@@ -78,7 +78,7 @@ impl Exchange {
         let Inner(parts) = self.inner.as_ref();
         let policies = parts.policies.load_full();
         let buckets: Vec<&str> = policies.buckets().iter().map(Bucket::name).collect();
-        // Boxed: four calls at once are a large future, and most leases are not tried.
+        // Boxed: calls at once are a large future, and most leases are not tried.
         let finding = Box::pin(parts.self_test.run(request, credentials, &buckets)).await;
         let change = parts.standings.settle(grant, request.session_policy(), &finding, parts.clock.elapsed());
         let (role, lease_id) = (grant.role(), request.lease_id());

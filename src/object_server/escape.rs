@@ -2,6 +2,7 @@
 //! should not have come to be is removed again, and neither attempt is ever worth anything to whoever sees it.
 
 use super::minio_admin::{MinioAdmin, TrialKey};
+use super::probe::{refuses_session, says_nothing};
 use super::s3::{S3Client, S3Error, S3Key, S3Request};
 
 /// A policy under which a session may do nothing: what a trial mints is good for nothing.
@@ -17,6 +18,10 @@ pub(super) enum KeyAttempt {
     Imagined(String),
     /// There was a key; and whether it could be deleted.
     Made(String),
+    /// Nothing was tried: the server does not know who asks, or no longer.
+    NotKnown(String),
+    /// Nothing was tried: too late, too often, or by another clock.
+    NotHeard(String),
     /// Neither made nor refused.
     Neither {
         /// HTTP status.
@@ -37,6 +42,8 @@ pub(super) async fn try_permanent_key(client: &S3Client, key: &S3Key, others: &[
     };
     let removed = async || remove_key(client, key, others, &trial).await;
     match (MinioAdmin { client, key }).try_permanent_key(&trial).await {
+        Ok(answer) if refuses_session(&answer) => KeyAttempt::NotKnown(answer.told()),
+        Ok(answer) if says_nothing(&answer) => KeyAttempt::NotHeard(answer.told()),
         Ok(answer) if answer.is_refusal() => KeyAttempt::Refused(answer.told()),
         Ok(answer) if answer.is_success() => match (trial.is_known_to(client).await, removed().await) {
             // What took it for something else may have kept it as something else, which is removed too.
@@ -66,7 +73,9 @@ pub(super) enum SessionAttempt {
     Refused(String),
     /// It minted: without a policy it would have minted one as wide as the role.
     Minted,
-    /// Neither.
+    /// Nothing was tried: the server does not know who asks, or no longer.
+    NotKnown(String),
+    /// Neither. Or nothing was tried: too late, too often, or by another clock.
     Neither(String),
 }
 
@@ -89,6 +98,8 @@ pub(super) async fn try_new_session(
     let answer = client.send(key, &S3Request::sts(&form)).await?;
     Ok(match answer.status() {
         _ if answer.xml("AssumeRoleResponse").is_ok() => SessionAttempt::Minted,
+        _ if refuses_session(&answer) => SessionAttempt::NotKnown(answer.told()),
+        _ if says_nothing(&answer) => SessionAttempt::Neither(answer.told()),
         400..500 => SessionAttempt::Refused(answer.told()),
         _ => SessionAttempt::Neither(answer.told()),
     })

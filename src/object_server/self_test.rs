@@ -96,20 +96,22 @@ impl SelfTest {
         Self { prober: Prober::new(client.clone()), client, parents, traits }
     }
 
-    /// Tries one credential; `buckets` are known to be there. All checks are made at once.
+    /// Tries one credential; `buckets` are known to be there. The ways out are tried once the probes were answered: a session
+    /// that the server does not know is refused everything, and a refusal of that kind proves nothing.
     pub async fn run(&self, request: &AssumeRole, credentials: &TemporaryCredentials, buckets: &[&str]) -> Finding {
         let policy = request.session_policy().as_str();
         let (inside, outside) = (Probe::inside(policy, buckets), Probe::outside(policy, buckets));
         let key = S3Key::leased(credentials);
         let lease = request.lease_id().to_string();
-        let findings: [Finding; 4] = tokio::join!(
-            self.makes_no_key(&key),
-            self.makes_no_session(&key, &lease),
+        let (outside, inside) = tokio::join!(
             self.is_refused_outside(credentials, outside.as_ref()),
             self.works_inside(credentials, inside.as_ref()),
-        )
-        .into();
-        worst(findings)
+        );
+        if [&outside, &inside].into_iter().any(|finding| matches!(finding, Finding::Unclear { .. })) {
+            return worst([outside, inside]);
+        }
+        let (no_key, no_session) = tokio::join!(self.makes_no_key(&key), self.makes_no_session(&key, &lease));
+        worst([no_key, no_session, outside, inside])
     }
 
     async fn works_inside(&self, credentials: &TemporaryCredentials, probe: Option<&Probe>) -> Finding {
@@ -143,7 +145,15 @@ impl SelfTest {
             return Finding::Passed;
         }
         let parents: Vec<&S3Key> = self.parents.iter().collect();
-        match try_permanent_key(&self.client, key, &parents).await {
+        let mut attempt = try_permanent_key(&self.client, key, &parents).await;
+        for pause in PAUSES {
+            if !matches!(attempt, KeyAttempt::NotKnown(_)) {
+                break;
+            }
+            sleep(pause).await;
+            attempt = try_permanent_key(&self.client, key, &parents).await;
+        }
+        match attempt {
             // What does not take the request for one makes no key.
             KeyAttempt::Refused(_) | KeyAttempt::Imagined(_) | KeyAttempt::Neither { status: 400..500, .. } => {
                 Finding::Passed
@@ -151,7 +161,8 @@ impl SelfTest {
             KeyAttempt::Made(removed) => {
                 failed(SelfTestCheck::Escape, format!("it made a permanent key of its parent; {removed}"))
             }
-            KeyAttempt::Neither { told, .. } | KeyAttempt::Unknown(told) => {
+            KeyAttempt::NotKnown(told) => unclear(dead(&told)),
+            KeyAttempt::Neither { told, .. } | KeyAttempt::NotHeard(told) | KeyAttempt::Unknown(told) => {
                 unclear(format!("making a permanent key: {told}"))
             }
         }
@@ -163,8 +174,17 @@ impl SelfTest {
             NewSession::OfRole(arn) => ("RoleArn", arn.as_str()),
             NewSession::Elsewhere => return Finding::Passed,
         };
-        match try_new_session(&self.client, key, marker).await {
+        let mut attempt = try_new_session(&self.client, key, marker).await;
+        for pause in PAUSES {
+            if !matches!(attempt, Ok(SessionAttempt::NotKnown(_))) {
+                break;
+            }
+            sleep(pause).await;
+            attempt = try_new_session(&self.client, key, marker).await;
+        }
+        match attempt {
             Ok(SessionAttempt::Refused(_)) => Finding::Passed,
+            Ok(SessionAttempt::NotKnown(told)) => unclear(dead(&told)),
             Ok(SessionAttempt::Minted) => {
                 failed(SelfTestCheck::Escape, "it began another session, which need not have its policy".to_owned())
             }
@@ -198,7 +218,7 @@ fn dead(code: &str) -> String {
 }
 
 /// A failure outweighs what is not known, and that a pass; of several failures the first.
-fn worst(findings: [Finding; 4]) -> Finding {
+fn worst<const N: usize>(findings: [Finding; N]) -> Finding {
     let rank = |finding: &Finding| match finding {
         Finding::Failed { .. } => 0,
         Finding::Unclear { .. } => 1,

@@ -198,3 +198,34 @@ async fn who_has_claims_that_the_parent_does_not_reach_closes_the_role_for_nobod
     let seen = service.lease(&tenant("unreached"), &json!({})).await;
     assert_eq!((seen.status, server.asked("list unreached")), (StatusCode::SERVICE_UNAVAILABLE, 2), "{}", seen.body);
 }
+
+#[tokio::test]
+async fn a_way_out_that_was_not_tried_is_no_pass_and_closes_nothing() {
+    for (status, code) in [
+        (403, "InvalidAccessKeyId"),
+        (403, "InvalidTokenId"),
+        (400, "ExpiredToken"),
+        (403, "RequestTimeTooSkewed"),
+        (408, "RequestTimeout"),
+        (429, "TooManyRequests"),
+        (400, "Throttling"),
+    ] {
+        let (server, service) = start(Leak::WaysOutAnswer(status, code), "first").await;
+        let seen = lease(&service, &json!({})).await;
+        assert_eq!(seen.json()["code"], "object_server_unavailable", "{status} {code}");
+        assert_eq!(told(&service.rows().await), [("lease.intended", "granted"), ("lease.failed", "self_test_unclear")]);
+        server.becomes(Leak::WaysOutAnswer(403, "AccessDenied"));
+        assert_eq!(lease(&service, &json!({})).await.status, StatusCode::CREATED, "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn no_way_out_is_tried_with_a_session_that_is_not_known() {
+    let (server, service) = start(Leak::ForgetsSessions, "first").await;
+    assert_eq!(lease(&service, &json!({})).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(["make-key", "session"].map(|what| server.asked(what)), [0, 0]);
+    assert_eq!(["list recordings", "list backups"].map(|what| server.asked(what)), [3, 3], "asked again before that");
+    server.becomes(Leak::Nothing);
+    assert_eq!(lease(&service, &json!({})).await.status, StatusCode::CREATED);
+    assert_eq!(["make-key", "session"].map(|what| server.asked(what)), [1, 1]);
+}

@@ -85,6 +85,9 @@ impl Run<'_> {
             KeyAttempt::Made(removed) => {
                 Verdict::failed(format!("it made a permanent key of the parent; {removed}"), ADVICE)
             }
+            KeyAttempt::NotKnown(told) | KeyAttempt::NotHeard(told) => {
+                Verdict::noted(format!("not tried: {told}"), ADVICE)
+            }
             KeyAttempt::Neither { told, .. } => Verdict::noted(format!("neither made nor refused: {told}"), ADVICE),
             KeyAttempt::Unknown(told) => Verdict::failed(told, ADVICE),
         }

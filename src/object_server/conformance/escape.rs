@@ -19,6 +19,7 @@ impl Run<'_> {
         match try_new_session(&self.subject.client, &lease.key, marker).await {
             Ok(SessionAttempt::Refused(told)) => Verdict::passed(format!("assuming a role again is refused ({told})")),
             Ok(SessionAttempt::Minted) => Verdict::failed("it assumed a role again", ADVICE),
+            Ok(SessionAttempt::NotKnown(told)) => Verdict::failed(format!("not tried: {told}"), ADVICE),
             Ok(SessionAttempt::Neither(told)) => Verdict::failed(format!("neither minted nor refused: {told}"), ADVICE),
             Err(error) => Verdict::failed(error.to_string(), ADVICE),
         }

@@ -18,8 +18,17 @@ const SESSION_REFUSED: [&str; 8] = [
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 ];
-/// Refused for a reason that says nothing about rights: the clocks.
-const SKEWED: &str = "RequestTimeTooSkewed";
+/// Refused for a reason that says nothing about rights: the clocks, or that there was too much to do.
+const NO_ANSWER: [&str; 8] = [
+    "RequestLimitExceeded",
+    "RequestTimeTooSkewed",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+];
 
 /// What the server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +75,18 @@ impl Prober {
     }
 }
 
+/// Whether whoever asked was not known: nothing was tried.
+pub(in crate::object_server) fn refuses_session(answer: &S3Answer) -> bool {
+    let refused = |code: String| SESSION_REFUSED.contains(&code.as_str());
+    matches!(answer.status(), 400 | 401 | 403) && answer.code().is_some_and(refused)
+}
+
+/// Whether the server did not get as far as rights: too late, too often, or by another clock.
+pub(in crate::object_server) fn says_nothing(answer: &S3Answer) -> bool {
+    let nothing = |code: String| NO_ANSWER.contains(&code.as_str());
+    matches!(answer.status(), 408 | 429) || answer.code().is_some_and(nothing)
+}
+
 fn read(probe: &Probe, answer: &S3Answer) -> ProbeAnswer {
     // A success of something that is no S3 server, or of a proxy's page, is none.
     if answer.is_success() && probe.documents.iter().any(|root| answer.xml(root).is_ok()) {
@@ -77,7 +98,7 @@ fn read(probe: &Probe, answer: &S3Answer) -> ProbeAnswer {
         404 if probe.absent == Some(code.as_str()) => ProbeAnswer::Allowed,
         404 if matches!(code.as_str(), "NoSuchBucket" | "NoSuchKey") => ProbeAnswer::NotThere,
         400 | 401 | 403 if SESSION_REFUSED.contains(&code.as_str()) => ProbeAnswer::SessionRefused { code },
-        401 | 403 if code != SKEWED => ProbeAnswer::Denied { code },
+        401 | 403 if !NO_ANSWER.contains(&code.as_str()) => ProbeAnswer::Denied { code },
         _ => unclear(),
     }
 }

@@ -12,6 +12,7 @@ use aws_lc_rs::rand::fill;
 use reqwest::Method;
 
 pub use answer::{ProbeAnswer, Prober};
+pub(super) use answer::{refuses_session, says_nothing};
 
 use super::s3::S3Request;
 

@@ -31,6 +31,8 @@ pub(crate) enum Leak {
     MakesKeys,
     /// Sessions begin sessions.
     BeginsSessions,
+    /// The ways out are answered so: nothing was tried.
+    WaysOutAnswer(u16, &'static str),
     /// It is down but for its STS.
     Down,
     /// A page that is no S3 answers everything but the STS.
@@ -105,6 +107,13 @@ async fn answer(
         ("GET", path) if path.starts_with("/minio/health") => StatusCode::OK.into_response(),
         _ if inner.leak == Leak::Down => fault(503, "SlowDown"),
         _ if inner.leak == Leak::Page => (StatusCode::OK, "<html>welcome").into_response(),
+        ("PUT" | "POST", path)
+            if let Leak::WaysOutAnswer(status, code) = inner.leak
+                && (path == "/" || path.ends_with("add-service-account")) =>
+        {
+            inner.asked.push("way out".to_owned());
+            fault(status, code)
+        }
         ("POST", "/") => {
             inner.asked.push("session".to_owned());
             assert!(String::from_utf8_lossy(&body).contains("Deny"), "never without a policy that allows nothing");
@@ -133,9 +142,12 @@ async fn answer(
                 Leak::ForgetsSessions => return fault(403, "InvalidAccessKeyId"),
                 Leak::ListsEverything => true,
                 Leak::ListsNothing => false,
-                Leak::Nothing | Leak::MakesKeys | Leak::BeginsSessions | Leak::Down | Leak::Page => {
-                    bucket == "recordings"
-                }
+                Leak::Nothing
+                | Leak::MakesKeys
+                | Leak::BeginsSessions
+                | Leak::WaysOutAnswer(..)
+                | Leak::Down
+                | Leak::Page => bucket == "recordings",
             };
             if !allowed {
                 return fault(403, "AccessDenied");
