@@ -40,7 +40,7 @@ use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
-use crate::object_server::{ConfigError, ObjectServer, Parents, Standings};
+use crate::object_server::{ConfigError, ObjectServer, Parents, SelfTest, Standings};
 use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
 use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
@@ -72,6 +72,7 @@ pub struct App {
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     parents: Arc<Parents>,
+    self_test: Arc<SelfTest>,
     server: (ObjectServerKind, String, String),
     fingerprints: FingerprintKey,
     clock: Arc<dyn Clock>,
@@ -174,7 +175,7 @@ impl App {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
 
-        let self_test = object_server::self_test(&config.object_server, &clock)?;
+        let self_test = Arc::new(object_server::self_test(&config.object_server, &clock)?);
         let fingerprints = fingerprint_key(&config);
         let parents = Arc::new(parents::parents(&config.object_server, &fingerprints, &clock)?);
         let object_server: Arc<dyn ObjectServer> = parents.clone();
@@ -250,7 +251,7 @@ impl App {
             fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
             held,
-            self_test,
+            self_test: Arc::clone(&self_test),
             standings: Arc::clone(&standings),
             rng: Mutex::new(random()?),
             clock: Arc::clone(&clock),
@@ -292,6 +293,7 @@ impl App {
             issuers,
             tasks,
             parents,
+            self_test,
             server,
             fingerprints,
             clock,
@@ -306,6 +308,7 @@ impl App {
         self.reloader = self.reloader.with_keyring(parents::Keyring {
             reread: Arc::new(reread),
             parents: Arc::clone(&self.parents),
+            self_test: Arc::clone(&self.self_test),
             clock: Arc::clone(&self.clock),
             server: self.server.clone(),
             fingerprints: self.fingerprints.clone(),

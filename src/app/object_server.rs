@@ -229,9 +229,6 @@ fn buckets(config: &Config, asked: Option<String>) -> Result<(String, Option<Str
 pub(super) fn self_test(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<SelfTest, ConfigError> {
     let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
     let client = S3Client::new(S3Settings { endpoint, region, timeout: SELF_TEST_TIMEOUT }, Arc::clone(clock))?;
-    // An admin token signs nothing.
-    let signs = !matches!(settings.kind, ObjectServerKind::Garage { .. });
-    let parents = settings.keys().filter(|_| signs).map(s3_key_of).collect();
     let is_minio = matches!(settings.kind, ObjectServerKind::Minio | ObjectServerKind::Rustfs);
     let new_session = match &settings.kind {
         ObjectServerKind::Minio | ObjectServerKind::Rustfs => NewSession::OfItself,
@@ -242,7 +239,13 @@ pub(super) fn self_test(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>)
     };
     let asks_rights_first = matches!(settings.kind, ObjectServerKind::Minio | ObjectServerKind::Seaweedfs(_));
     let traits = SelfTestTraits { has_minio_admin: is_minio, new_session, asks_rights_first };
-    Ok(SelfTest::new(client, parents, traits))
+    Ok(SelfTest::new(client, signing_parents(settings), traits))
+}
+
+/// The parents' keys, where they sign: an admin token signs nothing.
+pub(super) fn signing_parents(settings: &ObjectServerSettings) -> Vec<S3Key> {
+    let signs = !matches!(settings.kind, ObjectServerKind::Garage { .. });
+    settings.keys().filter(|_| signs).map(s3_key_of).collect()
 }
 
 pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {

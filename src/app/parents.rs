@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
+use super::object_server::signing_parents;
 use super::{OBJECT_SERVER_TIMEOUT, fingerprint_key};
 use crate::audit::FingerprintKey;
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::lease::{MintingParents, ParentId, RoleArn};
 use crate::object_server::s3::S3Key;
 use crate::object_server::{
     AwsRole, AwsServer, CephServer, ConfigError, Duty, GarageServer, GarageSettings, MinioServer, ObjectServer, Parent,
-    Parents, RustfsServer, SeaweedfsServer, ServerSettings,
+    Parents, RustfsServer, SeaweedfsServer, SelfTest, ServerSettings,
 };
 use crate::policy::PolicySet;
 
@@ -134,6 +135,7 @@ pub type Reread = Box<dyn Fn() -> Result<Config, Vec<Problem>> + Send + Sync>;
 pub(super) struct Keyring {
     pub(super) reread: Arc<Reread>,
     pub(super) parents: Arc<Parents>,
+    pub(super) self_test: Arc<SelfTest>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) server: (ObjectServerKind, String, String),
     pub(super) fingerprints: FingerprintKey,
@@ -191,6 +193,7 @@ impl Keyring {
         match each(&config.object_server, &self.fingerprints, &self.clock) {
             Ok(parents) if parents.iter().any(|parent| parent.duty != Duty::Retired) => {
                 self.parents.replace(parents);
+                self.self_test.parents_changed(signing_parents(&config.object_server));
                 tracing::info!(minting = self.parents.minting().len(), "the parents' keys were read again");
                 Some(minting)
             }

@@ -157,7 +157,7 @@ pub struct ExchangeParts {
     /// Keeps what was handed out.
     pub held: Arc<HeldCredentials>,
     /// Between steps 5 and 6: tries credentials.
-    pub self_test: SelfTest,
+    pub self_test: Arc<SelfTest>,
     /// Which roles were tried, and which are closed.
     pub standings: Arc<Standings>,
     /// Draws lease lengths and ids.

@@ -2,8 +2,10 @@
 //! refused where it does not, and open no way out of itself. Nothing is written, and a server that does not say proves
 //! nothing: that is neither a pass nor a failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
 use super::TemporaryCredentials;
@@ -85,7 +87,7 @@ pub struct SelfTest {
     client: S3Client,
     prober: Prober,
     /// Whoever may delete a key that should not have come to be.
-    parents: Vec<S3Key>,
+    parents: ArcSwap<Vec<S3Key>>,
     traits: SelfTestTraits,
 }
 
@@ -93,7 +95,16 @@ impl SelfTest {
     /// Asks by `client`, whose time limit is that of each call.
     #[must_use]
     pub fn new(client: S3Client, parents: Vec<S3Key>, traits: SelfTestTraits) -> Self {
-        Self { prober: Prober::new(client.clone()), client, parents, traits }
+        Self { prober: Prober::new(client.clone()), client, parents: ArcSwap::from_pointee(parents), traits }
+    }
+
+    /// Takes other parents too. Those before stay behind them: what was minted under one of them may still be tried.
+    pub fn parents_changed(&self, mut parents: Vec<S3Key>) {
+        let before = self.parents.load();
+        let gone = before.iter().filter(|old| !parents.iter().any(|new| new.access_key() == old.access_key()));
+        let gone: Vec<S3Key> = gone.cloned().collect();
+        parents.extend(gone);
+        self.parents.store(Arc::new(parents));
     }
 
     /// Tries one credential; `buckets` are known to be there. The ways out are tried once the probes were answered: a session
@@ -144,7 +155,8 @@ impl SelfTest {
         if !self.traits.has_minio_admin {
             return Finding::Passed;
         }
-        let parents: Vec<&S3Key> = self.parents.iter().collect();
+        let parents = self.parents.load_full();
+        let parents: Vec<&S3Key> = parents.iter().collect();
         let mut attempt = try_permanent_key(&self.client, key, &parents).await;
         for pause in PAUSES {
             if !matches!(attempt, KeyAttempt::NotKnown(_)) {
@@ -225,4 +237,34 @@ fn worst<const N: usize>(findings: [Finding; N]) -> Finding {
         Finding::Passed => 2,
     };
     findings.into_iter().min_by_key(rank).unwrap_or(Finding::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::{ExposeSecret, SecretString};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::object_server::s3::S3Settings;
+
+    fn key(access: &str, secret: &str) -> S3Key {
+        S3Key::long_lived(SecretString::from(access), SecretString::from(secret))
+    }
+
+    #[test]
+    fn parents_that_are_read_again_come_first_and_those_before_stay_with_the_secret_that_is_newer() {
+        let settings = S3Settings {
+            endpoint: "http://127.0.0.1:9".to_owned(),
+            region: "us-east-1".to_owned(),
+            timeout: Duration::from_secs(1),
+        };
+        let client = S3Client::new(settings, Arc::new(SystemClock::start())).unwrap();
+        let traits =
+            SelfTestTraits { has_minio_admin: true, new_session: NewSession::OfItself, asks_rights_first: true };
+        let self_test = SelfTest::new(client, vec![key("kept", "old"), key("gone", "old")], traits);
+        self_test.parents_changed(vec![key("added", "new"), key("kept", "new")]);
+        let parents = self_test.parents.load_full();
+        let known: Vec<_> = parents.iter().map(|key| (key.access_key(), key.secret_key().expose_secret())).collect();
+        assert_eq!(known, [("added", "new"), ("kept", "new"), ("gone", "old")]);
+    }
 }

@@ -197,7 +197,7 @@ impl Parts {
             fingerprints: FingerprintKey::derive(b"test"),
             object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
             held: Arc::new(HeldCredentials::default()),
-            self_test,
+            self_test: Arc::new(self_test),
             standings,
             rng: Mutex::new(StdRng::seed_from_u64(1)),
             clock,
