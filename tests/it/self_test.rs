@@ -1,11 +1,13 @@
 //! The self-test at issue: a credential that does not keep to its policy never leaves, and its role is closed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stint::audit::AuditRow;
 
+use crate::harness::clock::MovedClock;
 use crate::harness::service::{Seen, Service, Setup, now};
 use crate::harness::session_server::{Leak, SessionServer};
 use crate::harness::tokens::Forge;
@@ -14,15 +16,20 @@ const BUCKETS: &str = "[[bucket]]\nname = \"recordings\"\nprivate = true\nexpire
                        \"backups\"\nprivate = true\nexpire_days = 30\n";
 
 async fn start(leak: Leak, self_test: &'static str) -> (SessionServer, Service) {
-    let server = SessionServer::start(leak).await;
+    let (server, service, _clock) = start_by_clock(leak, self_test).await;
+    (server, service)
+}
+
+async fn start_by_clock(leak: Leak, self_test: &'static str) -> (SessionServer, Service, Arc<MovedClock>) {
+    let (server, clock) = (SessionServer::start(leak).await, Arc::new(MovedClock::start()));
     let setup = Setup {
         more: "[lease]\njitter = 0.0\n",
         policies: &[("buckets.toml", BUCKETS)],
         self_test,
         ..Setup::with(server.endpoint())
     };
-    let service = Service::start(setup).await;
-    (server, service)
+    let service = Service::start_by(clock.clone(), setup).await;
+    (server, service, clock)
 }
 
 async fn lease(service: &Service, body: &Value) -> Seen {
@@ -228,4 +235,27 @@ async fn no_way_out_is_tried_with_a_session_that_is_not_known() {
     server.becomes(Leak::Nothing);
     assert_eq!(lease(&service, &json!({})).await.status, StatusCode::CREATED);
     assert_eq!(["make-key", "session"].map(|what| server.asked(what)), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_minute_later_one_lease_tries_again_and_opens_the_role() {
+    let (server, service, clock) = start_by_clock(Leak::ListsEverything, "first").await;
+    assert_eq!(lease(&service, &json!({})).await.json()["code"], "role_closed");
+
+    // It fails again: closed still, which is not set a second time.
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(lease(&service, &json!({})).await.json()["code"], "role_closed");
+    assert_eq!((server.asked("mint"), service.rows().await.len()), (2, 5));
+
+    server.becomes(Leak::Nothing);
+    assert_eq!(lease(&service, &json!({})).await.json()["code"], "role_closed", "not before the minute is over");
+    assert_eq!(server.asked("mint"), 2);
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(lease(&service, &json!({})).await.status, StatusCode::CREATED);
+    let rows = service.rows().await;
+    let opened = rows.iter().find(|row| row.kind == "freeze.lifted").expect("on record");
+    assert_eq!((opened.reason.as_str(), opened.role.as_deref()), ("self_test_passed", Some("team")));
+    assert_eq!(told(&rows).iter().filter(|(kind, _)| *kind == "freeze.set").count(), 1);
+    assert!(service.get("/metrics").await.body.contains("stint_role_closed{role=\"team\"} 0"));
+    assert_eq!((lease(&service, &json!({})).await.status, server.asked("list backups")), (StatusCode::CREATED, 3));
 }

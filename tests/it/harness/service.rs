@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use stint::app::App;
 use stint::audit::AuditRow;
-use stint::clock::SystemClock;
+use stint::clock::{Clock, SystemClock};
 use stint::config::{Config, Environment};
 use stint::postgres::PostgresStore;
 use tempfile::TempDir;
@@ -102,6 +102,11 @@ impl Environment for OneVariable {
 
 impl Service {
     pub(crate) async fn start(setup: Setup) -> Self {
+        Self::start_by(Arc::new(SystemClock::start()), setup).await
+    }
+
+    /// By a clock of the test's choice.
+    pub(crate) async fn start_by(clock: Arc<dyn Clock>, setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = match setup.database {
             Some(database) => database,
@@ -127,7 +132,7 @@ impl Service {
             text.push_str(&block(provider, &directory));
         }
         let config = Config::read(&text, directory.path(), &OneVariable(setup.self_test)).unwrap();
-        let app = App::build(config, Arc::new(SystemClock::start())).await.unwrap();
+        let app = App::build(config, clock).await.unwrap();
         let address = app.address();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let running = stop.clone();
