@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 use super::object_server::{s3_client_within, s3_key};
 use super::{StartError, fingerprint_key, open_log, parents, random};
 use crate::audit::{
-    AuditError, AuditLog, Door, FingerprintKey, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request, RevokedBy,
-    StoreError,
+    AuditError, AuditLog, Door, FingerprintKey, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request,
+    RevokedBy, StoreError,
 };
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};

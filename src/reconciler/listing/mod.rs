@@ -2,8 +2,8 @@
 //! What belongs to no lease is put on record, once, as `orphan.found`, and ended where that is asked for and one credential
 //! can be ended alone. What may be an exchange under way is left in doubt, and nothing is ever ended by ending others.
 
-pub mod compare;
 mod closing;
+pub mod compare;
 mod doubts;
 mod ending;
 mod records;

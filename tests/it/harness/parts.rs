@@ -18,7 +18,7 @@ use stint::clock::{Clock, SystemClock};
 use stint::desk::HeldCredentials;
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
 use stint::lease::LeaseRules;
-use stint::object_server::{MinioServer, ServerSettings};
+use stint::object_server::{Duty, MinioServer, Parent, Parents, ServerSettings};
 use stint::policy::{PolicyFiles, PolicySet, RequestedRole};
 use stint::telemetry::Metrics;
 use stint::token::{
@@ -172,14 +172,21 @@ impl Parts {
             secret_key: SecretString::from("parent-secret"),
             timeout: Duration::from_secs(2),
         };
+        let fingerprints = FingerprintKey::derive(b"test");
+        // As the service has it, so that rows name the parent.
+        let parent = Parent {
+            id: fingerprints.parent("parent"),
+            duty: Duty::Default,
+            server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+        };
         let metrics = Arc::new(Metrics::default());
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(vec![rules.clone()], Arc::new(OneKeySet(keys))),
             policies: Arc::new(ArcSwap::from_pointee(policies(&rules.name))),
             lease_rules: LeaseRules { ttl: Duration::from_hours(1), jitter: 0.0, grace: Duration::from_mins(5) },
             log: Arc::new(log),
-            fingerprints: FingerprintKey::derive(b"test"),
-            object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+            fingerprints,
+            object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
             held: Arc::new(HeldCredentials::default()),
             rng: Mutex::new(StdRng::seed_from_u64(1)),
             clock,
