@@ -203,7 +203,8 @@ fn with_administrator(
             ObjectServerKind::Ceph(_)
             | ObjectServerKind::Minio
             | ObjectServerKind::Rustfs
-            | ObjectServerKind::Seaweedfs(_) => (settings.endpoint.as_str(), settings.region.as_str()),
+            | ObjectServerKind::Seaweedfs(_)
+            | ObjectServerKind::Garage { .. } => (settings.endpoint.as_str(), settings.region.as_str()),
         };
         let iam = S3Settings { endpoint: endpoint.to_owned(), region: region.to_owned(), timeout: IAM };
         let iam = S3Client::new(iam, Arc::clone(clock))?;

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use key_files::{KeyFiles, KeyFilesError};
 pub use lease_desk::{DeskError, Wish, list_leases, revoke_leases};
+use object_server::SELF_TEST_TIMEOUT;
 pub use object_server::{BootstrapError, ConformanceOptions, VerifyError, bootstrap, verify};
 pub use parents::Reread;
 pub use policies::{PolicyReport, compile_directory, compile_policies};
@@ -39,7 +40,7 @@ use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
-use crate::object_server::{ConfigError, ObjectServer, Parents};
+use crate::object_server::{ConfigError, ObjectServer, Parents, Standings};
 use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
 use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
@@ -173,6 +174,7 @@ impl App {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
 
+        let self_test = object_server::self_test(&config.object_server, &clock)?;
         let fingerprints = fingerprint_key(&config);
         let parents = Arc::new(parents::parents(&config.object_server, &fingerprints, &clock)?);
         let object_server: Arc<dyn ObjectServer> = parents.clone();
@@ -197,12 +199,14 @@ impl App {
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let signing_key = checkpoint_key(&config.audit)?;
+        let standings = Arc::new(Standings::new(lease_rules.self_test, report.policies.hash()));
+        let kept = policies::Kept { log: Arc::clone(&log), store: store.clone(), metrics: Arc::clone(&metrics) };
         let reloader = policies::Reloader::start(
             config,
             report,
             object_server.capabilities().clone(),
-            Arc::clone(&log),
-            store.clone(),
+            kept,
+            Arc::clone(&standings),
         )
         .await?;
 
@@ -246,6 +250,8 @@ impl App {
             fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
             held,
+            self_test,
+            standings: Arc::clone(&standings),
             rng: Mutex::new(random()?),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -259,7 +265,8 @@ impl App {
             metrics: Arc::clone(&metrics),
         });
         let listing = every.map(|every| (ListingReconciler::new(listing), every));
-        let probes = readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), Arc::clone(&clock));
+        let probes =
+            readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), standings, Arc::clone(&clock));
         let doors = Doors {
             exchange: Arc::new(exchange),
             inquiry: Arc::new(Inquiry::new(readers, archive)),
@@ -363,9 +370,9 @@ impl App {
     }
 }
 
-/// The longest an exchange takes that is answered at all: keys, two commits and the mint, each at its bound.
+/// The longest an exchange takes that is answered at all: keys, the mint, the self-test and two commits, each at its bound.
 fn longest_exchange(commit: Duration) -> Duration {
-    KEYS + OBJECT_SERVER_TIMEOUT + commit * 2
+    KEYS + OBJECT_SERVER_TIMEOUT + SELF_TEST_TIMEOUT * 2 + commit * 2
 }
 
 /// A generator of its own, seeded by the system.

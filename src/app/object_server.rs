@@ -16,12 +16,14 @@ use crate::lease::{Capabilities, Revocation};
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
 use crate::object_server::conformance::{self, Accounts, Check, Subject};
 use crate::object_server::s3::{S3Client, S3Key, S3Settings};
-use crate::object_server::{ConfigError, Duty, ObjectServer};
+use crate::object_server::{ConfigError, Duty, NewSession, ObjectServer, SelfTest, SelfTestTraits};
 use crate::policy::RoleName;
 use crate::postgres::PostgresStore;
 
 /// How long one call on a bucket may take: longer than a mint's, for a part of an upload has 5 MiB.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one call of a self-test may take: a workload waits for it.
+pub(super) const SELF_TEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why `bootstrap` does not begin, in words for the operator. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -137,11 +139,12 @@ pub async fn verify(
     interrupted: &CancellationToken,
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<Vec<Check>, VerifyError> {
-    let bucket = match options.bucket {
-        Some(name) if crate::policy::is_bucket_name(&name) => name,
+    let named = match options.bucket {
+        Some(name) if crate::policy::is_bucket_name(&name) => Some(name),
         Some(_) => return Err(VerifyError::BucketName),
-        None => first_bucket(&config)?,
+        None => None,
     };
+    let (bucket, other_bucket) = buckets(&config, named)?;
     let fingerprints = fingerprint_key(&config);
     let server = parents(&config.object_server, &fingerprints, &clock).map_err(StartError::from)?;
     let mut tried = Vec::new();
@@ -157,6 +160,9 @@ pub async fn verify(
     }
     let several = tried.len() > 1;
     let name = |duty: &Duty| several.then(|| duty.to_string());
+    // An admin token signs nothing.
+    let signs = !matches!(config.object_server.kind, ObjectServerKind::Garage { .. });
+    let s3_of = |key: S3Key| signs.then_some(key);
     let mut tried = tried.into_iter();
     let (first, duty, key) = tried.next().ok_or(StartError::ObjectServer(ConfigError::NoParent))?;
 
@@ -171,9 +177,10 @@ pub async fn verify(
         client,
         parent_id: Some(first),
         parent_name: name(&duty),
-        parent: key,
+        parent: s3_of(key),
         administrator: administrator.map(s3_key),
         bucket,
+        other_bucket,
         log: Arc::new(log),
         fingerprints,
         run: time_ordered_id(clock.now(), &mut rng),
@@ -183,7 +190,7 @@ pub async fn verify(
     };
     let mut checks = conformance::verify(&subject, interrupted, told).await;
     for (id, duty, key) in tried {
-        (subject.parent_id, subject.parent_name, subject.parent) = (Some(id), name(&duty), key);
+        (subject.parent_id, subject.parent_name, subject.parent) = (Some(id), name(&duty), s3_of(key));
         checks.extend(conformance::verify_parent(&subject, interrupted, told).await);
     }
     // The stream is closed when the log is dropped.
@@ -200,24 +207,59 @@ pub(super) fn s3_key_of(key: &ParentKey) -> S3Key {
 }
 
 pub(super) fn first_bucket(config: &Config) -> Result<String, VerifyError> {
+    buckets(config, None).map(|(bucket, _)| bucket)
+}
+
+/// The bucket to work in, the first one unless another was asked for, and one beside it.
+fn buckets(config: &Config, asked: Option<String>) -> Result<(String, Option<String>), VerifyError> {
     let issuers: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
-    let set = compile_directory(&config.policies, &issuers).map_err(StartError::Policies)?;
-    set.buckets().first().map(|bucket| bucket.name().to_owned()).ok_or(VerifyError::NoBucket)
+    let set = match (compile_directory(&config.policies, &issuers), &asked) {
+        (Ok(set), _) => set,
+        // A bucket that was asked for needs no policies.
+        (Err(_), Some(asked)) => return Ok((asked.clone(), None)),
+        (Err(faults), None) => return Err(StartError::Policies(faults).into()),
+    };
+    let mut names = set.buckets().iter().map(|bucket| bucket.name().to_owned());
+    let bucket = asked.or_else(|| names.next()).ok_or(VerifyError::NoBucket)?;
+    let other = names.find(|name| *name != bucket);
+    Ok((bucket, other))
+}
+
+/// What tries credentials before they are handed out.
+pub(super) fn self_test(settings: &ObjectServerSettings, clock: &Arc<dyn Clock>) -> Result<SelfTest, ConfigError> {
+    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
+    let client = S3Client::new(S3Settings { endpoint, region, timeout: SELF_TEST_TIMEOUT }, Arc::clone(clock))?;
+    // An admin token signs nothing.
+    let signs = !matches!(settings.kind, ObjectServerKind::Garage { .. });
+    let parents = settings.keys().filter(|_| signs).map(s3_key_of).collect();
+    let is_minio = matches!(settings.kind, ObjectServerKind::Minio | ObjectServerKind::Rustfs);
+    let new_session = match &settings.kind {
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs => NewSession::OfItself,
+        ObjectServerKind::Seaweedfs(role) | ObjectServerKind::Ceph(role) => {
+            NewSession::OfRole(role.as_str().to_owned())
+        }
+        ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => NewSession::Elsewhere,
+    };
+    let asks_rights_first = matches!(settings.kind, ObjectServerKind::Minio | ObjectServerKind::Seaweedfs(_));
+    let traits = SelfTestTraits { has_minio_admin: is_minio, new_session, asks_rights_first };
+    Ok(SelfTest::new(client, parents, traits))
 }
 
 pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabilities) -> conformance::Traits {
     let role_arn = match kind {
-        ObjectServerKind::Minio | ObjectServerKind::Rustfs => None,
+        ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Garage { .. } => None,
         ObjectServerKind::Seaweedfs(role_arn) | ObjectServerKind::Ceph(role_arn) => Some(role_arn),
         ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
     };
     conformance::Traits {
+        has_session_tokens: !matches!(kind, ObjectServerKind::Garage { .. }),
         accounts: match kind {
-            ObjectServerKind::Minio => Accounts::MinioAdmin,
+            ObjectServerKind::Minio | ObjectServerKind::Rustfs => Accounts::MinioAdmin,
             ObjectServerKind::Seaweedfs(_) | ObjectServerKind::Ceph(_) => Accounts::Iam,
-            ObjectServerKind::Rustfs | ObjectServerKind::Aws(_) => Accounts::Elsewhere,
+            ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => Accounts::Elsewhere,
         },
         sessions_write_as_parent: matches!(kind, ObjectServerKind::Ceph(_)),
+        faults_on_wrong_tokens: *kind == ObjectServerKind::Rustfs,
         revokes_leases: capabilities.revocation == Revocation::Lease,
         role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
         bootstrap: traits(kind),
@@ -252,6 +294,5 @@ pub(super) fn s3_key(key: BootstrapKey) -> S3Key {
 }
 
 fn traits(kind: &ObjectServerKind) -> Traits {
-    // What RustFS does with such a rule was not seen: it is asked, and what it says is told.
     Traits { removes_uploads_by_rule: *kind != ObjectServerKind::Minio }
 }

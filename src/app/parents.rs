@@ -14,8 +14,8 @@ use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings
 use crate::lease::{MintingParents, ParentId, RoleArn};
 use crate::object_server::s3::S3Key;
 use crate::object_server::{
-    AwsRole, AwsServer, CephServer, ConfigError, Duty, MinioServer, ObjectServer, Parent, Parents, RustfsServer,
-    SeaweedfsServer, ServerSettings,
+    AwsRole, AwsServer, CephServer, ConfigError, Duty, GarageServer, GarageSettings, MinioServer, ObjectServer, Parent,
+    Parents, RustfsServer, SeaweedfsServer, ServerSettings,
 };
 use crate::policy::PolicySet;
 
@@ -54,7 +54,10 @@ pub(super) fn assumed_roles(
     let common = match &settings.kind {
         ObjectServerKind::Ceph(role) => role,
         ObjectServerKind::Aws(aws) => &aws.role_arn,
-        ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Seaweedfs(_) => return BTreeMap::new(),
+        ObjectServerKind::Minio
+        | ObjectServerKind::Rustfs
+        | ObjectServerKind::Seaweedfs(_)
+        | ObjectServerKind::Garage { .. } => return BTreeMap::new(),
     };
     let id = |key: &ParentKey| fingerprints.parent(key.access_key.expose_secret());
     let plain = settings.parent.iter().chain(&settings.retired_parents).map(|key| (id(key), common.clone()));
@@ -99,6 +102,15 @@ pub(super) fn adapter(
                 }
                 None => Arc::new(server),
             }
+        }
+        ObjectServerKind::Garage { admin_endpoint } => {
+            let garage = GarageSettings {
+                admin_endpoint: admin_endpoint.clone(),
+                admin_token: key.secret_key.clone(),
+                parent: key.access_key.expose_secret().to_owned(),
+                timeout: OBJECT_SERVER_TIMEOUT,
+            };
+            Arc::new(GarageServer::new(&garage, clock)?)
         }
         ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
         ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, own(role), clock)?),

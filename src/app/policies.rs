@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::parents::{Keyring, minting};
-use crate::audit::{AuditError, AuditLog, AuditStore, PolicySetText};
+use crate::audit::{AuditError, AuditLog, AuditStore, ClosedRole, PolicySetText};
 use crate::config::Config;
 use crate::lease::{Capabilities, LeaseRules, MintingParents, prove_roles_fit, shortened_roles, uncomfortable_roles};
-use crate::policy::{PolicyFiles, PolicySet, Problem};
+use crate::object_server::Standings;
+use crate::policy::{PolicyFiles, PolicyHash, PolicySet, Problem};
+use crate::telemetry::Metrics;
 use crate::token::IssuerName;
 
 /// Editors and `kubectl` change several files at once: the directory is read when it has been quiet for this long.
@@ -92,13 +94,21 @@ impl Directory {
     }
 }
 
+/// Where it is said which set is in force.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) log: Arc<AuditLog>,
+    pub(super) store: Arc<dyn AuditStore>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
 /// Keeps the current set current.
 #[derive(Debug)]
 pub(super) struct Reloader {
     directory: Arc<Directory>,
     capabilities: Capabilities,
-    log: Arc<AuditLog>,
-    store: Arc<dyn AuditStore>,
+    kept: Kept,
+    standings: Arc<Standings>,
     current: Arc<ArcSwap<PolicySet>>,
     hangup: Option<Signal>,
     keyring: Option<Keyring>,
@@ -110,18 +120,18 @@ impl Reloader {
         config: Config,
         report: PolicyReport,
         capabilities: Capabilities,
-        log: Arc<AuditLog>,
-        store: Arc<dyn AuditStore>,
+        kept: Kept,
+        standings: Arc<Standings>,
     ) -> Result<Self, StartError> {
         // Before anybody knows that the service is there: an unheard SIGHUP ends a process.
         let hangup = signal(SignalKind::hangup()).ok();
-        record(&log, store.as_ref(), &report).await?;
+        record(&kept.log, kept.store.as_ref(), &report).await?;
         let current = Arc::new(ArcSwap::from_pointee(report.policies));
         Ok(Self {
             directory: Arc::new(Directory::of(&config)),
             capabilities,
-            log,
-            store,
+            kept,
+            standings,
             current,
             hangup,
             keyring: None,
@@ -204,10 +214,33 @@ impl Reloader {
         if report.policies.hash() == self.current.load().hash() {
             return;
         }
-        match record(&self.log, self.store.as_ref(), &report).await {
-            Ok(()) => self.current.store(Arc::new(report.policies)),
+        match record(&self.kept.log, self.kept.store.as_ref(), &report).await {
+            Ok(()) => {
+                let hash = report.policies.hash();
+                self.current.store(Arc::new(report.policies));
+                self.open_roles(hash).await;
+            }
             Err(error) => {
                 tracing::error!(%error, "the new policies cannot be recorded: those loaded before stay in force");
+            }
+        }
+    }
+}
+
+impl Reloader {
+    /// What self-tests closed under the set before is tried anew under this one.
+    async fn open_roles(&self, hash: PolicyHash) {
+        for roles in self.standings.policies_changed(hash) {
+            let roles: Vec<String> = roles.iter().map(ToString::to_string).collect();
+            let role = match roles.as_slice() {
+                [role] => role.clone(),
+                _ => "any".to_owned(),
+            };
+            self.kept.metrics.role_closed(&role, false);
+            let detail = "another policy set is in force".to_owned();
+            let opened = ClosedRole { role, roles, policy_hash: hash.to_hex(), detail };
+            if let Err(error) = self.kept.log.role_opened(opened, "policy_loaded").await {
+                tracing::error!(%error, "that a role is open again is not on record");
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::http::{Check, Readiness};
 use crate::issuer::IssuerKeys;
-use crate::object_server::ObjectServer;
+use crate::object_server::{ObjectServer, Standings};
 use crate::postgres::PostgresStore;
 
 /// How long a yes is answered again: a storm of probes must not become a storm on the servers behind.
@@ -29,6 +29,7 @@ pub(super) struct Probes {
     log: Arc<AuditLog>,
     object_server: Arc<dyn ObjectServer>,
     issuers: Arc<IssuerKeys>,
+    standings: Arc<Standings>,
     clock: Arc<dyn Clock>,
     last: Mutex<Option<(Duration, Vec<Check>)>>,
 }
@@ -39,9 +40,10 @@ impl Probes {
         log: Arc<AuditLog>,
         object_server: Arc<dyn ObjectServer>,
         issuers: Arc<IssuerKeys>,
+        standings: Arc<Standings>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, log, object_server, issuers, clock, last: Mutex::new(None) }
+        Self { store, log, object_server, issuers, standings, clock, last: Mutex::new(None) }
     }
 
     /// The checks, and the causes of those that say no.
@@ -64,6 +66,12 @@ impl Probes {
                 causes.push(format!("{name}: {}", issuer.detail.unwrap_or_default()));
             }
             checks.push(Check { name, ready: issuer.ready, essential: none_ready });
+        }
+        let closed = self.standings.closed();
+        // The other roles go on: who closed one is told by the log, and nobody outside learns which.
+        if !closed.is_empty() {
+            causes.push(format!("self_test: closed are {}", closed.join(", ")));
+            checks.push(Check { name: "self_test".to_owned(), ready: false, essential: false });
         }
         (checks, causes)
     }

@@ -225,7 +225,8 @@ impl Rotation {
             client: s3_client(settings, &self.clock)?,
             parent_id: Some(id),
             parent_name: None,
-            parent: S3Key::long_lived(key.access_key.clone(), key.secret_key.clone()),
+            parent: Some(S3Key::long_lived(key.access_key.clone(), key.secret_key.clone())),
+            other_bucket: None,
             administrator: None,
             bucket: first_bucket(&self.config)?,
             log: Arc::new(log),
@@ -357,10 +358,10 @@ fn by_hand(kind: &ObjectServerKind) -> Option<&'static str> {
     match kind {
         ObjectServerKind::Minio => None,
         ObjectServerKind::Rustfs => Some(
-            "kind = \"rustfs\": its admin API was never run against, so the parent is rotated by hand. 1. Make a second user \
+            "kind = \"rustfs\": stint does not speak its admin API, so the parent is rotated by hand. 1. Make a second user \
              with the policies of the first. 2. Put its key into the configuration of every instance, the old one into \
              [[object_server.retired_parent]], and send SIGHUP. 3. An hour after the last lease of the old one, delete its \
-             user. Changing the secret of the one user ends all its leases instead",
+             user, which ends what is left. Changing the secret of the one user ends none of its leases",
         ),
         ObjectServerKind::Seaweedfs(_) => Some(
             "kind = \"seaweedfs\": its identities are in a file, so the key is rotated by hand. 1. In the file of -s3.config \
@@ -379,6 +380,13 @@ fn by_hand(kind: &ObjectServerKind) -> Option<&'static str> {
              user may have two. 2. Put the new key into the configuration of every instance, and send SIGHUP. 3. `aws iam \
              update-access-key --status Inactive`, and when nothing complains `aws iam delete-access-key`. Sessions hang on \
              the role: none ends",
+        ),
+        ObjectServerKind::Garage { .. } => Some(
+            "kind = \"garage\": what is replaced there is the admin token, by hand. 1. Set audit.fingerprint_key, if it is not set: \
+             it keeps the fingerprints in the log what they are. 2. `garage admin-token create stint --scope \
+             CreateKey,AllowBucketKey,DeleteKey,ListKeys,ListBuckets`. 3. Put the new token into the configuration of every \
+             instance, and send SIGHUP. 4. `garage admin-token delete <old>`. Leases are keys of their own: none ends, and any \
+             token can end them",
         ),
     }
 }

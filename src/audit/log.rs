@@ -117,6 +117,19 @@ pub struct Inquiry {
     pub detail: String,
 }
 
+/// A role, or a combination of roles, that a self-test closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedRole {
+    /// Its name, or `any`.
+    pub role: String,
+    /// Every role combined.
+    pub roles: Vec<String>,
+    /// The policy set it is closed under, hex.
+    pub policy_hash: String,
+    /// What failed, for people.
+    pub detail: String,
+}
+
 /// The role of a verification's leases.
 const VERIFICATION: &str = "stint:verify";
 /// How much of a question is kept: a caller chose its length.
@@ -343,6 +356,27 @@ impl AuditLog {
             ..self.event(EventKind::OrphanFound, RecordedEffect::NotApplicable, reason)
         })
         .await
+    }
+
+    /// Commits that nothing more is granted under a role, of the service's own accord: nobody is the actor.
+    pub async fn role_closed(&self, role: ClosedRole) -> Result<(), AuditError> {
+        self.write(self.role_event(EventKind::FreezeSet, RecordedEffect::Deny, "self_test_failed", role)).await
+    }
+
+    /// Commits that it is granted again, `reason` saying why.
+    pub async fn role_opened(&self, role: ClosedRole, reason: &'static str) -> Result<(), AuditError> {
+        self.write(self.role_event(EventKind::FreezeLifted, RecordedEffect::Allow, reason, role)).await
+    }
+
+    fn role_event(&self, kind: EventKind, effect: RecordedEffect, reason: &'static str, closed: ClosedRole) -> Event {
+        let ClosedRole { role, roles, policy_hash, detail } = closed;
+        Event {
+            role: Some(role),
+            roles,
+            policy_hash: Some(policy_hash),
+            detail: Some(detail),
+            ..self.event(kind, effect, reason)
+        }
     }
 
     /// Whether the log can be written, as far as the last write told, for readiness. While it cannot, the writer looks at

@@ -37,7 +37,8 @@ pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};
 pub use ledger::{Inspection, KeptKey, Ledger, LedgerError, Piece, Progress, Selection, Tally};
 pub use log::{
-    AuditError, AuditLog, AuditReceipt, Inquiry, Intent, LogParts, LogSettings, RECEIPT_LIFE, Refused, Unrecorded,
+    AuditError, AuditLog, AuditReceipt, ClosedRole, Inquiry, Intent, LogParts, LogSettings, RECEIPT_LIFE, Refused,
+    Unrecorded,
 };
 pub use lone_intent::{LoneIntent, NotAnIntent};
 pub use merkle::Digest;

@@ -9,12 +9,15 @@ use super::section::Section;
 use crate::lease::RoleArn;
 use crate::policy::RoleName;
 
+/// The name of Garage's only parent.
+const GARAGE: &str = "garage-admin";
+
 /// A parent's key pair.
 #[derive(Debug, Clone)]
 pub struct ParentKey {
-    /// Its access key.
+    /// Its access key; at Garage a fixed name.
     pub access_key: SecretString,
-    /// Its secret key.
+    /// Its secret key; at Garage the admin token.
     pub secret_key: SecretString,
 }
 
@@ -56,6 +59,29 @@ impl ParentSettings {
             seen.takes(block, &key).then_some(key)
         });
         (default.is_some() || !default_wanted).then_some(Self { default, of_roles, retired })
+    }
+}
+
+impl ParentSettings {
+    /// Garage has no parents: its admin token stands in the place of the only one, under a name that stays the same when the
+    /// token is replaced, because whoever has a token can end the leases of any.
+    pub(super) fn of_garage(section: &mut Section<'_>, token: Option<SecretString>) -> Option<Self> {
+        let keys = ["access_key", "access_key_file", "secret_key", "secret_key_file", "parent", "retired_parent"];
+        let given: Vec<&str> = keys.into_iter().filter(|key| section.has(key)).collect();
+        key(section, false);
+        section
+            .sections("parent", |block| role_parent(block, false, &mut Seen { keys: Vec::new(), roles: Vec::new() }));
+        section.sections("retired_parent", |block| key(block, true));
+        for key in &given {
+            section.reject::<()>(
+                key,
+                None,
+                "has no meaning for garage, whose leases are made with admin_token: remove it",
+            );
+        }
+        let secret_key = section.required("admin_token", token)?;
+        let default = Some(ParentKey { access_key: SecretString::from(GARAGE), secret_key });
+        given.is_empty().then_some(Self { default, of_roles: Vec::new(), retired: Vec::new() })
     }
 }
 

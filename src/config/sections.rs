@@ -13,7 +13,7 @@ use super::parents::{ParentKey, ParentSettings, RoleParent};
 use super::reconcile::{ReconcileSettings, reconcile};
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
-use crate::lease::{LeaseRules, RoleArn};
+use crate::lease::{LeaseRules, RoleArn, SelfTesting};
 use crate::telemetry::{LogFormat, TelemetrySettings};
 use crate::token::{ClaimPath, IssuerName, IssuerRules, Profile};
 
@@ -93,6 +93,11 @@ pub enum ObjectServerKind {
     Ceph(RoleArn),
     /// AWS.
     Aws(AwsSettings),
+    /// Garage, and where its admin API is.
+    Garage {
+        /// `http(s)://host[:port]` of the admin API.
+        admin_endpoint: String,
+    },
 }
 
 /// What only AWS needs.
@@ -275,12 +280,19 @@ pub(super) fn object_server_with<T>(
     let mut section = root.section("object_server");
     let kind = section.text("kind");
     let kind = section.required("kind", kind);
+    let is_garage = kind.as_deref() == Some("garage");
     let kind = object_server_kind(&mut section, kind.as_deref());
     let endpoint = section.parsed("endpoint", ENDPOINT, endpoint_url);
     let endpoint = section.required("endpoint", endpoint);
     let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
-    let has_roles = !matches!(kind, Some(ObjectServerKind::Minio | ObjectServerKind::Rustfs));
-    let parents = ParentSettings::read(&mut section, has_roles);
+    let has_roles =
+        !matches!(kind, Some(ObjectServerKind::Minio | ObjectServerKind::Rustfs | ObjectServerKind::Garage { .. }));
+    let token = section.secret("admin_token");
+    let parents = if is_garage {
+        ParentSettings::of_garage(&mut section, token)
+    } else {
+        ParentSettings::read(&mut section, has_roles)
+    };
     let inside = bootstrap(&mut section);
     let reconcile = reconcile(&mut section);
     section.finish();
@@ -319,14 +331,24 @@ fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<O
     let sts_endpoint = section.parsed("sts_endpoint", ENDPOINT, endpoint_url);
     let session_tags = section.boolean("session_tags").unwrap_or(false);
     let source_identity = section.boolean("source_identity").unwrap_or(false);
+    let own_of_garage = ["admin_endpoint", "admin_token", "admin_token_file"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect::<Vec<_>>();
+    let admin_endpoint = section.parsed("admin_endpoint", ENDPOINT, endpoint_url);
     let kind = kind?;
+    if kind != "garage" && !own_of_garage.is_empty() {
+        for key in own_of_garage {
+            section.reject::<()>(key, None, "has a meaning for garage only: remove it");
+        }
+    }
     if kind != "aws"
         && let Some(key) = own_of_aws
     {
         section.reject::<()>(key, None, "has a meaning for aws only: remove it");
     }
     match kind {
-        "minio" | "rustfs" if role_given => {
+        "minio" | "rustfs" | "garage" if role_given => {
             section.reject("role_arn", None, &format!("has no meaning for {kind}, which has no roles: remove it"))
         }
         "minio" => Some(ObjectServerKind::Minio),
@@ -337,12 +359,10 @@ fn object_server_kind(section: &mut Section<'_>, kind: Option<&str>) -> Option<O
             let role_arn = section.required("role_arn", role_arn)?;
             Some(ObjectServerKind::Aws(AwsSettings { role_arn, sts_endpoint, session_tags, source_identity }))
         }
-        "garage" => section.reject(
-            "kind",
-            None,
-            "is not supported by this version yet: minio, rustfs, seaweedfs, ceph and aws are",
-        ),
-        _ => section.reject("kind", None, "must be minio, rustfs, seaweedfs, ceph or aws (garage is planned)"),
+        "garage" => section
+            .required("admin_endpoint", admin_endpoint)
+            .map(|admin_endpoint| ObjectServerKind::Garage { admin_endpoint }),
+        _ => section.reject("kind", None, "must be minio, rustfs, seaweedfs, ceph, aws or garage"),
     }
 }
 
@@ -363,6 +383,19 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
     // still leave something to advertise.
     let grace =
         section.duration("grace", "must be 1s to 10m", |grace| (Duration::from_secs(1)..=MINUTE * 10).contains(&grace));
+    let self_test_given = section.has("self_test");
+    let self_test = section.parsed(
+        "self_test",
+        "must be \"first\", \"off\", or a share of all leases above 0 and at most 1, as in \"0.01\"",
+        SelfTesting::parse,
+    );
+    if self_test == Some(SelfTesting::Off) {
+        warnings.push(
+            "lease.self_test is off: whether the object server holds leases to their policy is not tried before they are \
+             handed out"
+                .to_owned(),
+        );
+    }
     if section.boolean("reuse") == Some(true) {
         warnings
             .push("lease.reuse: this version mints a lease for every exchange; nothing is handed out again".to_owned());
@@ -377,6 +410,7 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
         ttl: if ttl_given { ttl? } else { MINUTE * 60 },
         jitter: if jitter_given { jitter? } else { 0.2 },
         grace: if grace_given { grace? } else { MINUTE * 5 },
+        self_test: if self_test_given { self_test? } else { SelfTesting::First },
     })
 }
 

@@ -114,6 +114,8 @@ impl Finding {
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::UnknownParent { .. }
             | ObjectServerError::KeepsNoList
+            | ObjectServerError::Undone { .. }
+            | ObjectServerError::LeftBehind { .. }
             | ObjectServerError::OfParent { .. } => Self::of(Revoked::Failed, Some(error.code().to_owned())),
         }
     }

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
 use crate::desk::DeskRefusal;
-use crate::exchange::Refusal;
+use crate::exchange::{Refusal, Untrusted};
 use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
@@ -107,11 +107,15 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::Undone { .. }
+            | ObjectServerError::LeftBehind { .. }
             | ObjectServerError::KeepsNoList
             | ObjectServerError::UnknownParent { .. }
             | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => ProblemCode::ObjectServerUnavailable,
         },
+        Refusal::Untrusted(Untrusted::Unclear) => ProblemCode::ObjectServerUnavailable,
+        Refusal::Untrusted(Untrusted::Failed(_)) | Refusal::Closed(_) => ProblemCode::RoleClosed,
     }
 }
 

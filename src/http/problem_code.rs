@@ -46,6 +46,8 @@ pub(super) enum ProblemCode {
     LogUnavailable,
     /// The object server issued nothing.
     ObjectServerUnavailable,
+    /// Nothing is granted under the role until its credentials pass a self-test.
+    RoleClosed,
     /// There is no key to sign checkpoints with.
     NoSigningKey,
     /// As many exchanges as allowed are running.
@@ -58,7 +60,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -78,6 +80,7 @@ impl ProblemCode {
         Self::IssuerUnavailable,
         Self::LogUnavailable,
         Self::ObjectServerUnavailable,
+        Self::RoleClosed,
         Self::NoSigningKey,
         Self::Overloaded,
         Self::TimedOut,
@@ -150,6 +153,11 @@ impl ProblemCode {
                 "object_server_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The object server issues no credentials at the moment",
+            ),
+            Self::RoleClosed => (
+                "role_closed",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Nothing is granted under the role at the moment: its credentials failed a self-test",
             ),
             Self::NoSigningKey => (
                 "no_signing_key",

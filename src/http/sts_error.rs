@@ -147,11 +147,14 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::Nonsense { .. }
             | ObjectServerError::Outdated { .. }
             | ObjectServerError::NotRevocable { .. }
+            | ObjectServerError::Undone { .. }
+            | ObjectServerError::LeftBehind { .. }
             | ObjectServerError::KeepsNoList
             | ObjectServerError::UnknownParent { .. }
             | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
+        Refusal::Untrusted(_) | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
     };
     (code, Cow::Borrowed(message))
 }

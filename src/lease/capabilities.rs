@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::bucket_grants::Rights;
 use super::plan::LeaseError;
 use crate::policy::stands_for;
 
@@ -14,6 +15,8 @@ use crate::policy::stands_for;
 pub struct Capabilities {
     /// The server's name, for messages.
     pub server: &'static str,
+    /// What bounds a session.
+    pub rights: Rights,
     /// Longest session policy.
     pub session_policy: SizeLimit,
     /// Longest single resource string, in bytes.

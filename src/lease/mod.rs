@@ -2,13 +2,16 @@
 //! [`AssumeRole`] request that is put on record and then sent: its length, its session policy, its names. It is pure:
 //! time and randomness are arguments. Reuse, quotas and freezes will live here, between the grant and the plan.
 
+mod bucket_grants;
 mod capabilities;
 mod names;
 mod parents;
 mod plan;
+mod self_testing;
 mod session_policy;
 mod terms;
 
+pub use bucket_grants::{BucketGrant, BucketRight, BucketRights, Rights};
 pub use capabilities::{
     Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit,
     SizeUnit,
@@ -18,5 +21,6 @@ pub use parents::{MintingParents, ParentId};
 pub use plan::{
     AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, shortened_roles, uncomfortable_roles,
 };
+pub use self_testing::SelfTesting;
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use time::OffsetDateTime;
 
 use super::terms::{LeaseTerms, Shortening};
-use super::{Beyond, Capabilities, LeaseId, ParentId, RoleSessionName, SessionPolicy};
+use super::{Beyond, Capabilities, LeaseId, ParentId, RoleSessionName, SelfTesting, SessionPolicy};
 use crate::clock::time_ordered_id;
 use crate::policy::{Document, Grant, PolicySet, RoleName};
 use crate::token::{Subject, VerifiedToken};
@@ -30,6 +30,8 @@ pub struct LeaseRules {
     pub jitter: f64,
     /// How long before the real end the advertised one is; under 15 minutes.
     pub grace: Duration,
+    /// How often a credential is tried before it is handed out.
+    pub self_test: SelfTesting,
 }
 
 /// One fully decided request to the object server's STS. What it says is what the intent row says.

@@ -18,6 +18,7 @@ impl SessionPolicy {
     /// Joins `document` and the server's deny statements, if the server enforces all of it.
     pub(super) fn compose(document: &Document, capabilities: &Capabilities) -> Result<Self, LeaseError> {
         let mut policy = document.to_json();
+        capabilities.rights.check(capabilities.server, &policy)?;
         capabilities.language.check(capabilities.server, &policy)?;
         let admin = document.allows_admin();
         let deny = if admin { &capabilities.deny_statements_for_admins } else { &capabilities.deny_statements };
@@ -83,6 +84,7 @@ pub(super) fn example() -> Capabilities {
     use std::time::Duration;
     Capabilities {
         server: "Twig",
+        rights: super::Rights::SessionPolicy,
         session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
         resource: 1100,
         durations: Durations {

@@ -14,8 +14,8 @@ use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSett
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, RoleArn,
-    SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
+    RoleArn, SessionName, SizeLimit, SizeUnit,
 };
 
 /// Longest value of a session tag, and longest source identity, in characters.
@@ -121,6 +121,7 @@ fn fitting(text: &str, others: &str, longest: usize) -> String {
 fn capabilities() -> Capabilities {
     Capabilities {
         server: "AWS",
+        rights: Rights::SessionPolicy,
         // It has a second limit, on a packed form that only AWS can measure.
         session_policy: SizeLimit { most: 2048, unit: SizeUnit::Characters },
         resource: 1100,

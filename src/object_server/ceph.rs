@@ -14,8 +14,8 @@ use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSett
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, RoleArn,
-    SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
+    RoleArn, SessionName, SizeLimit, SizeUnit,
 };
 
 /// What a question about readiness would be narrowed to, were it ever granted.
@@ -107,6 +107,7 @@ impl ObjectServer for CephServer {
 fn capabilities() -> Capabilities {
     Capabilities {
         server: "Ceph",
+        rights: Rights::SessionPolicy,
         session_policy: SizeLimit { most: 2048, unit: SizeUnit::Bytes },
         // One of about 1,565 ends the gateway's process.
         resource: 1100,

@@ -21,8 +21,8 @@ use super::{
 use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName,
-    SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
+    SessionName, SizeLimit, SizeUnit,
 };
 
 /// Answers 503 until users can be looked up, which `live` and `ready` do not. All of them need not be read by then.
@@ -176,6 +176,7 @@ impl ObjectServer for MinioServer {
 pub(super) fn capabilities() -> Capabilities {
     Capabilities {
         server: "MinIO",
+        rights: Rights::SessionPolicy,
         session_policy: SizeLimit { most: 2048, unit: SizeUnit::GoEncodedBytes },
         resource: 1100,
         durations: Durations {

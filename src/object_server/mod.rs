@@ -7,6 +7,9 @@ mod ceph;
 pub mod conformance;
 mod credentials;
 mod endpoint;
+mod escape;
+mod garage;
+mod garage_admin;
 mod keys_in_use;
 mod listing;
 mod minio;
@@ -20,8 +23,10 @@ pub mod rotation;
 mod rustfs;
 pub mod s3;
 mod seaweedfs;
+mod self_test;
 mod settings;
 mod signing;
+mod standing;
 mod sts_call;
 mod wire;
 
@@ -39,13 +44,16 @@ pub use aws::{AwsRole, AwsServer};
 pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
+pub use garage::{GarageServer, GarageSettings};
 pub use listing::{ListedCredential, ParentListing};
 pub use minio::MinioServer;
 pub use parents::{Duty, Parent, Parents};
 pub use role_deny::{RoleDeny, RoleDenySettings, WithRoleDeny};
 pub use rustfs::RustfsServer;
 pub use seaweedfs::SeaweedfsServer;
+pub use self_test::{Finding, NewSession, SelfTest, SelfTestCheck, SelfTestTraits};
 pub use settings::ServerSettings;
+pub use standing::{Admission, Change, RoleClosed, Standings};
 
 use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::lease::{AssumeRole, Capabilities, LeaseId, MintingParents, Revocation};
@@ -167,6 +175,18 @@ pub enum ObjectServerError {
         /// The smallest thing that it can end.
         smallest: Revocation,
     },
+    /// A credential that takes several steps was begun, one of them failed, and it was removed again.
+    #[error("{cause}; the key that was made for it is deleted")]
+    Undone {
+        /// The step that failed.
+        cause: Box<Self>,
+    },
+    /// The same, but it could not be removed.
+    #[error("{cause}; the key that was made for it could not be deleted")]
+    LeftBehind {
+        /// The step that failed.
+        cause: Box<Self>,
+    },
     /// The lease is of a parent whose key is not configured: nothing was sent, least of all under another parent, whose yes
     /// would be about other leases.
     #[error(
@@ -223,6 +243,8 @@ impl ObjectServerError {
             Self::ExpirationUnbelievable { .. } => "object_server_expiration",
             Self::Outdated { .. } => "object_server_outdated",
             Self::NotRevocable { .. } => "object_server_not_revocable",
+            Self::Undone { .. } => "object_server_undone",
+            Self::LeftBehind { .. } => "object_server_left_behind",
             Self::UnknownParent { .. } => "parent_unknown",
             Self::OfParent { source, .. } => source.code(),
             Self::KeepsNoList => "object_server_keeps_no_list",
@@ -230,12 +252,13 @@ impl ObjectServerError {
     }
 
     /// The codes of every error after which credentials may exist at the server.
-    pub const MAY_HAVE_MINTED: [&str; 5] = [
+    pub const MAY_HAVE_MINTED: [&str; 6] = [
         "object_server_interrupted",
         "object_server_failed",
         "object_server_nonsense",
         "object_server_expiration",
         "object_server_outdated",
+        "object_server_left_behind",
     ];
 
     /// Whether credentials may exist at the server although none were handed back.
@@ -245,7 +268,8 @@ impl ObjectServerError {
             Self::Interrupted(_)
             | Self::Nonsense { .. }
             | Self::ExpirationUnbelievable { .. }
-            | Self::Outdated { .. } => true,
+            | Self::Outdated { .. }
+            | Self::LeftBehind { .. } => true,
             // A server that fails half-way, or a gateway that lost it, may have stored them before.
             Self::Refused { status, .. } => *status >= 500,
             Self::ReceiptMismatch
@@ -253,6 +277,7 @@ impl ObjectServerError {
             | Self::Unreachable(_)
             | Self::NotReady
             | Self::NotRevocable { .. }
+            | Self::Undone { .. }
             | Self::UnknownParent { .. }
             | Self::KeepsNoList => false,
             Self::OfParent { source, .. } => source.may_have_minted(),
@@ -280,6 +305,8 @@ mod tests {
             ObjectServerError::ExpirationUnbelievable { expiration: OffsetDateTime::UNIX_EPOCH },
             ObjectServerError::Outdated { found: "x".to_owned(), oldest: "y" },
             ObjectServerError::NotRevocable { smallest: Revocation::Role },
+            ObjectServerError::Undone { cause: Box::new(refused(500)) },
+            ObjectServerError::LeftBehind { cause: Box::new(ObjectServerError::NotReady) },
         ] {
             let by_code = ObjectServerError::MAY_HAVE_MINTED.contains(&error.code());
             assert_eq!(by_code, error.may_have_minted(), "{error:?}");

@@ -13,8 +13,8 @@ use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSett
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
 use crate::lease::{
-    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, RoleArn,
-    SessionName, SizeLimit, SizeUnit,
+    AssumeRole, Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, Rights,
+    RoleArn, SessionName, SizeLimit, SizeUnit,
 };
 
 /// Up to 4.44 the secret key is the SHA-256 of the session id in the token: whoever sees a token, in a log or a presigned
@@ -147,6 +147,7 @@ fn demand_version(answer: &Answer) -> Result<(), ObjectServerError> {
 fn capabilities() -> Capabilities {
     Capabilities {
         server: "SeaweedFS",
+        rights: Rights::SessionPolicy,
         session_policy: SizeLimit { most: 2048, unit: SizeUnit::Bytes },
         resource: 1100,
         durations: Durations {

@@ -20,13 +20,13 @@ use super::{ConfigError, ObjectServerError, ServerSettings, TemporaryCredentials
 use crate::clock::Clock;
 
 /// More than ten times the largest answer seen (a MinIO token with a full session policy).
-const ANSWER_LIMIT: usize = 64 * 1024;
+pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// MinIO closes an idle connection after 30 s; a request written into one that is just being closed counts as interrupted.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// What stands for a refusal whose code cannot be read.
-const UNREADABLE: &str = "Unreadable";
+pub(super) const UNREADABLE: &str = "Unreadable";
 /// What AWS says, with status 400, to who asks too often.
 const THROTTLED: [&str; 3] = ["Throttling", "ThrottlingException", "RequestLimitExceeded"];
 
@@ -63,17 +63,7 @@ impl StsCaller {
         if settings.timeout.is_zero() {
             return Err(ConfigError::Timeout);
         }
-        let http = Client::builder()
-            // A redirect would carry a signed request, or its credentials, to somewhere nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            // A proxy named in the environment would read the minted credentials.
-            .no_proxy()
-            // Only this file decides what may be sent twice.
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(|_| ConfigError::Client)?;
+        let http = client()?;
         let signer = Signer {
             access_key: word("access key", settings.access_key)?,
             secret_key: settings.secret_key,
@@ -181,19 +171,35 @@ impl StsCaller {
             Err(error) if error.is_connect() => attempt().await,
             response => response,
         };
-        read(response.map_err(broken)?).await
+        read(response.map_err(broken)?, ANSWER_LIMIT).await
     }
 }
 
-/// Collects an answer whose declared and real sizes are both bounded.
-async fn read(mut response: Response) -> Result<Answer, ObjectServerError> {
-    const TOO_LARGE: ObjectServerError = ObjectServerError::Nonsense { what: "larger than 64 KiB, or than it says" };
+/// The HTTP client of every dialect.
+pub(super) fn client() -> Result<Client, ConfigError> {
+    Client::builder()
+        // A redirect would carry a signed request, or its credentials, to somewhere nobody configured.
+        .redirect(reqwest::redirect::Policy::none())
+        // A proxy named in the environment would read the minted credentials.
+        .no_proxy()
+        // Only the dialect decides what may be sent twice.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build()
+        .map_err(|_| ConfigError::Client)
+}
+
+/// Collects an answer whose declared and real sizes are both at most `limit` bytes.
+pub(super) async fn read(mut response: Response, limit: usize) -> Result<Answer, ObjectServerError> {
+    const TOO_LARGE: ObjectServerError =
+        ObjectServerError::Nonsense { what: "larger than any honest answer, or than it says" };
     let status = response.status();
     let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok()).map(str::to_owned);
     let declared = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     // All of the room is wiped in the end, so it is no more than the answer says it needs.
-    let room = declared.map_or(ANSWER_LIMIT, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    if room > ANSWER_LIMIT {
+    let room = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if room > limit {
         return Err(TOO_LARGE);
     }
     // Never grown, so that no copy of a secret is left behind by a reallocation.
@@ -225,7 +231,7 @@ pub(super) fn refusal(status: StatusCode, code: Option<String>) -> ObjectServerE
     }
 }
 
-fn broken(error: reqwest::Error) -> ObjectServerError {
+pub(super) fn broken(error: reqwest::Error) -> ObjectServerError {
     let error = error.without_url();
     if error.is_connect() || error.is_builder() {
         ObjectServerError::Unreachable(error)
@@ -234,7 +240,7 @@ fn broken(error: reqwest::Error) -> ObjectServerError {
     }
 }
 
-fn word(what: &'static str, text: String) -> Result<String, ConfigError> {
+pub(super) fn word(what: &'static str, text: String) -> Result<String, ConfigError> {
     let clean = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     clean.then_some(text).ok_or(ConfigError::Word { what })
 }

@@ -51,6 +51,7 @@ pub struct Grant {
     document: Document,
     ttl: Option<Duration>,
     ttl_everywhere: bool,
+    narrowed: bool,
     policy_hash: PolicyHash,
 }
 
@@ -80,6 +81,12 @@ impl Grant {
     #[must_use]
     pub fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// Whether the caller had it narrowed: then what it allows is in part the caller's choice.
+    #[must_use]
+    pub fn is_narrowed(&self) -> bool {
+        self.narrowed
     }
 
     /// The shortest length of the granted roles, where one that sets none counts as `default`.
@@ -133,6 +140,7 @@ impl PolicySet {
             document,
             ttl: found.iter().filter_map(|(_, role, _)| role.ttl).min(),
             ttl_everywhere: found.iter().all(|(_, role, _)| role.ttl.is_some()),
+            narrowed: request.session_policy.is_some(),
             policy_hash: self.hash,
         })
     }

@@ -22,6 +22,7 @@ use watch::Watch;
 
 use crate::audit::{Abandonment, AuditLog, LoneIntent, RECEIPT_LIFE, StoreError};
 use crate::clock::Clock;
+use crate::exchange::Refusal;
 use crate::lease::LeaseId;
 use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError};
 use crate::telemetry::Metrics;
@@ -146,7 +147,7 @@ impl Reconciler {
             page: PAGE,
             watched: self.watch.leases(),
             given_up_since: Some(sweep::given_up_since(now)),
-            may_have_minted: &ObjectServerError::MAY_HAVE_MINTED,
+            may_have_minted: &Refusal::MAY_HAVE_MINTED,
         };
         // Searches overlap.
         let mut all = BTreeMap::new();
@@ -223,6 +224,8 @@ fn is_away(error: &ObjectServerError) -> bool {
         | ObjectServerError::Unsendable
         | ObjectServerError::ExpirationUnbelievable { .. }
         | ObjectServerError::Outdated { .. }
+        | ObjectServerError::Undone { .. }
+        | ObjectServerError::LeftBehind { .. }
         | ObjectServerError::UnknownParent { .. }
         | ObjectServerError::NotRevocable { .. }
         | ObjectServerError::KeepsNoList => false,

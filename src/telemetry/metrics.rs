@@ -38,6 +38,18 @@ struct AbandonmentLabels {
     reason: &'static str,
 }
 
+/// The role's name is the policy set's, never a caller's choice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SelfTestLabels {
+    role: String,
+    check: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoleLabels {
+    role: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OrphanLabels {
     reason: &'static str,
@@ -68,6 +80,8 @@ pub struct Metrics {
     lone_intents_overdue: Gauge,
     orphans_told: Family<OrphanLabels, Counter>,
     compared: ComparedGauges,
+    self_test_failures: Family<SelfTestLabels, Counter>,
+    roles_closed: Family<RoleLabels, Gauge>,
 }
 
 /// What the last comparison of the object server's list with the log saw.
@@ -167,6 +181,18 @@ impl Default for Metrics {
         );
         let compared = ComparedGauges::default();
         compared.register(&mut registry);
+        let self_test_failures = Family::default();
+        let roles_closed = Family::default();
+        registry.register(
+            "stint_self_test_failures",
+            "Credentials that failed their self-test and were not handed out, by role and check",
+            self_test_failures.clone(),
+        );
+        registry.register(
+            "stint_role_closed",
+            "1 while nothing is granted under a role because of a self-test",
+            roles_closed.clone(),
+        );
         registry.register("stint_build", "What is running", build);
         Self {
             registry,
@@ -179,6 +205,8 @@ impl Default for Metrics {
             lone_intents_overdue,
             orphans_told,
             compared,
+            self_test_failures,
+            roles_closed,
         }
     }
 }
@@ -247,6 +275,16 @@ impl Metrics {
             gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
         }
         self.compared.at.set(at.unix_timestamp());
+    }
+
+    /// One credential of this role failed its self-test at this check.
+    pub fn self_test_failed(&self, role: &str, check: &'static str) {
+        self.self_test_failures.get_or_create(&SelfTestLabels { role: role.to_owned(), check }).inc();
+    }
+
+    /// A role was closed because of a self-test, or opened again.
+    pub fn role_closed(&self, role: &str, closed: bool) {
+        self.roles_closed.get_or_create(&RoleLabels { role: role.to_owned() }).set(i64::from(closed));
     }
 
     fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {

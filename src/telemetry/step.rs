@@ -13,6 +13,8 @@ pub enum Step {
     Intend,
     /// The object server.
     Mint,
+    /// The credential tried before it is handed out.
+    SelfTest,
     /// The outcome or refusal commit.
     Conclude,
 }
@@ -27,6 +29,7 @@ impl Step {
             Self::Plan => tracing::info_span!("lease.plan"),
             Self::Intend => tracing::info_span!("audit.intend"),
             Self::Mint => tracing::info_span!("object_server.assume_role"),
+            Self::SelfTest => tracing::info_span!("object_server.self_test"),
             Self::Conclude => tracing::info_span!("audit.conclude"),
         }
     }
@@ -40,6 +43,7 @@ impl Step {
             Self::Plan => "plan",
             Self::Intend => "intend",
             Self::Mint => "mint",
+            Self::SelfTest => "self_test",
             Self::Conclude => "conclude",
         }
     }

@@ -188,10 +188,57 @@ fn an_endpoint_with_a_path_a_user_or_another_scheme_is_refused() {
 }
 
 #[test]
-fn a_server_kind_that_is_planned_is_told_from_one_that_is_unknown() {
-    let refused = |kind: &str| refused("kind = \"minio\"", &format!("kind = \"{kind}\""), "object_server.kind");
-    assert!(refused("garage").contains("not supported by this version"));
-    assert!(!refused("MinIO").contains("not supported by this version"));
+fn a_server_kind_that_is_unknown_is_refused_with_those_that_are_known() {
+    for kind in ["MinIO", "garage2", ""] {
+        let said = refused("kind = \"minio\"", &format!("kind = \"{kind}\""), "object_server.kind");
+        assert!(said.contains("aws or garage"), "{said}");
+    }
+}
+
+const PARENT: &str = "access_key = \"stint-parent\"\nsecret_key = \"parent-secret\"";
+const ADMIN: &str = "admin_endpoint = \"http://storage.example:3903\"\nadmin_token = \"token-of-stint\"";
+
+fn garage(keys: &str) -> String {
+    VALID.replace("kind = \"minio\"", "kind = \"garage\"").replace(PARENT, keys)
+}
+
+#[test]
+fn garage_needs_its_admin_api_and_refuses_a_parent() {
+    use secrecy::ExposeSecret;
+    let config = read(&garage(ADMIN)).unwrap();
+    assert_eq!(config.object_server.parent.unwrap().secret_key.expose_secret(), "token-of-stint");
+    for (line, path) in
+        [("admin_endpoint", "object_server.admin_endpoint"), ("admin_token", "object_server.admin_token")]
+    {
+        let without: Vec<&str> = ADMIN.lines().filter(|text| !text.starts_with(line)).collect();
+        let [problem] = refusals(&garage(&without.join("\n"))).try_into().unwrap();
+        assert!(problem.starts_with(path) && problem.contains("is required"), "{problem}");
+    }
+    for parent in ["access_key = \"x\"", "secret_key = \"x\""] {
+        let [problem] = refusals(&garage(&format!("{ADMIN}\n{parent}"))).try_into().unwrap();
+        assert!(problem.contains("no meaning for garage"), "{problem}");
+    }
+    let [problem] = refusals(&garage(&ADMIN.replace(":3903", ":3903/v2"))).try_into().unwrap();
+    assert!(problem.contains("object_server.admin_endpoint"), "{problem}");
+    let role = "role_arn = \"arn:aws:iam::000000000000:role/vend\"";
+    let [problem] = refusals(&garage(&format!("{ADMIN}\n{role}"))).try_into().unwrap();
+    assert!(problem.contains("no roles"), "{problem}");
+}
+
+#[test]
+fn garages_admin_token_may_be_a_file() {
+    let file = ADMIN.replace("admin_token = \"token-of-stint\"", "admin_token_file = \"token\"");
+    let given = Given { files: BTreeMap::from([("/etc/stint/token", "from-a-file\n")]), ..Given::default() };
+    assert!(read_with(&garage(&file), &given).is_ok());
+    assert!(read_with(&garage(&file), &Given::default()).is_err());
+}
+
+#[test]
+fn what_only_garage_has_is_refused_elsewhere() {
+    for key in ADMIN.lines() {
+        let [problem] = refusals(&VALID.replace(PARENT, &format!("{PARENT}\n{key}"))).try_into().unwrap();
+        assert!(problem.contains("for garage only"), "{problem}");
+    }
 }
 
 /// Every kind with what it needs; `role_arn` is what the kinds with roles do not start without.

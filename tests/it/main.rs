@@ -30,6 +30,7 @@ mod retention;
 mod revocation;
 mod roles;
 mod secrecy;
+mod self_test;
 mod tally;
 mod token;
 mod verify;

@@ -1,13 +1,17 @@
 //! What the live tests of every dialect ask in the same way: with the form that the adapters send, signed by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use stint::clock::SystemClock;
 use stint::lease::{Capabilities, Conditions, LeaseError, OnUnknownAction, plan_verification};
-use stint::object_server::ServerSettings;
+use stint::object_server::probe::{Probe, ProbeAnswer, Prober};
+use stint::object_server::s3::{S3Client, S3Settings};
+use stint::object_server::{AccessKeyId, ServerSettings, TemporaryCredentials};
 use stint::policy::Document;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -394,4 +398,66 @@ fn listing(key: &str) -> String {
 fn held(lease: &crate::harness::Answer) -> Key {
     let keys = lease.keys();
     Key { access: keys.access_key, secret: keys.secret_key, token: Some(keys.session_token) }
+}
+
+/// Each kind of probe, inside of a policy that allows it and of one that does not, on buckets that are there. Answers what is
+/// said of a bucket that is nowhere: a server that tells anybody what is not there says so of objects too.
+pub(crate) async fn probes_tell_what_a_session_may(
+    sts: &Sts<'_>,
+    deny: &Value,
+    bucket: &str,
+    other: &str,
+) -> ProbeAnswer {
+    let client = S3Settings {
+        endpoint: sts.endpoint.to_owned(),
+        region: "us-east-1".to_owned(),
+        timeout: Duration::from_secs(10),
+    };
+    let prober = Prober::new(S3Client::new(client, Arc::new(SystemClock::start())).unwrap());
+    let (whole, objects) = (format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*"));
+    let prefixed = json!({"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [&whole],
+                          "Condition": {"StringLike": {"s3:prefix": ["a/*"]}}});
+    let get = allow(&["s3:GetObject"], &[&objects]);
+    let nothing = leased(&sts.session(&[get, deny.clone()]).await);
+    let objects_only = allow(&["s3:ListMultipartUploadParts"], &[&objects]);
+    let mut nowhere = None;
+    for statement in [
+        allow(&["s3:ListBucket"], &[&whole]),
+        prefixed,
+        allow(&["s3:GetBucketLocation"], &[&whole]),
+        allow(&["s3:ListBucketMultipartUploads"], &[&whole]),
+    ] {
+        let statements = [statement.clone(), deny.clone()];
+        let text = policy(&statements);
+        let session = leased(&sts.session(&statements).await);
+        let inside = Probe::inside(&text, &[]).unwrap_or_else(|| panic!("{text}"));
+        let outside = Probe::outside(&text, &[other]).unwrap();
+        assert_eq!(prober.ask(&session, &inside).await.unwrap(), ProbeAnswer::Allowed, "{inside}");
+        let refused = ProbeAnswer::Denied { code: "AccessDenied".to_owned() };
+        assert_eq!(prober.ask(&session, &outside).await.unwrap(), refused, "{outside}");
+        assert_eq!(prober.ask(&nothing, &inside).await.unwrap(), refused, "{inside} under a policy without it");
+        if let Some(probe) = Probe::outside(&text, &[]).filter(|probe| probe.to_string().contains("stint-probe-")) {
+            nowhere = Some(prober.ask(&session, &probe).await.unwrap());
+        }
+    }
+    let nowhere = nowhere.expect("one policy lists all of its buckets");
+    let statements = [objects_only, deny.clone()];
+    let session = leased(&sts.session(&statements).await);
+    let parts = Probe::inside(&policy(&statements), &[]).unwrap();
+    let (yes, no) = match nowhere {
+        ProbeAnswer::NotThere => (ProbeAnswer::NotThere, ProbeAnswer::NotThere),
+        _ => (ProbeAnswer::Allowed, ProbeAnswer::Denied { code: "AccessDenied".to_owned() }),
+    };
+    assert_eq!(prober.ask(&session, &parts).await.unwrap(), yes);
+    assert_eq!(prober.ask(&nothing, &parts).await.unwrap(), no);
+    nowhere
+}
+
+fn leased(key: &Key) -> TemporaryCredentials {
+    TemporaryCredentials {
+        access_key_id: AccessKeyId::parse(&key.access).unwrap(),
+        secret_access_key: SecretString::from(key.secret.as_str()),
+        session_token: SecretString::from(key.token.as_deref().unwrap()),
+        expiration: OffsetDateTime::UNIX_EPOCH,
+    }
 }

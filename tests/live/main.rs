@@ -1,4 +1,4 @@
-//! Real servers: Keycloak, PostgreSQL, MinIO, SeaweedFS, Ceph and boto3, with the real `stint` binary between them. `tests/run live` installs
+//! Real servers: Keycloak, PostgreSQL, MinIO, SeaweedFS, Ceph, Garage and boto3, with the real `stint` binary between them. `tests/run live` installs
 //! the servers, names them in the environment and runs this; a server that is not named fails its tests, aloud.
 #![cfg(test)]
 
@@ -14,6 +14,7 @@ mod dialect;
 mod doors;
 mod exchange;
 mod faults;
+mod garage;
 mod harness;
 mod minio;
 #[expect(clippy::duplicate_mod, reason = "every fact of MinIO is asked of two of its versions")]
@@ -28,6 +29,7 @@ mod record;
 mod revocation;
 mod rustfs;
 mod seaweedfs;
+mod self_test;
 mod servers;
 #[path = "../it/harness/signed.rs"]
 mod signed;

@@ -1,10 +1,13 @@
 //! The parent: a user like any other, and far from an administrator. A minter that is more than that makes every lease
 //! worth more than its policy.
 
-use super::super::minio_admin::{AdminError, MinioAdmin, SecretRead, TrialKey};
+use super::super::escape::{KeyAttempt, try_permanent_key};
+use super::super::minio_admin::{AdminError, MinioAdmin, SecretRead};
 use super::super::s3::{S3Error, S3Key};
 use super::check::Verdict;
 use super::{Accounts, Run};
+
+pub(super) const NO_PARENT: &str = "this server has no parent: leases are made with a token";
 
 impl Run<'_> {
     pub(super) async fn parent_is_a_user(&self) -> Verdict {
@@ -16,7 +19,7 @@ impl Run<'_> {
         if self.subject.traits.accounts != Accounts::MinioAdmin {
             return Verdict::not_applicable("this server tells nobody what a key is");
         }
-        let parent = &self.subject.parent;
+        let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
         match self.admin(parent).user(parent.access_key()).await {
             Ok(Some(user)) => Verdict::passed(format!("a built-in user under the policy {}", told(&user.policies))),
             Ok(None) => Verdict::failed("it is no built-in user: it is root, or a service account", ADVICE),
@@ -34,13 +37,14 @@ impl Run<'_> {
                 return Verdict::not_applicable("this server has no admin API that shows secrets to a key");
             }
         }
+        let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
         let mut unknown = Vec::new();
         for (what, name) in [
             (SecretRead::Accounts, "every user and its secret (admin:ExportIAM)"),
             (SecretRead::Backend, "raw files of the backend (admin:InspectData)"),
             (SecretRead::Configuration, "the configuration with its secrets (admin:ConfigUpdate)"),
         ] {
-            match self.admin(&self.subject.parent).try_read(what).await {
+            match self.admin(parent).try_read(what).await {
                 Ok(answer) if answer.is_refusal() => {}
                 Ok(answer) if answer.is_success() => return Verdict::failed(format!("it may read {name}"), ADVICE),
                 // Longer than anything it may read.
@@ -59,7 +63,10 @@ impl Run<'_> {
     }
 
     pub(super) async fn parent_makes_no_keys(&self) -> Verdict {
-        self.makes_no_keys(&self.subject.parent).await
+        match &self.subject.parent {
+            Some(parent) => self.makes_no_keys(parent).await,
+            None => Verdict::not_applicable(NO_PARENT),
+        }
     }
 
     /// Tries to make a permanent key of the parent with this key, and removes it if that worked.
@@ -71,38 +78,16 @@ impl Run<'_> {
             Accounts::Iam => return self.makes_no_accounts(key).await,
             Accounts::Elsewhere => return Verdict::not_applicable("this server has no such API for a key of its own"),
         }
-        let trial = match TrialKey::draw() {
-            Ok(trial) => trial,
-            Err(error) => return Verdict::failed(error.to_string(), ADVICE),
-        };
-        match self.admin(key).try_permanent_key(&trial).await {
-            Ok(answer) if answer.is_refusal() => Verdict::passed(format!("refused: {}", answer.told())),
-            Ok(answer) if answer.is_success() && trial.is_unknown_to(&self.subject.client).await => {
-                // What took it for something else may have kept it as something else.
-                self.remove_key(key, &trial).await;
-                Verdict::noted(format!("answered {}, but there is no such key", answer.told()), ADVICE)
-            }
-            Ok(answer) if answer.is_success() => {
-                let removed = self.remove_key(key, &trial).await;
+        let others: Vec<&S3Key> = self.subject.parent.iter().chain(&self.subject.administrator).collect();
+        match try_permanent_key(&self.subject.client, key, &others).await {
+            KeyAttempt::Refused(told) => Verdict::passed(format!("refused: {told}")),
+            KeyAttempt::Imagined(told) => Verdict::noted(format!("answered {told}, but there is no such key"), ADVICE),
+            KeyAttempt::Made(removed) => {
                 Verdict::failed(format!("it made a permanent key of the parent; {removed}"), ADVICE)
             }
-            Ok(answer) => Verdict::noted(format!("neither made nor refused: {}", answer.told()), ADVICE),
-            Err(error) => {
-                // It may exist: whoever could have made it may remove it.
-                let removed = self.remove_key(key, &trial).await;
-                Verdict::failed(format!("{error}; {removed}"), ADVICE)
-            }
+            KeyAttempt::Neither { told, .. } => Verdict::noted(format!("neither made nor refused: {told}"), ADVICE),
+            KeyAttempt::Unknown(told) => Verdict::failed(told, ADVICE),
         }
-    }
-
-    async fn remove_key(&self, maker: &S3Key, trial: &TrialKey) -> String {
-        for key in [Some(maker), Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten()
-        {
-            if self.admin(key).delete_permanent_key(trial.access_key()).await.is_ok() {
-                return "it was deleted".to_owned();
-            }
-        }
-        format!("DELETE IT if it is there: {}", trial.access_key())
     }
 
     fn admin<'s>(&'s self, key: &'s S3Key) -> MinioAdmin<'s> {

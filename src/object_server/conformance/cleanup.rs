@@ -25,11 +25,15 @@ impl Run<'_> {
     }
 
     pub(super) async fn clean_up(&self) -> Verdict {
-        let mut left = self.end_leases().await;
-        if !self.leases.is_empty()
-            && let Err(problem) = self.clear(&self.subject.bucket).await
-        {
-            left.push(format!("{} in {}: {problem}", self.prefix, self.subject.bucket));
+        let mut left = Vec::new();
+        // Without a parent it is the leases that reach the bucket.
+        let early = self.subject.parent.is_none();
+        if early {
+            left.extend(self.clear_ours().await);
+        }
+        left.extend(self.end_leases().await);
+        if !early {
+            left.extend(self.clear_ours().await);
         }
         if let (Some(scratch), Some(key)) = (&self.scratch, &self.subject.administrator)
             && let Err(problem) = self.remove_bucket(key, scratch).await
@@ -49,13 +53,24 @@ impl Run<'_> {
         }
     }
 
-    /// As the parent, and if it may not, as the administrator.
+    /// What could not be cleared.
+    async fn clear_ours(&self) -> Option<String> {
+        let bucket = &self.subject.bucket;
+        let cleared = if self.leases.is_empty() { Ok(()) } else { self.clear(bucket).await };
+        cleared.err().map(|problem| format!("{} in {bucket}: {problem}", self.prefix))
+    }
+
+    /// As the parent, or as a lease where there is none, and if they may not, as the administrator.
     async fn clear(&self, bucket: &str) -> Tried<()> {
-        let cleared = self.clear_as(&self.subject.parent, bucket).await;
-        match (&cleared, &self.subject.administrator) {
-            (Err(_), Some(administrator)) => self.clear_as(administrator, bucket).await,
-            (Ok(()), _) | (Err(_), None) => cleared,
+        let leases = if self.subject.parent.is_none() { self.keys.as_slice() } else { &[] };
+        let mut cleared = Err("no key may".to_owned());
+        for key in self.subject.parent.iter().chain(leases).chain(&self.subject.administrator) {
+            cleared = self.clear_as(key, bucket).await;
+            if cleared.is_ok() {
+                break;
+            }
         }
+        cleared
     }
 
     async fn clear_as(&self, key: &S3Key, bucket: &str) -> Tried<()> {

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::super::TemporaryCredentials;
@@ -11,7 +11,7 @@ use super::super::s3::S3Key;
 use super::Run;
 use super::check::{Tried, Verdict};
 use crate::audit::Outcome;
-use crate::lease::{AssumeRole, LeaseId, plan_verification};
+use crate::lease::{AssumeRole, BucketRights, LeaseId, Rights, plan_verification};
 use crate::policy::Document;
 
 /// A lease of this run.
@@ -60,6 +60,7 @@ impl Run<'_> {
         };
         subject.log.conclude(receipt, outcome).await.map_err(|error| format!("the log: {error}"))?;
         let credentials = minted.map_err(|error| error.to_string())?;
+        self.keys.push(S3Key::leased(&credentials));
         Ok(Minted {
             lease: assume_role.lease_id(),
             key: S3Key::leased(&credentials),
@@ -79,17 +80,40 @@ impl Run<'_> {
             .map_err(|error| error.to_string())
     }
 
-    /// Everything below `inside/`, and nothing else.
+    /// Everything below `inside/`, and nothing else; where leases hold whole buckets, this one.
     fn document(&self) -> Tried<Document> {
+        let document = match self.subject.server.capabilities().rights {
+            Rights::SessionPolicy => self.below_inside(),
+            Rights::WholeBuckets(rights) => self.whole_bucket(rights),
+        };
+        Document::parse(document.to_string().as_bytes()).map_err(|faults| faults.join("; "))
+    }
+
+    fn whole_bucket(&self, BucketRights { read, write, .. }: BucketRights) -> Value {
+        let bucket = format!("arn:aws:s3:::{}", self.subject.bucket);
+        let objects = format!("{bucket}/*");
+        let statements = [
+            (read.on_bucket, &bucket),
+            (write.on_bucket, &bucket),
+            (read.on_objects, &objects),
+            (write.on_objects, &objects),
+        ];
+        let statements = statements.into_iter().filter(|(actions, _)| !actions.is_empty());
+        let statements: Vec<Value> = statements
+            .map(|(actions, resource)| json!({"Effect": "Allow", "Action": actions, "Resource": [resource]}))
+            .collect();
+        json!({"Version": "2012-10-17", "Statement": statements})
+    }
+
+    fn below_inside(&self) -> Value {
         let (bucket, inside) = (&self.subject.bucket, self.inside("*"));
-        let document = json!({"Version": "2012-10-17", "Statement": [
+        json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Allow",
              "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload",
                         "s3:ListMultipartUploadParts"],
              "Resource": [format!("arn:aws:s3:::{bucket}/{inside}")]},
             {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [format!("arn:aws:s3:::{bucket}")],
              "Condition": {"StringLike": {"s3:prefix": [inside]}}},
-        ]});
-        Document::parse(document.to_string().as_bytes()).map_err(|faults| faults.join("; "))
+        ]})
     }
 }

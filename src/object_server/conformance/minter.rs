@@ -5,6 +5,7 @@ use reqwest::Method;
 
 use super::super::s3::{S3Answer, S3Key, S3Request};
 use super::Run;
+use super::account::NO_PARENT;
 use super::check::Verdict;
 
 const IAM: &str = "2010-05-08";
@@ -18,7 +19,8 @@ impl Run<'_> {
                              making more with radosgw-admin user modify --max-buckets=-1, and let no workload have its key";
         let mut deeds = Vec::new();
         let mut unknown = Vec::new();
-        let (parent, object) = (&self.subject.parent, self.outside_name());
+        let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
+        let object = self.outside_name();
         let tried = format!("{}-p", self.scratch_name());
         for (deed, request) in [
             ("list the bucket", self.listing("")),
@@ -59,7 +61,7 @@ impl Run<'_> {
     /// Whether the parent is shown the server's users and roles.
     pub(super) async fn reads_no_accounts(&self) -> Verdict {
         const ADVICE: &str = "the parent administers the server: take its IAM rights, on Ceph its caps, away";
-        let parent = &self.subject.parent;
+        let Some(parent) = &self.subject.parent else { return Verdict::not_applicable(NO_PARENT) };
         let mut told = Vec::new();
         // Not its own keys, which SeaweedFS lists, without their secrets.
         for action in ["ListUsers", "ListRoles"] {

@@ -52,8 +52,12 @@ pub struct Traits {
     pub accounts: Accounts,
     /// Whether what a session writes belongs to the parent, so that the parent may have to own buckets.
     pub sessions_write_as_parent: bool,
+    /// Whether a key without its own token is answered with a fault (HTTP 500) instead of a refusal.
+    pub faults_on_wrong_tokens: bool,
     /// Whether one lease can be ended alone.
     pub revokes_leases: bool,
+    /// Whether a key is worth nothing without its session token.
+    pub has_session_tokens: bool,
     /// The role that is assumed, on servers that have roles.
     pub role_arn: Option<String>,
     /// For the lifecycle that is tried.
@@ -65,14 +69,16 @@ pub struct Traits {
 pub struct Subject {
     /// The adapter, as the service uses it.
     pub server: Arc<dyn ObjectServer>,
+    /// Another bucket that is there: what must not be reached where leases hold whole buckets.
+    pub other_bucket: Option<String>,
     /// For calls on buckets.
     pub client: S3Client,
     /// The parent whose leases are tried, as the adapter knows it.
     pub parent_id: Option<ParentId>,
     /// How checks name it, where there are several.
     pub parent_name: Option<String>,
-    /// Its key.
-    pub parent: S3Key,
+    /// Its key for S3, where it has one.
+    pub parent: Option<S3Key>,
     /// An administrator's key, if there is one: only then a lifecycle can be tried.
     pub administrator: Option<S3Key>,
     /// A bucket that is there, and that the parent may use. Only names below `stint-verify/` are touched.
@@ -98,6 +104,8 @@ struct Run<'a> {
     prefix: String,
     /// Every lease that was intended: ended at the end, whatever became of it.
     leases: Vec<LeaseId>,
+    /// The keys that were minted.
+    keys: Vec<S3Key>,
     /// The bucket made to try a lifecycle, once it may exist.
     scratch: Option<String>,
     checks: Vec<Check>,
@@ -111,7 +119,8 @@ pub async fn verify(
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Vec<Check> {
     let prefix = format!("stint-verify/{}/", subject.run.simple());
-    let mut run = Run { subject, prefix, leases: Vec::new(), scratch: None, checks: Vec::new(), told };
+    let mut run =
+        Run { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told };
     let finished = tokio::select! {
         biased;
         () = interrupted.cancelled() => false,
@@ -143,7 +152,8 @@ pub async fn verify_parent(
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Vec<Check> {
     let prefix = format!("stint-verify/{}/", subject.run.simple());
-    let mut run = Run { subject, prefix, leases: Vec::new(), scratch: None, checks: Vec::new(), told };
+    let mut run =
+        Run { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told };
     let finished = tokio::select! {
         biased;
         () = interrupted.cancelled() => false,

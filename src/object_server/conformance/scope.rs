@@ -2,18 +2,51 @@
 
 use reqwest::Method;
 
-use super::super::s3::{S3Answer, S3Key};
+use super::super::s3::{S3Answer, S3Key, S3Request};
 use super::Run;
 use super::check::{Tried, Verdict, judged};
 use super::data::pattern;
 use super::mint::Minted;
+use crate::lease::Rights;
 
 impl Run<'_> {
     pub(super) async fn outside(&self, key: &S3Key) -> Verdict {
-        judged(
-            self.try_outside(key).await,
-            "DO NOT USE IT: the server does not hold sessions to their policy, and every lease is as wide as the parent",
-        )
+        const ADVICE: &str = "DO NOT USE IT: the server does not hold sessions to their policy, and every lease is as wide as the parent";
+        match (self.subject.server.capabilities().rights, &self.subject.other_bucket) {
+            (Rights::SessionPolicy, _) => judged(self.try_outside(key).await, ADVICE),
+            (Rights::WholeBuckets(_), Some(other)) => judged(self.try_other_bucket(key, other).await, ADVICE),
+            (Rights::WholeBuckets(_), None) => Verdict::noted(
+                "not tried: leases hold whole buckets here, and there is no other bucket to try",
+                "name a second bucket in buckets.toml",
+            ),
+        }
+    }
+
+    /// Another bucket, and the settings of its own, which whole buckets do not come with.
+    async fn try_other_bucket(&self, key: &S3Key, other: &str) -> Tried<String> {
+        let secret = self.outside_name();
+        let at = |method| S3Request::object(method, other, &secret);
+        let copy_source = format!("/{other}/{secret}");
+        let copy = self.on(Method::PUT, &self.inside("copied")).header("x-amz-copy-source", &copy_source);
+        let list = S3Request::bucket(Method::GET, other).query(&[("list-type", "2"), ("max-keys", "1")]);
+        let own = |method| S3Request::bucket(method, &self.subject.bucket);
+        for (deed, request) in [
+            ("reading another bucket", at(Method::GET)),
+            ("writing into another bucket", at(Method::PUT).body(*b"x")),
+            ("copying from another bucket", copy),
+            ("listing another bucket", list),
+            ("deleting in another bucket", at(Method::DELETE)),
+            ("reading its own bucket's lifecycle", own(Method::GET).query(&[("lifecycle", "")])),
+            ("reading its own bucket's website", own(Method::GET).query(&[("website", "")])),
+        ] {
+            match self.send(key, request).await? {
+                answer if answer.is_refusal() => {}
+                answer if answer.is_success() => return Err(format!("{deed} was allowed")),
+                answer => return Err(format!("{deed} was not refused but answered {}", answer.told())),
+            }
+        }
+        Ok("reading, writing, copying, listing and deleting in another bucket are refused; leases hold whole buckets here"
+            .to_owned())
     }
 
     async fn try_outside(&self, key: &S3Key) -> Tried<String> {
@@ -41,7 +74,7 @@ impl Run<'_> {
 
     /// Puts an object where the lease must not reach, as somebody who may.
     async fn place(&self, name: &str) -> bool {
-        for key in [Some(&self.subject.parent), self.subject.administrator.as_ref()].into_iter().flatten() {
+        for key in [self.subject.parent.as_ref(), self.subject.administrator.as_ref()].into_iter().flatten() {
             let put = self.send(key, self.on(Method::PUT, name).body(pattern(10))).await;
             if put.is_ok_and(|answer| answer.is_success()) {
                 return true;
@@ -51,6 +84,12 @@ impl Run<'_> {
     }
 
     pub(super) async fn token_is_needed(&self, one: &Minted, other: &Minted) -> Verdict {
+        if !self.subject.traits.has_session_tokens {
+            return Verdict::noted(
+                "this server has no session tokens: an access key and its secret are all there is",
+                "whoever sees both needs nothing else until the lease ends: revoke it",
+            );
+        }
         judged(
             self.try_tokens(one, other).await,
             "DO NOT USE IT: whoever sees an access key and its secret in a URL or a log needs nothing else",
@@ -73,12 +112,18 @@ impl Run<'_> {
             ("in a URL with the token of another lease", self.url(&mixed, &name).await?),
         ] {
             // Which client error it is differs between servers, and does not matter.
-            if !(400..500).contains(&answer.status()) {
+            let faulted = answer.status() == 500 && self.subject.traits.faults_on_wrong_tokens;
+            if !faulted && !(400..500).contains(&answer.status()) {
                 return Err(format!("{what} the key was answered {}", answer.told()));
             }
             told.push(answer.told());
         }
         told.dedup();
+        // A server that is out of order answers 500 to whole keys too, and shows nothing about tokens.
+        let again = self.send(&one.key, read()).await?;
+        if !again.is_success() {
+            return Err(format!("the whole key reads no longer: {}", again.told()));
+        }
         Ok(format!("without its token, or with another's, a key is refused ({})", told.join(", ")))
     }
 

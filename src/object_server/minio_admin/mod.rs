@@ -194,11 +194,14 @@ impl TrialKey {
         &self.access_key
     }
 
-    /// Whether the server knows it: a yes to making it is worth as much as any other yes.
-    pub(super) async fn is_unknown_to(&self, client: &S3Client) -> bool {
+    /// Whether the server knows it: a yes to making it is worth as much as any other yes. `None` if it does not say.
+    pub(super) async fn is_known_to(&self, client: &S3Client) -> Option<bool> {
         let key = S3Key::long_lived(SecretString::from(self.access_key.as_str()), self.secret_key.clone());
-        let asked = client.send(&key, &S3Request::service(Method::GET)).await;
-        asked.is_ok_and(|answer| answer.code().as_deref() == Some("InvalidAccessKeyId"))
+        let answer = client.send(&key, &S3Request::service(Method::GET)).await.ok()?;
+        match answer.code() {
+            Some(code) => Some(code != "InvalidAccessKeyId"),
+            None => answer.xml("ListAllMyBucketsResult").is_ok().then_some(true),
+        }
     }
 }
 

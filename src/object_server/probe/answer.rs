@@ -36,7 +36,7 @@ pub enum ProbeAnswer {
         /// The server's code.
         code: String,
     },
-    /// The bucket is not there. MinIO and SeaweedFS ask for rights first, Ceph and AWS do not: there it says nothing about
+    /// The bucket, or the object, is not there. MinIO and SeaweedFS ask for rights first, Ceph and AWS do not: there it says nothing about
     /// rights.
     NotThere,
     /// Anything else: it proves nothing.
@@ -68,14 +68,14 @@ impl Prober {
 
 fn read(probe: &Probe, answer: &S3Answer) -> ProbeAnswer {
     // A success of something that is no S3 server, or of a proxy's page, is none.
-    if answer.is_success() && answer.xml(probe.document).is_ok() {
+    if answer.is_success() && probe.documents.iter().any(|root| answer.xml(root).is_ok()) {
         return ProbeAnswer::Allowed;
     }
     let unclear = || ProbeAnswer::Unclear { told: answer.told() };
     let Some(code) = answer.code() else { return unclear() };
     match answer.status() {
         404 if probe.absent == Some(code.as_str()) => ProbeAnswer::Allowed,
-        404 if code == "NoSuchBucket" => ProbeAnswer::NotThere,
+        404 if matches!(code.as_str(), "NoSuchBucket" | "NoSuchKey") => ProbeAnswer::NotThere,
         400 | 401 | 403 if SESSION_REFUSED.contains(&code.as_str()) => ProbeAnswer::SessionRefused { code },
         401 | 403 if code != SKEWED => ProbeAnswer::Denied { code },
         _ => unclear(),

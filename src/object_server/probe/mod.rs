@@ -31,8 +31,8 @@ pub struct Probe {
     path: String,
     /// The condition keys that it sends.
     context: Vec<(&'static str, String)>,
-    /// The root of the document that a server sends which allows it.
-    document: &'static str,
+    /// The roots of the documents that servers send which allow it.
+    documents: &'static [&'static str],
     /// What a server that allows it says when nothing is there.
     absent: Option<&'static str>,
 }
@@ -67,7 +67,7 @@ impl Probe {
             action: "s3:ListBucket",
             path: bucket.to_owned(),
             context: sent(&query),
-            document: "ListBucketResult",
+            documents: &["ListBucketResult"],
             absent: None,
         }
     }
@@ -78,7 +78,8 @@ impl Probe {
             action: "s3:GetBucketLocation",
             path: bucket.to_owned(),
             context: Vec::new(),
-            document: "LocationConstraint",
+            // The second is SeaweedFS's.
+            documents: &["LocationConstraint", "CreateBucketConfiguration"],
             absent: None,
         }
     }
@@ -90,19 +91,20 @@ impl Probe {
             action: "s3:ListBucketMultipartUploads",
             path: bucket.to_owned(),
             context: sent(&query),
-            document: "ListMultipartUploadsResult",
+            documents: &["ListMultipartUploadsResult"],
             absent: None,
         }
     }
 
     /// The parts of an upload that nobody began: who may ask learns that there is none, who may not learns nothing.
+    /// Ceph says to anybody that the object is not there.
     fn parts(bucket: &str, key: &str) -> Self {
         Self {
             request: S3Request::object(Method::GET, bucket, key).query(&[("uploadId", NAME)]),
             action: "s3:ListMultipartUploadParts",
             path: format!("{bucket}/{key}"),
             context: Vec::new(),
-            document: "ListPartsResult",
+            documents: &["ListPartsResult"],
             absent: Some("NoSuchUpload"),
         }
     }

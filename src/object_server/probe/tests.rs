@@ -273,6 +273,8 @@ async fn an_upload_that_is_not_there_is_a_yes_where_one_was_looked_for() {
     assert_eq!(ask(parts, error(404, "NoSuchUpload")).await, ProbeAnswer::Allowed);
     assert!(matches!(ask(listing(), error(404, "NoSuchUpload")).await, ProbeAnswer::Unclear { .. }));
     assert_eq!(ask(listing(), error(404, "NoSuchBucket")).await, ProbeAnswer::NotThere);
+    let parts = Probe::parts("recordings", "stint-probe");
+    assert_eq!(ask(parts, error(404, "NoSuchKey")).await, ProbeAnswer::NotThere, "Ceph says so to anybody");
 }
 
 #[tokio::test]

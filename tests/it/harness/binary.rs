@@ -198,7 +198,7 @@ impl Site {
                 "[http]\nlisten = \"127.0.0.1:0\"\n[postgres]\nurl = \"{}\"\n[[issuer]]\nname = \"authentik\"\nissuer = \
                  \"{}\"\naudiences = [\"stint\"]\nprofile = \"authentik\"\nkeys = {{ jwks_file = \"keys.json\" \
                  }}\n[object_server]\nkind = \"minio\"\nendpoint = \"{object_server}\"\naccess_key = \
-                 \"parent\"\nsecret_key = \"parent-secret\"\n[lease]\njitter = 0.0\n",
+                 \"parent\"\nsecret_key = \"parent-secret\"\n[lease]\njitter = 0.0\nself_test = \"off\"\n",
                 database.expose_secret(),
                 provider.issuer,
             ),

@@ -15,6 +15,7 @@ pub(crate) mod proxy;
 pub(crate) mod scripted_server;
 pub(crate) mod sealer;
 pub(crate) mod service;
+pub(crate) mod session_server;
 pub(crate) mod signed;
 pub(crate) mod tokens;
 pub(crate) mod witness;

@@ -17,8 +17,11 @@ use stint::audit::{
 use stint::clock::{Clock, SystemClock};
 use stint::desk::HeldCredentials;
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
-use stint::lease::LeaseRules;
-use stint::object_server::{Duty, MinioServer, Parent, Parents, ServerSettings};
+use stint::lease::{LeaseRules, SelfTesting};
+use stint::object_server::s3::{S3Client, S3Settings};
+use stint::object_server::{
+    Duty, MinioServer, NewSession, Parent, Parents, SelfTest, SelfTestTraits, ServerSettings, Standings,
+};
 use stint::policy::{PolicyFiles, PolicySet, RequestedRole};
 use stint::telemetry::Metrics;
 use stint::token::{
@@ -179,15 +182,32 @@ impl Parts {
             duty: Duty::Default,
             server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
         };
+        let settings = S3Settings {
+            endpoint: endpoint.to_owned(),
+            region: "us-east-1".to_owned(),
+            timeout: Duration::from_secs(2),
+        };
+        let traits =
+            SelfTestTraits { has_minio_admin: true, new_session: NewSession::OfItself, asks_rights_first: true };
+        let self_test = SelfTest::new(S3Client::new(settings, Arc::clone(&clock)).unwrap(), Vec::new(), traits);
+        let policies = policies(&rules.name);
+        let standings = Arc::new(Standings::new(SelfTesting::Off, policies.hash()));
         let metrics = Arc::new(Metrics::default());
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(vec![rules.clone()], Arc::new(OneKeySet(keys))),
-            policies: Arc::new(ArcSwap::from_pointee(policies(&rules.name))),
-            lease_rules: LeaseRules { ttl: Duration::from_hours(1), jitter: 0.0, grace: Duration::from_mins(5) },
+            policies: Arc::new(ArcSwap::from_pointee(policies)),
+            lease_rules: LeaseRules {
+                ttl: Duration::from_hours(1),
+                jitter: 0.0,
+                grace: Duration::from_mins(5),
+                self_test: SelfTesting::Off,
+            },
             log: Arc::new(log),
             fingerprints,
             object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
             held: Arc::new(HeldCredentials::default()),
+            self_test,
+            standings,
             rng: Mutex::new(StdRng::seed_from_u64(1)),
             clock,
             metrics: Arc::clone(&metrics),

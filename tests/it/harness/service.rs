@@ -40,11 +40,20 @@ pub(crate) struct Setup {
     pub(crate) more: &'static str,
     /// More files for the policy directory.
     pub(crate) policies: &'static [(&'static str, &'static str)],
+    /// `lease.self_test`: off, for doubles that answer nothing but what a test is about.
+    pub(crate) self_test: &'static str,
 }
 
 impl Setup {
     pub(crate) fn with(object_server: &str) -> Self {
-        Self { object_server: object_server.to_owned(), kind: "minio", database: None, more: "", policies: &[] }
+        Self {
+            object_server: object_server.to_owned(),
+            kind: "minio",
+            database: None,
+            more: "",
+            policies: &[],
+            self_test: "off",
+        }
     }
 }
 
@@ -53,7 +62,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) database: SecretString,
     pub(crate) http: reqwest::Client,
-    _directory: TempDir,
+    directory: TempDir,
     tasks: TaskTracker,
     stop: CancellationToken,
     _ends: DropGuard,
@@ -79,11 +88,11 @@ impl Seen {
     }
 }
 
-struct NoEnvironment;
+struct OneVariable(&'static str);
 
-impl Environment for NoEnvironment {
+impl Environment for OneVariable {
     fn variables(&self) -> Vec<(String, String)> {
-        Vec::new()
+        vec![("STINT_LEASE__SELF_TEST".to_owned(), self.0.to_owned())]
     }
 
     fn read_file(&self, path: &std::path::Path) -> std::io::Result<String> {
@@ -117,7 +126,7 @@ impl Service {
         for provider in Forge::shared().providers() {
             text.push_str(&block(provider, &directory));
         }
-        let config = Config::read(&text, directory.path(), &NoEnvironment).unwrap();
+        let config = Config::read(&text, directory.path(), &OneVariable(setup.self_test)).unwrap();
         let app = App::build(config, Arc::new(SystemClock::start())).await.unwrap();
         let address = app.address();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -125,7 +134,12 @@ impl Service {
         tasks.spawn(async move { app.run(running).await.unwrap() });
         tasks.close();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { address, database, http, _directory: directory, tasks, _ends: stop.clone().drop_guard(), stop }
+        Self { address, database, http, directory, tasks, _ends: stop.clone().drop_guard(), stop }
+    }
+
+    /// Another text for a file of the policy directory.
+    pub(crate) fn change_policy(&self, path: &str, text: &str) {
+        fs::write(self.directory.path().join("policies").join(path), text).unwrap();
     }
 
     /// Drains and ends.

@@ -19,6 +19,11 @@ impl Answer {
         Self::to(client().get(url)).await
     }
 
+    /// `GET` with a bearer token; nothing when there is no HTTP answer.
+    pub(crate) async fn to_get_as(url: &str, token: &str) -> Option<Self> {
+        Self::to(client().get(url).bearer_auth(token)).await
+    }
+
     /// `POST` of a form; nothing when there is no HTTP answer.
     pub(crate) async fn to_form(url: &str, fields: &[(&str, &str)]) -> Option<Self> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();

@@ -111,6 +111,19 @@ log_format = "text"
         }
     }
 
+    /// Another text of a document.
+    pub(crate) fn with_document(&self, name: &str, text: &str) {
+        let file = self.directory.path().join(format!("policies/documents/{name}.json"));
+        fs::write(file, text).expect("our own directory");
+    }
+
+    /// `stint check --config …`
+    pub(crate) fn check(&self) -> Ended {
+        let mut stint = Command::new(env!("CARGO_BIN_EXE_stint"));
+        stint.env_clear().args(["check", "--config"]).arg(self.config());
+        ended(&stint.output().expect("stint runs"))
+    }
+
     /// `stint object-server <command> --config …`
     pub(crate) fn stint(&self, arguments: &[&str]) -> Command {
         let (command, more) = arguments.split_first().expect("a command");

@@ -17,9 +17,14 @@ pub(crate) struct Boto3 {
 impl Boto3 {
     /// A session against `minio`, without credentials.
     pub(crate) fn against(minio: &Minio) -> Self {
+        Self::at(&minio.endpoint())
+    }
+
+    /// The same against any S3 endpoint.
+    pub(crate) fn at(endpoint: &str) -> Self {
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         Self { variables: Vec::new(), home }
-            .with("AWS_ENDPOINT_URL_S3", &minio.endpoint())
+            .with("AWS_ENDPOINT_URL_S3", endpoint)
             .with("AWS_REGION", "us-east-1")
             .with("AWS_DEFAULT_REGION", "us-east-1")
             .with("AWS_EC2_METADATA_DISABLED", "true")
@@ -47,7 +52,8 @@ impl Boto3 {
     }
 
     /// Does `steps` in order within one session and says of each what came of it: `ok`, the access key id used, or the
-    /// error code. A step is `put:bucket/key`, `get:bucket/key`, `list:bucket`, `delete:bucket/key` or `key`.
+    /// error code. A step is `put:bucket/key`, `get:bucket/key`, `list:bucket`, `delete:bucket/key`,
+    /// `url:bucket/key` (what was put, by a presigned URL), `form:bucket/key` (an upload by a presigned form) or `key`.
     pub(crate) fn walk(&self, steps: &[&str]) -> Vec<String> {
         let output = Command::new(named_by("STINT_LIVE_PYTHON"))
             .arg("-I")

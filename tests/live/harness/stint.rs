@@ -37,11 +37,7 @@ impl Stint {
         lease: &str,
         without: &[&str],
     ) -> Self {
-        let issuer = format!(
-            "issuer = \"{issuer}\"\naudiences = [\"stint\"]\nprofile = \"keycloak\"\ngroups_claim = \"groups\"\nkeys = {{ \
-             discovery = true }}"
-        );
-        Self::start_trusting(&issuer, object_server, database, lease, without).await
+        Self::start_trusting(&keycloak(issuer), object_server, database, lease, without).await
     }
 
     /// The same for another issuer than Keycloak: the lines of its block but the name.
@@ -53,12 +49,34 @@ impl Stint {
         without: &[&str],
     ) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
-        let port = free_port();
         let policies = directory.path().join("policies");
         copy_policies(&repository().join("policies"), &policies);
         for name in without {
             fs::remove_file(policies.join(name)).expect("the policy is shipped");
         }
+        Self::start_in(directory, object_server, issuer, database, lease).await
+    }
+
+    /// The same with other policies than the shipped ones: the files of the directory, by name.
+    pub(crate) async fn start_with_policies(
+        object_server: &str,
+        issuer: &str,
+        database: &Database,
+        policies: &[(&str, String)],
+    ) -> Self {
+        let issuer = keycloak(issuer);
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
+        for (name, text) in policies {
+            let file = directory.path().join("policies").join(name);
+            fs::create_dir_all(file.parent().expect("below the directory")).expect("our own directory");
+            fs::write(file, text).expect("the policy is written");
+        }
+        Self::start_in(directory, object_server, &issuer, database, "ttl = \"60m\"").await
+    }
+
+    async fn start_in(directory: TempDir, object_server: &str, issuer: &str, database: &Database, lease: &str) -> Self {
+        let port = free_port();
+        let policies = directory.path().join("policies");
         let configuration = directory.path().join("stint.toml");
         let text = format!(
             r#"
@@ -160,6 +178,14 @@ log_format = "json"
     pub(crate) fn log(&self) -> String {
         self.server.output()
     }
+}
+
+/// The lines of Keycloak's block but the name.
+fn keycloak(issuer: &str) -> String {
+    format!(
+        "issuer = \"{issuer}\"\naudiences = [\"stint\"]\nprofile = \"keycloak\"\ngroups_claim = \"groups\"\nkeys = {{ \
+         discovery = true }}"
+    )
 }
 
 /// The shipped directory as it is, but for the issuer its roles name: ours is Keycloak.

@@ -1,7 +1,9 @@
 //! The exchange, on one page: a token in, temporary credentials out. Every step consumes a value that only the step
 //! before can make, so no step can be skipped or reordered:
 //!
-//! verify → decide → plan → commit the intent → mint → commit the outcome → answer.
+//! verify → decide → plan → commit the intent → mint → try the credential → commit the outcome → answer.
+
+mod trial;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,10 +21,14 @@ use crate::audit::{
 use crate::clock::Clock;
 use crate::desk::{HeldCredentials, HeldLease};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
-use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError, TemporaryCredentials};
+use crate::object_server::{
+    Admission, LeaseToEnd, ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials,
+};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
+
+pub use trial::Untrusted;
 
 /// The pauses between attempts to say that a lease was abandoned: over the time in which a store usually comes back.
 /// Afterwards it is left to the reconciler.
@@ -79,6 +85,12 @@ pub enum Refusal {
     /// The object server minted nothing believable.
     #[error(transparent)]
     ObjectServer(#[from] ObjectServerError),
+    /// What was minted is not handed out.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// Nothing is granted under the role until its credentials pass a self-test.
+    #[error(transparent)]
+    Closed(#[from] RoleClosed),
 }
 
 impl Refusal {
@@ -91,6 +103,32 @@ impl Refusal {
             Self::Lease(error) => error.code(),
             Self::Audit(error) => error.code(),
             Self::ObjectServer(error) => error.code(),
+            Self::Untrusted(untrusted) => untrusted.code(),
+            Self::Closed(_) => "role_closed",
+        }
+    }
+
+    /// The codes of every refusal after the intent upon which a credential may exist at the object server: what the reconciler
+    /// has ended again.
+    pub const MAY_HAVE_MINTED: [&str; 10] = [
+        "object_server_interrupted",
+        "object_server_failed",
+        "object_server_nonsense",
+        "object_server_expiration",
+        "object_server_outdated",
+        "self_test_inside",
+        "self_test_outside",
+        "self_test_escape",
+        "self_test_unclear",
+        "role_closed",
+    ];
+
+    /// Of a refusal after the intent: whether a credential may exist at the object server.
+    fn may_have_minted(&self) -> bool {
+        match self {
+            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) => false,
+            Self::ObjectServer(error) => error.may_have_minted(),
+            Self::Untrusted(_) | Self::Closed(_) => true,
         }
     }
 }
@@ -118,6 +156,10 @@ pub struct ExchangeParts {
     pub object_server: Arc<dyn ObjectServer>,
     /// Keeps what was handed out.
     pub held: Arc<HeldCredentials>,
+    /// Between steps 5 and 6: tries credentials.
+    pub self_test: SelfTest,
+    /// Which roles were tried, and which are closed.
+    pub standings: Arc<Standings>,
     /// Draws lease lengths and ids.
     pub rng: Mutex<StdRng>,
     /// The time.
@@ -176,7 +218,13 @@ impl Exchange {
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Lease(error)).await);
             }
         };
-        self.mint_on_record(asked, token, grant, assume_role).await
+        match self.admit(&grant) {
+            Ok(admission) => self.mint_on_record(asked, token, grant, assume_role, admission).await,
+            Err(closed) => {
+                let policy_hash = grant.policy_hash();
+                Err(self.record_refusal(asked, &token, policy_hash, Refusal::Closed(closed)).await)
+            }
+        }
     }
 
     /// Step 1.
@@ -215,9 +263,11 @@ impl Exchange {
         token: VerifiedToken,
         grant: Grant,
         assume_role: AssumeRole,
+        admission: Admission,
     ) -> Result<IssuedLease, Refusal> {
         let inner = Arc::clone(&self.inner);
-        let steps = async move { Self { inner }.intend_mint_conclude(asked, token, grant, assume_role).await };
+        let steps =
+            async move { Self { inner }.intend_mint_conclude(asked, token, grant, assume_role, admission).await };
         let task = self.parts().tasks.spawn(steps.in_current_span());
         task.await.unwrap_or(Err(Refusal::Audit(AuditError::Unavailable)))
     }
@@ -228,6 +278,7 @@ impl Exchange {
         token: VerifiedToken,
         grant: Grant,
         assume_role: AssumeRole,
+        admission: Admission,
     ) -> Result<IssuedLease, Refusal> {
         let Inner(parts) = self.inner.as_ref();
         let intent = Intent { request: &asked, token: &token, grant: &grant, assume_role: &assume_role };
@@ -238,15 +289,22 @@ impl Exchange {
             Some(terms) => Ok((credentials, terms)),
             None => Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration }),
         });
-        let (credentials, terms) = match believed {
-            Ok(believed) => believed,
-            Err(error) => {
-                let outcome = Outcome::Failed { reason: error.code() };
+        let trusted = match believed {
+            Ok((credentials, terms)) => {
+                let trial = self.try_credential(&admission, &grant, &assume_role, &credentials);
+                self.timed(Step::SelfTest, trial).await.map(|()| (credentials, terms))
+            }
+            Err(error) => Err(Refusal::ObjectServer(error)),
+        };
+        let (credentials, terms) = match trusted {
+            Ok(trusted) => trusted,
+            Err(refusal) => {
+                let outcome = Outcome::Failed { reason: refusal.code() };
                 let concluded = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await;
                 let ended =
-                    if error.may_have_minted() { self.revoke(&assume_role).await } else { Abandonment::NotMinted };
+                    if refusal.may_have_minted() { self.revoke(&assume_role).await } else { Abandonment::NotMinted };
                 return Err(match concluded {
-                    Ok(()) => error.into(),
+                    Ok(()) => refusal,
                     Err(unrecorded) => self.abandon(unrecorded, ended),
                 });
             }
@@ -381,5 +439,29 @@ fn identity_of(signed: SignedIdentity) -> Identity {
         client: None,
         groups: Vec::new(),
         jti: signed.jti,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object_server::SelfTestCheck;
+
+    #[test]
+    fn every_refusal_that_may_leave_a_credential_behind_is_known_by_its_code() {
+        let of_the_server = ObjectServerError::MAY_HAVE_MINTED;
+        assert!(of_the_server.iter().all(|code| Refusal::MAY_HAVE_MINTED.contains(code)));
+        let checks = [SelfTestCheck::Inside, SelfTestCheck::Outside, SelfTestCheck::Escape];
+        let untrusted = checks.map(Untrusted::Failed).into_iter().chain([Untrusted::Unclear]);
+        let tried: Vec<Refusal> = untrusted
+            .map(Refusal::Untrusted)
+            .chain([Refusal::Closed(RoleClosed { check: SelfTestCheck::Inside })])
+            .collect();
+        for refusal in &tried {
+            assert!(refusal.may_have_minted() && Refusal::MAY_HAVE_MINTED.contains(&refusal.code()), "{refusal:?}");
+        }
+        assert_eq!(of_the_server.len() + tried.len(), Refusal::MAY_HAVE_MINTED.len());
+        let refused = Refusal::ObjectServer(ObjectServerError::NotReady);
+        assert!(!refused.may_have_minted() && !Refusal::MAY_HAVE_MINTED.contains(&refused.code()));
     }
 }
