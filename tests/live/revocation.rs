@@ -78,7 +78,6 @@ async fn on_minio_one_lease_then_a_holders_then_a_groups_then_all_are_refused_to
             .await
             .expect("the log can be read");
     assert_eq!(refused.len(), 4, "each with its time: {refused:?}");
-    println!("MinIO refused after {refused:?} ms");
 }
 
 /// The command holds no credential: MinIO's list is what proves it, asked once, under the keys of the configuration.
