@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 use super::object_server::{s3_client_within, s3_key};
 use super::{StartError, fingerprint_key, open_log, parents, random};
 use crate::audit::{
-    AuditError, AuditLog, Door, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request, RevokedBy,
-    StoreError,
+    AuditError, AuditLog, Door, FingerprintKey, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request,
+    RevokedBy, StoreError,
 };
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
@@ -38,6 +38,7 @@ pub(super) struct Shared {
     pub(super) object_server: Arc<dyn ObjectServer>,
     pub(super) log: Arc<AuditLog>,
     pub(super) held: Arc<HeldCredentials>,
+    pub(super) fingerprints: FingerprintKey,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) verifier: Verifier,
     pub(super) policies: Arc<ArcSwap<PolicySet>>,
@@ -52,10 +53,10 @@ pub(super) fn probe_client(settings: &ObjectServerSettings, clock: &Arc<dyn Cloc
 
 /// The desk behind the doors. It holds what was handed out, and no administrator's key.
 pub(super) fn behind_doors(probing: S3Client, shared: Shared) -> LeaseDesk {
-    let Shared { store, object_server, log, held, clock, verifier, policies, tasks, stop } = shared;
+    let Shared { store, object_server, log, held, fingerprints, clock, verifier, policies, tasks, stop } = shared;
     let prober = SessionProber::new(Prober::new(probing));
     let probe: Option<Arc<dyn SessionProbe>> = Some(Arc::new(prober));
-    let desk = Desk::new(DeskParts { open_leases: store, object_server, log, held, probe, clock });
+    let desk = Desk::new(DeskParts { open_leases: store, object_server, log, held, probe, fingerprints, clock });
     LeaseDesk::new(LeaseDeskParts { operators: Operators { verifier, policies }, desk, tasks, stop })
 }
 
@@ -164,8 +165,8 @@ async fn at_the_console(
         actor: format!("os:{user}"),
         why: wish.why.clone(),
     };
-    let held = Arc::new(HeldCredentials::default());
-    let desk = Desk::new(DeskParts { open_leases: store, object_server, log, held, probe: None, clock });
+    let (held, fingerprints) = (Arc::new(HeldCredentials::default()), fingerprint_key(config));
+    let desk = Desk::new(DeskParts { open_leases: store, object_server, log, held, probe: None, fingerprints, clock });
     Ok((desk, by, tasks))
 }
 

@@ -234,6 +234,7 @@ impl App {
             object_server: Arc::clone(&object_server),
             log: Arc::clone(&log),
             held: Arc::clone(&held),
+            fingerprints: fingerprints.clone(),
             clock: Arc::clone(&clock),
             verifier: Verifier::new(rules.clone(), issuers.clone()),
             policies: reloader.current(),

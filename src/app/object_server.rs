@@ -254,13 +254,12 @@ pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabil
     conformance::Traits {
         has_session_tokens: !matches!(kind, ObjectServerKind::Garage { .. }),
         accounts: match kind {
-            ObjectServerKind::Minio => Accounts::MinioAdmin,
+            ObjectServerKind::Minio | ObjectServerKind::Rustfs => Accounts::MinioAdmin,
             ObjectServerKind::Seaweedfs(_) | ObjectServerKind::Ceph(_) => Accounts::Iam,
-            ObjectServerKind::Rustfs | ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => {
-                Accounts::Elsewhere
-            }
+            ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => Accounts::Elsewhere,
         },
         sessions_write_as_parent: matches!(kind, ObjectServerKind::Ceph(_)),
+        faults_on_wrong_tokens: *kind == ObjectServerKind::Rustfs,
         revokes_leases: capabilities.revocation == Revocation::Lease,
         role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
         bootstrap: traits(kind),
@@ -295,6 +294,5 @@ pub(super) fn s3_key(key: BootstrapKey) -> S3Key {
 }
 
 fn traits(kind: &ObjectServerKind) -> Traits {
-    // What RustFS does with such a rule was not seen: it is asked, and what it says is told.
     Traits { removes_uploads_by_rule: *kind != ObjectServerKind::Minio }
 }

@@ -358,10 +358,10 @@ fn by_hand(kind: &ObjectServerKind) -> Option<&'static str> {
     match kind {
         ObjectServerKind::Minio => None,
         ObjectServerKind::Rustfs => Some(
-            "kind = \"rustfs\": its admin API was never run against, so the parent is rotated by hand. 1. Make a second user \
+            "kind = \"rustfs\": stint does not speak its admin API, so the parent is rotated by hand. 1. Make a second user \
              with the policies of the first. 2. Put its key into the configuration of every instance, the old one into \
              [[object_server.retired_parent]], and send SIGHUP. 3. An hour after the last lease of the old one, delete its \
-             user. Changing the secret of the one user ends all its leases instead",
+             user, which ends what is left. Changing the secret of the one user ends none of its leases",
         ),
         ObjectServerKind::Seaweedfs(_) => Some(
             "kind = \"seaweedfs\": its identities are in a file, so the key is rotated by hand. 1. In the file of -s3.config \

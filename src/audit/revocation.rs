@@ -11,6 +11,8 @@ use crate::lease::LeaseId;
 
 /// The reason of the first row of a lease that is to be ended.
 pub const REQUESTED: &str = "requested";
+/// The detail of a row that no operator's request led to.
+const BY_COMPARISON: &str = "the object server lists it no more";
 /// How much of an operator's reason is kept, in characters.
 const LONGEST_DETAIL: usize = 2048;
 
@@ -43,6 +45,12 @@ impl LeaseOnRecord {
     #[must_use]
     pub fn parent(&self) -> Option<&KeyFingerprint> {
         self.lease.parent.as_ref()
+    }
+
+    /// The fingerprint of its key, where the row says.
+    #[must_use]
+    pub fn key_fingerprint(&self) -> Option<&KeyFingerprint> {
+        self.lease.key_fingerprint.as_ref()
     }
 
     /// Its holder.
@@ -188,9 +196,14 @@ impl AuditLog {
         self.write(Event { refused_after, detail: cut(told), ..self.revocation(lease, by, seen.code()) }).await
     }
 
+    /// Commits that a lease whose end was asked for before is gone from the object server's list. Nobody asks for it now: the
+    /// comparison of the list with the log saw it.
+    pub async fn tell_gone(&self, lease: &LeaseOnRecord) -> Result<(), AuditError> {
+        let event = self.of_lease(lease, Revoked::GoneFromListing.code());
+        self.write(Event { detail: Some(BY_COMPARISON.to_owned()), ..event }).await
+    }
+
     fn revocation(&self, lease: &LeaseOnRecord, by: &RevokedBy, reason: &'static str) -> Event {
-        let LeaseOnRecord { identity, role, roles, matched_rule, policy_hash, lease, issued_at: _, ends_at: _ } =
-            lease.clone();
         Event {
             request: Some(Request {
                 origin: by.origin,
@@ -199,13 +212,21 @@ impl AuditLog {
                 session_name: None,
                 token_sha256: by.token_sha256.clone(),
             }),
+            actor: Some(by.actor.clone()),
+            ..self.of_lease(lease, reason)
+        }
+    }
+
+    fn of_lease(&self, lease: &LeaseOnRecord, reason: &'static str) -> Event {
+        let LeaseOnRecord { identity, role, roles, matched_rule, policy_hash, lease, issued_at: _, ends_at: _ } =
+            lease.clone();
+        Event {
             identity: Some(identity),
             role,
             roles,
             matched_rule,
             policy_hash,
             lease: Some(lease),
-            actor: Some(by.actor.clone()),
             ..self.event(EventKind::LeaseRevoked, RecordedEffect::Deny, reason)
         }
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::proof::Proof;
 use super::{HeldCredentials, OpenLease, OpenLeases, SessionProbe};
-use crate::audit::{AuditError, AuditLog, LeaseOnRecord, Revoked, RevokedBy, instant};
+use crate::audit::{AuditError, AuditLog, FingerprintKey, LeaseOnRecord, Revoked, RevokedBy, instant};
 use crate::clock::Clock;
 use crate::lease::Revocation;
 use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError};
@@ -28,6 +28,8 @@ pub struct DeskParts {
     pub held: Arc<HeldCredentials>,
     /// Asks S3 with them; none where there is no way to S3.
     pub probe: Option<Arc<dyn SessionProbe>>,
+    /// Makes fingerprints of what the object server lists: the key of the log's.
+    pub fingerprints: FingerprintKey,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -83,8 +85,17 @@ pub(super) struct Finding {
     pub(super) advice: Option<&'static str>,
 }
 
+/// How far one wish got.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// What was seen is told.
+    Told(Box<Ended>),
+    /// The object server says it is done, and nobody holds the credential: its list may show it.
+    Unseen,
+}
+
 impl Finding {
-    fn of(seen: Revoked, told: Option<String>) -> Self {
+    pub(super) fn of(seen: Revoked, told: Option<String>) -> Self {
         Self { seen, told, advice: advice(seen) }
     }
 
@@ -132,11 +143,24 @@ impl Desk {
 
     /// Ends one open lease, as far as the object server can. On an error the log did not take the wish: nothing was sent.
     pub async fn end(&self, open: &OpenLease, by: &RevokedBy) -> Result<Ended, AuditError> {
+        match self.ask(open, by).await? {
+            Asked::Told(ended) => Ok(*ended),
+            Asked::Unseen => {
+                // One lease in, one out.
+                let seen = self.look_for(vec![open.lease.clone()], by).await;
+                let unseen = || told(&open.lease, Finding::of(Revoked::Unproven, None), false);
+                Ok(seen.into_iter().next().unwrap_or_else(unseen))
+            }
+        }
+    }
+
+    /// Asks for the end of one lease, and looks by its own credential where that is held.
+    pub(super) async fn ask(&self, open: &OpenLease, by: &RevokedBy) -> Result<Asked, AuditError> {
         let lease = &open.lease;
         // The same answer to the same wish: whoever asks again and again must not fill the log.
         let ends_alone = self.parts.object_server.capabilities().revocation == Revocation::Lease;
         if open.is_left_to_itself() && !ends_alone {
-            return Ok(told(lease, Finding::of(Revoked::EndsByItself, None), true));
+            return Ok(Asked::Told(Box::new(told(lease, Finding::of(Revoked::EndsByItself, None), true))));
         }
         self.parts.log.request_revocation(lease, by).await?;
         let proof = if ends_alone { self.begin_proof(lease).await } else { None };
@@ -146,10 +170,18 @@ impl Desk {
             Ok(()) => self.see(proof, began).await,
             Err(error) => {
                 tracing::warn!(lease_id = %lease.id(), %error, "a lease could not be ended at the object server");
-                Finding::of_error(&error)
+                Some(Finding::of_error(&error))
             }
         };
-        Ok(self.say(lease, by, finding).await)
+        Ok(self.conclude(lease, by, finding).await)
+    }
+
+    /// Says what was seen, if anybody looked.
+    pub(super) async fn conclude(&self, lease: &LeaseOnRecord, by: &RevokedBy, finding: Option<Finding>) -> Asked {
+        match finding {
+            Some(finding) => Asked::Told(Box::new(self.say(lease, by, finding).await)),
+            None => Asked::Unseen,
+        }
     }
 
     /// Asks with the lease's own credentials, if they are held.
@@ -159,13 +191,15 @@ impl Desk {
         Some(Proof::begin(Arc::clone(probe), held).await)
     }
 
-    /// What is seen once the object server says that the lease has ended.
-    pub(super) async fn see(&self, proof: Option<Proof>, began: Duration) -> Finding {
-        let Some(proof) = proof else { return Finding::of(Revoked::Unproven, None) };
-        match proof.first_refusal(self.parts.clock.as_ref(), began).await {
+    /// What is seen by its own credential once the object server says that the lease has ended; nothing, where that is not
+    /// held.
+    pub(super) async fn see(&self, proof: Option<Proof>, began: Duration) -> Option<Finding> {
+        let proof = proof?;
+        let finding = match proof.first_refusal(self.parts.clock.as_ref(), began).await {
             Some(refusal) => Finding::of(Revoked::RefusedAtServer { after: refusal.after }, Some(refusal.code)),
             None => Finding::of(Revoked::Unproven, Some("still_allowed".to_owned())),
-        }
+        };
+        Some(finding)
     }
 
     /// Puts it on record, and tells it.

@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use crate::lease::{LeaseId, SessionPolicy};
 use crate::object_server::TemporaryCredentials;
 
-/// The most that are held: some four kilobytes each. Leases beyond are revoked like any other, without the proof that only
-/// their credentials give.
-const MOST: usize = 100_000;
+/// The most that are held, some four kilobytes each: 80 megabytes. Leases beyond are revoked like any other; what proves it is
+/// the object server's list, where it keeps one.
+const MOST: usize = 20_000;
 
 /// One lease that is out.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! Ending a lease is said first and done then: the log has the wish before the object server hears of it, and afterwards what
 //! was seen. A lease counts as ended only when somebody saw that its credential is refused, or is not there any more.
 
+mod absence;
 mod access;
 mod ending;
 mod held;

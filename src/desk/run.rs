@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::ending::Finding;
+use super::ending::{Asked, Finding};
 use super::{Desk, Ended, OpenLease, Selection};
 use crate::audit::question::Place;
 use crate::audit::{AuditError, Inquiry, KeyFingerprint, LeaseOnRecord, Revoked, RevokedBy, StoreError};
@@ -114,7 +114,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Ends every open lease that is meant. `told` hears of each as it is done; on an error, what was told was done.
+    /// Ends every open lease that is meant. `told` hears of each as it is done, of those whose credential nobody holds at the
+    /// end, when the object server's list was asked for all of them at once; on an error, what was told was done.
     pub async fn run(
         &self,
         selection: &Selection,
@@ -123,7 +124,29 @@ impl Desk {
         stop: &CancellationToken,
         told: &mut (dyn FnMut(Ended) + Send),
     ) -> Result<Summary, RunError> {
-        let mut summary = Summary::default();
+        let (mut summary, mut unseen) = (Summary::default(), Vec::new());
+        let mut tell = |ended: Ended| {
+            summary.count(&ended);
+            told(ended);
+        };
+        let ran = self.end_each(selection, by, (pace, stop), &mut tell, &mut unseen).await;
+        // Also of a run that was stopped or broke off: these have been asked for.
+        for ended in self.look_for(unseen, by).await {
+            tell(ended);
+        }
+        summary.complete = ran?;
+        Ok(summary)
+    }
+
+    /// Answers whether every lease was worked on. `unseen` are those that somebody has yet to see gone.
+    async fn end_each(
+        &self,
+        selection: &Selection,
+        by: &RevokedBy,
+        (pace, stop): (Pace, &CancellationToken),
+        tell: &mut (dyn FnMut(Ended) + Send),
+        unseen: &mut Vec<LeaseOnRecord>,
+    ) -> Result<bool, RunError> {
         let wide = self.end_together(selection, by, stop).await?;
         let mut pages = Pages::of(self, selection);
         let (mut failures, mut next_at) = (0, Duration::ZERO);
@@ -131,23 +154,29 @@ impl Desk {
             for open in page {
                 let pause = next_at.saturating_sub(self.parts.clock.elapsed());
                 if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                    return Ok(summary);
+                    return Ok(false);
                 }
                 if stop.is_cancelled() || failures >= AWAY {
-                    return Ok(summary);
+                    return Ok(false);
                 }
                 next_at = self.parts.clock.elapsed() + pace.between();
-                let ended = match wide.get(&open.lease.parent().cloned()) {
+                let asked = match wide.get(&open.lease.parent().cloned()) {
                     Some(asked) => self.end_with_the_others(&open, by, asked).await?,
-                    None => self.end(&open, by).await?,
+                    None => self.ask(&open, by).await?,
                 };
-                failures = if ended.seen == Revoked::Failed { failures + 1 } else { 0 };
-                summary.count(&ended);
-                told(ended);
+                match asked {
+                    Asked::Told(ended) => {
+                        failures = if ended.seen == Revoked::Failed { failures + 1 } else { 0 };
+                        tell(*ended);
+                    }
+                    Asked::Unseen => {
+                        failures = 0;
+                        unseen.push(open.lease);
+                    }
+                }
             }
         }
-        summary.complete = true;
-        Ok(summary)
+        Ok(true)
     }
 
     /// Puts the wish on record for every lease of the parents whose leases are all meant, and asks for the end of all of them.
@@ -211,7 +240,7 @@ impl Desk {
         open: &OpenLease,
         by: &RevokedBy,
         asked: &Result<Duration, Finding>,
-    ) -> Result<Ended, AuditError> {
+    ) -> Result<Asked, AuditError> {
         // Issued since: it ended with the others.
         if !open.is_requested() {
             self.parts.log.request_revocation(&open.lease, by).await?;
@@ -221,9 +250,9 @@ impl Desk {
                 // Too late to see it allowed: only a code that means the session proves its end.
                 self.see(self.begin_proof(&open.lease).await, *began).await
             }
-            Err(finding) => finding.clone(),
+            Err(finding) => Some(finding.clone()),
         };
-        Ok(self.say(&open.lease, by, finding).await)
+        Ok(self.conclude(&open.lease, by, finding).await)
     }
 
     /// The parents of open leases that are not meant.

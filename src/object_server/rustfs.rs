@@ -1,4 +1,4 @@
-//! RustFS (1.0.1, read in its source, not run): MinIO's `AssumeRole` as a built-in user. It shortens a length silently,
+//! RustFS (1.0.1): MinIO's `AssumeRole` as a built-in user. It shortens a length silently,
 //! and its revocation ends all sessions of a parent or, when a type is given, none: one lease cannot be ended alone.
 
 use std::sync::Arc;
@@ -17,7 +17,35 @@ use crate::lease::{
     SessionName,
 };
 
+/// Answers 503 until its users are loaded and its disks are there.
 const HEALTH: &str = "/health/ready";
+
+/// S3 actions for which 1.0.1 refuses a policy. It calls encryption and lifecycle by other names than AWS does.
+const UNKNOWN_ACTIONS: &[&str] = &[
+    "s3:DeleteBucketWebsite",
+    "s3:GetAccelerateConfiguration",
+    "s3:GetBucketCORS",
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketQOS",
+    "s3:GetBucketRequestPayment",
+    "s3:GetBucketWebsite",
+    "s3:GetEncryptionConfiguration",
+    "s3:GetInventoryConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:GetObjectTorrent",
+    "s3:GetObjectVersionAcl",
+    "s3:HeadObject",
+    "s3:PutAccelerateConfiguration",
+    "s3:PutBucketCORS",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketQOS",
+    "s3:PutBucketRequestPayment",
+    "s3:PutBucketWebsite",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutInventoryConfiguration",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutObjectVersionAcl",
+];
 
 /// A RustFS server.
 #[derive(Debug)]
@@ -51,7 +79,7 @@ impl ObjectServer for RustfsServer {
         Err(ObjectServerError::NotRevocable { smallest: Revocation::Parent })
     }
 
-    /// Every session of the parent, stint's or not. The parent needs `admin:RemoveServiceAccount` and `admin:ListUsers`.
+    /// Every session of the parent, stint's or not. The parent needs `admin:RemoveServiceAccount`.
     async fn revoke_all(&self, _: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
         minio::revoke_tokens(&self.caller, &self.parent, ("fullRevoke", "true"), StatusCode::OK).await
     }
@@ -68,7 +96,7 @@ impl ObjectServer for RustfsServer {
     }
 }
 
-/// MinIO's, where the source says the same. Conditions are claimed only as far as both servers' sources agree.
+/// MinIO's, where RustFS does the same. Of conditions only those are claimed that were seen to be enforced.
 fn capabilities() -> Capabilities {
     Capabilities {
         server: "RustFS",
@@ -82,7 +110,7 @@ fn capabilities() -> Capabilities {
         session_name: SessionName::Ignored,
         language: PolicyLanguage {
             admin_actions: true,
-            unknown_actions: minio::UNKNOWN_ACTIONS,
+            unknown_actions: UNKNOWN_ACTIONS,
             on_unknown_action: OnUnknownAction::Refuses,
             conditions: Conditions::Only { operators: &["StringEquals", "StringLike"], keys: &["s3:prefix"] },
         },
@@ -99,7 +127,7 @@ mod tests {
     use crate::clock::SystemClock;
     use time::macros::datetime;
 
-    /// As `src/admin/handlers/sts.rs` writes it.
+    /// As 1.0.1 writes it, with a fraction of a second in its end.
     const ANSWER: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><AssumeRoleResponse \
         xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
         <AccessKeyId>TU9EEPLC9MXV8SH5Z4BH</AccessKeyId><SecretAccessKey>mA0pZ+1x9</SecretAccessKey>\

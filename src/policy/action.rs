@@ -5,7 +5,7 @@ use super::glob::{Case, matches};
 use super::problem::quoted;
 use super::statement::Effect;
 
-/// Actions on a bucket or on the account. At `MinIO` and `RustFS` a bucket is matched as `bucket/`, so `bucket/*`
+/// Actions on a bucket or on the account. At `MinIO` a bucket is matched as `bucket/`, so `bucket/*`
 /// covers it (minio/pkg `policy/statement.go`, minio#20449).
 const BUCKET_ACTIONS: &[&str] = &[
     "CreateBucket",

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{PostgresError, PostgresStore};
-use crate::audit::{KeyFingerprint, OrphanFate, StoreError};
+use crate::audit::{AuditRow, KeyFingerprint, LeaseOnRecord, OrphanFate, StoreError};
 use crate::lease::LeaseId;
 use crate::reconciler::listing::{KnownLease, LeaseRecords, Turn, UnissuedLease};
 
@@ -37,6 +37,7 @@ struct LeaseRow {
     parent_fingerprint: Option<String>,
     ends_at: OffsetDateTime,
     closed: bool,
+    revocation_wanted: bool,
     trial: bool,
 }
 
@@ -88,11 +89,15 @@ impl Turn for Session {
             r#"
             with closed as materialized (
                 select lease_id from audit_event
-                where type in ('lease.abandoned', 'lease.revoked') and occurred_at >= $1
+                where occurred_at >= $1
+                    and (
+                        type in ('lease.abandoned', 'lease.failed')
+                        or type = 'lease.revoked' and reason in ('refused_at_server', 'gone_from_listing')
+                    )
             )
             select
                 lease_id as "lease_id!", key_fingerprint as "key_fingerprint!", parent_fingerprint,
-                ends_at as "ends_at!", false as "closed!", coalesce(role like 'stint:%', false) as "trial!"
+                ends_at as "ends_at!", false as "closed!", false as "revocation_wanted!", coalesce(role like 'stint:%', false) as "trial!"
             from audit_event issued
             where type = 'lease.issued' and occurred_at >= $1 and ends_at > $2 and key_fingerprint is not null
                 and not exists (select from closed where closed.lease_id = issued.lease_id)
@@ -120,8 +125,18 @@ impl Turn for Session {
                 ends_at as "ends_at!",
                 exists (
                     select from audit_event closing
-                    where closing.lease_id = issued.lease_id and closing.type in ('lease.abandoned', 'lease.revoked')
+                    where closing.lease_id = issued.lease_id
+                        and (
+                            closing.type in ('lease.abandoned', 'lease.failed')
+                            or closing.type = 'lease.revoked'
+                                and closing.reason in ('refused_at_server', 'gone_from_listing')
+                        )
                 ) as "closed!",
+                exists (
+                    select from audit_event wish
+                    where wish.lease_id = issued.lease_id and wish.type = 'lease.revoked'
+                        and wish.reason in ('requested', 'revoked_unproven', 'revoke_failed')
+                ) as "revocation_wanted!",
                 coalesce(role like 'stint:%', false) as "trial!"
             from audit_event issued
             where key_fingerprint = any($1) and type = 'lease.issued' and lease_id is not null and ends_at is not null
@@ -132,6 +147,13 @@ impl Turn for Session {
         .await
         .map_err(PostgresError::from)?;
         Ok(rows.iter().filter_map(known).collect())
+    }
+
+    async fn on_record(&mut self, leases: &[LeaseId]) -> Result<Vec<LeaseOnRecord>, StoreError> {
+        let ids: Vec<Uuid> = leases.iter().map(|lease| lease.as_uuid()).collect();
+        let rows = sqlx::query_file_as!(AuditRow, "src/postgres/questions/issued_leases.sql", &ids);
+        let rows = rows.fetch_all(&mut self.connection).await.map_err(PostgresError::from)?;
+        Ok(rows.into_iter().filter_map(|row| LeaseOnRecord::try_from(row).ok()).collect())
     }
 
     async fn unissued(&mut self, from: OffsetDateTime, to: OffsetDateTime) -> Result<Vec<UnissuedLease>, StoreError> {
@@ -201,6 +223,7 @@ fn known(row: &LeaseRow) -> Option<KnownLease> {
         parent: row.parent_fingerprint.as_deref().and_then(KeyFingerprint::parse),
         ends_at: row.ends_at,
         closed: row.closed,
+        revocation_wanted: row.revocation_wanted,
         trial: row.trial,
     })
 }

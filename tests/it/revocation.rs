@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stint::audit::question::Place;
 use stint::audit::{
-    AuditLog, AuditRow, Door, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy, SigningKey, StoreError,
+    AuditLog, AuditRow, Door, FingerprintKey, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy, SigningKey,
+    StoreError,
 };
 use stint::clock::{Clock, SystemClock};
 use stint::demo::object_server::{DemoObjectServer, ParentKey};
@@ -428,7 +429,7 @@ async fn an_interrupted_run_stops_between_two_leases_and_another_goes_on() {
     slow.arg(site.config());
     let mut running = Running::start(slow);
     crate::harness::binary::eventually("the first is ended", async || {
-        service.rows().await.iter().any(|row| row.reason == "revoked_unproven")
+        service.rows().await.iter().any(|row| row.reason == "requested")
     })
     .await;
     running.signal("INT");
@@ -505,6 +506,7 @@ async fn desk(store: Arc<StoreDouble>, tasks: &TaskTracker) -> (Desk, ScriptedOb
         log: Arc::new(AuditLog::open(parts, tasks)),
         held: Arc::new(HeldCredentials::default()),
         probe: None,
+        fingerprints: FingerprintKey::derive(b"test"),
         clock,
     });
     (desk, double)

@@ -288,6 +288,24 @@ async fn rustfs_set_up_as_documented_keeps_what_stint_rests_on() {
     keep_row("RustFS", &version("STINT_LIVE_RUSTFS", "--version"), &ended.json());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rustfs_under_a_parent_that_is_more_than_a_user_fails() {
+    let server = Rustfs::shared().await;
+    let admin = serde_json::json!({"Effect": "Allow", "Action": ["admin:*"]});
+    let s3 = serde_json::json!({"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]});
+    server.user("careless", &[s3, admin]).await;
+    let careless = server.configuration().replace("minter", "careless");
+    let (_, ended) = set_up_and_verified_as(&careless, &Rustfs::root(), "conformance-careless").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let seen = checks(&ended);
+    assert_eq!(outcome(&seen, "parent-is-not-root"), "passed", "{seen:?}");
+    for failed in ["parent-reads-no-secrets", "parent-makes-no-keys"] {
+        assert_eq!(outcome(&seen, failed), "failed", "{failed}: {seen:?}");
+    }
+    assert!(ended.stdout.contains("it made a permanent key of the parent; it was deleted"), "{ended:?}");
+    assert_eq!(outcome(&seen, "no-permanent-key"), "passed", "the Deny of its session policy stops it: {seen:?}");
+}
+
 /// No word on AWS itself: only that `stint` and the emulator read AWS's documentation in the same way.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_aws_emulator_set_up_as_documented_keeps_what_stint_rests_on() {

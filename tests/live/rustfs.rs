@@ -1,11 +1,11 @@
 //! RustFS alone: every fact that its dialect and docs/object-servers.md rest on, asked of the server itself.
-//! `STINT_LIVE_RUSTFS` names it. Not run yet: what is expected here is what the source of 1.0.1 says.
+//! `STINT_LIVE_RUSTFS` names it.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stint::clock::SystemClock;
-use stint::lease::{LeaseId, Revocation};
+use stint::lease::{Conditions, LeaseId, Revocation};
 use stint::object_server::{ObjectServer, ObjectServerError, RustfsServer};
 use uuid::Uuid;
 
@@ -56,6 +56,7 @@ async fn a_session_policy_narrows_the_parent_and_never_widens_it() {
     assert_eq!(wide.s3("PUT", &sts.at("/kept/x"), "y").await.refusal(), (403, "AccessDenied"));
 }
 
+/// Its answer is a fault and no refusal, which is why the check of it asks the whole key again afterwards.
 #[tokio::test]
 async fn a_session_key_is_worth_nothing_without_its_token() {
     let server = Rustfs::shared().await;
@@ -67,7 +68,7 @@ async fn a_session_key_is_worth_nothing_without_its_token() {
     for token in [None, other.token.as_deref()] {
         let forged = session.with_token(token);
         for refused in [forged.s3("GET", &object, "").await, unsigned("GET", &forged.presign(&object), &[], "").await] {
-            assert!((400..500).contains(&refused.status), "{refused:?}");
+            assert_eq!(refused.refusal(), (500, "InternalError"));
         }
     }
     assert_eq!(unsigned("GET", &session.presign(&object), &[], "").await.body, "x");
@@ -96,6 +97,122 @@ async fn a_session_makes_no_permanent_key_even_without_a_deny() {
     let url = sts.at("/rustfs/admin/v3/add-service-accounts");
     for (who, key) in [("narrow", &narrow), ("unbounded", &unbounded), ("parent", &sts.parent)] {
         assert_eq!(key.s3("PUT", &url, &body).await.refusal(), (403, "AccessDenied"), "{who}");
+    }
+}
+
+/// What the Deny of every session policy is for: a parent that may make keys lends that to its sessions.
+#[tokio::test]
+async fn under_a_parent_that_may_make_keys_only_the_deny_stops_a_session() {
+    let server = Rustfs::shared().await;
+    let may = json!({"Effect": "Allow", "Action": ["admin:CreateServiceAccount"]});
+    server.user("keymaker", &[allow(&["s3:*"], &["arn:aws:s3:::*"]), may.clone()]).await;
+    let sts = sts(server, Rustfs::key("keymaker"));
+    let url = sts.at("/rustfs/admin/v3/add-service-accounts");
+    let make = async |key: &Key, name: &str| {
+        key.s3("PUT", &url, &json!({"accessKey": name, "secretKey": "intruderintruder"}).to_string()).await
+    };
+    let read = allow(&["s3:GetObject"], &["arn:aws:s3:::any/*"]);
+    for statements in [vec![read.clone()], vec![read, may.clone(), no_admin()]] {
+        let refused = make(&sts.session(&statements).await, "intruderintrude1").await;
+        assert_eq!(refused.refusal(), (403, "AccessDenied"), "{statements:?}");
+    }
+    assert_eq!(make(&sts.session(&[may]).await, "intruderintrude2").await.status, 200);
+    let unbounded = Key::minted(&sts.as_key(&sts.parent, None, 900).await);
+    assert_eq!(make(&unbounded, "intruderintrude3").await.status, 200);
+}
+
+/// On MinIO the first is the right to do everything to the bucket itself, and the second the right to do it anywhere.
+#[tokio::test]
+async fn all_actions_on_objects_are_none_on_the_bucket_or_elsewhere() {
+    let server = Rustfs::shared().await;
+    bucket(server, "starred").await;
+    bucket(server, "unstarred").await;
+    let sts = sts(server, Rustfs::key("minter"));
+    let open = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
+        "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::starred/*"]}]})
+    .to_string();
+    for all in ["s3:*", "*"] {
+        let session = sts.session(&[allow(&[all], &["arn:aws:s3:::starred/*"]), no_admin()]).await;
+        assert_eq!(session.s3("GET", &sts.at("/starred/a/1"), "").await.status, 200, "{all}");
+        for (method, path, body) in
+            [("PUT", "/starred?policy=", open.as_str()), ("GET", "/starred", ""), ("GET", "/unstarred/a/1", "")]
+        {
+            let refused = session.s3(method, &sts.at(path), body).await;
+            assert_eq!(refused.refusal(), (403, "AccessDenied"), "{all}: {path}");
+        }
+    }
+}
+
+/// Why no condition on `aws:SourceIp` is claimed.
+#[tokio::test]
+async fn a_source_address_is_whatever_the_client_says_it_is() {
+    let server = Rustfs::shared().await;
+    bucket(server, "addressed").await;
+    let sts = sts(server, Rustfs::key("minter"));
+    let mut read = allow(&["s3:GetObject"], &["arn:aws:s3:::addressed/*"]);
+    read["Condition"] = json!({"IpAddress": {"aws:SourceIp": ["10.0.0.0/8"]}});
+    let (session, object) = (sts.session(&[read]).await, sts.at("/addressed/a/1"));
+    assert_eq!(session.s3("GET", &object, "").await.refusal(), (403, "AccessDenied"));
+    for header in ["x-forwarded-for", "x-real-ip"] {
+        assert_eq!(session.send("s3", "GET", &object, &[(header, "10.1.1.1")], "").await.status, 200, "{header}");
+    }
+    let Conditions::Only { keys, .. } = adapter(server).capabilities().language.conditions else { panic!("all") };
+    assert!(!keys.contains(&"aws:SourceIp"));
+}
+
+/// A leaked lease is not ended by a new secret: the user is disabled or deleted.
+#[tokio::test]
+async fn a_disabled_or_deleted_parent_ends_its_sessions_and_a_new_secret_does_not() {
+    let server = Rustfs::shared().await;
+    bucket(server, "orphaned").await;
+    let everything = [allow(&["s3:*"], &["arn:aws:s3:::*"]), no_admin()];
+    server.user("leaver", &everything).await;
+    let sts = sts(server, Rustfs::key("leaver"));
+    let session = sts.session(&[allow(&["s3:GetObject"], &["arn:aws:s3:::orphaned/*"]), no_admin()]).await;
+    let read = async || session.s3("GET", &sts.at("/orphaned/a/1"), "").await;
+    let admin = async |method: &str, call: &str, body: &str| {
+        let answer = Rustfs::root().s3(method, &sts.at(&format!("/rustfs/admin/v3/{call}")), body).await;
+        assert_eq!(answer.status, 200, "{call}: {answer:?}");
+    };
+    assert_eq!(read().await.body, "x");
+    admin("PUT", "set-user-status?accessKey=leaver&status=disabled", "").await;
+    assert_eq!(read().await.refusal(), (403, "AccessDenied"));
+    admin("PUT", "set-user-status?accessKey=leaver&status=enabled", "").await;
+    assert_eq!(read().await.body, "x", "it revives");
+    admin("PUT", "add-user?accessKey=leaver", &json!({"secretKey": "another-secret", "status": "enabled"}).to_string())
+        .await;
+    let narrow = policy(&[allow(&["s3:GetObject"], &["arn:aws:s3:::orphaned/*"]), no_admin()]);
+    assert_eq!(sts.assume_role(&narrow, 900).await.refusal(), (403, "SignatureDoesNotMatch"), "the secret is new");
+    assert_eq!(read().await.body, "x", "the session goes on");
+    admin("DELETE", "remove-user?accessKey=leaver", "").await;
+    assert_eq!(read().await.refusal(), (403, "InvalidAccessKeyId"));
+    server.user("leaver", &everything).await;
+    assert_eq!(read().await.refusal(), (403, "InvalidAccessKeyId"), "it does not revive");
+}
+
+/// The right is the parent's alone: no session has it, and a parent without it ends not even its own.
+#[tokio::test]
+async fn a_parent_with_the_right_ends_all_of_its_sessions_and_none_of_them_does() {
+    let server = Rustfs::shared().await;
+    bucket(server, "ended").await;
+    let s3 = allow(&["s3:*"], &["arn:aws:s3:::*"]);
+    server.user("ender", &[s3.clone(), json!({"Effect": "Allow", "Action": ["admin:RemoveServiceAccount"]})]).await;
+    server.user("unarmed", &[s3]).await;
+    for (user, ends) in [("unarmed", false), ("ender", true)] {
+        let sts = sts(server, Rustfs::key(user));
+        let session = sts.session(&[allow(&["s3:GetObject"], &["arn:aws:s3:::ended/*"]), no_admin()]).await;
+        let url = sts.at(&format!("/minio/admin/v3/revoke-tokens/builtin?user={user}&fullRevoke=true"));
+        assert_eq!(session.s3("POST", &url, "").await.status, 403, "{user}");
+        let parent = RustfsServer::new(settings(server.endpoint(), &sts.parent), Arc::new(SystemClock::start()));
+        let ended = parent.unwrap().revoke_all(None).await;
+        let read = session.s3("GET", &sts.at("/ended/a/1"), "").await;
+        if ends {
+            ended.unwrap();
+            assert_eq!(read.refusal(), (403, "InvalidAccessKeyId"));
+        } else {
+            assert!(matches!(ended, Err(ObjectServerError::Refused { status: 403, .. })), "{ended:?}");
+            assert_eq!(read.body, "x");
+        }
     }
 }
 

@@ -68,13 +68,15 @@ async fn perform(
 }
 
 fn conclude(report: &Report, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let Report { live, ended, with_lease, open_leases, in_doubt, orphans, missing } = report;
+    let Report { live, ended, with_lease, open_leases, in_doubt, orphans, closed, missing } = report;
     let orphan_rows: Vec<Value> = orphans.iter().map(orphan_json).collect();
-    let missing_rows: Vec<Value> = missing.iter().map(missing_json).collect();
+    let missing_rows: Vec<Value> = missing.iter().map(lease_json).collect();
+    let closed_rows: Vec<Value> = closed.iter().map(lease_json).collect();
     if json {
         let report = json!({
             "ok": report.is_in_order(), "listed": true, "credentials": live, "ended": ended, "with_lease": with_lease,
-            "open_leases": open_leases, "in_doubt": in_doubt, "orphans": orphan_rows, "missing": missing_rows,
+            "open_leases": open_leases, "in_doubt": in_doubt, "orphans": orphan_rows, "closed": closed_rows,
+            "missing": missing_rows,
         });
         writeln!(out, "{report:#}")?;
     } else {
@@ -84,11 +86,13 @@ fn conclude(report: &Report, json: bool, out: &mut dyn Write) -> Result<(), Fail
             ("  without one (orphans)", orphans.len()),
             ("in doubt", *in_doubt),
             ("open leases on record", *open_leases),
+            ("  to be ended, and gone (closed)", closed.len()),
             ("  without a credential (missing)", missing.len()),
         ] {
             writeln!(out, "{name:<34} {number}")?;
         }
         show("orphans", orphan_rows, &ORPHANS, out)?;
+        show("closed", closed_rows, &MISSING, out)?;
         show("missing", missing_rows, &MISSING, out)?;
     }
     if report.is_in_order() {
@@ -121,7 +125,7 @@ fn orphan_json(found: &FoundOrphan) -> Value {
     })
 }
 
-fn missing_json(lease: &KnownLease) -> Value {
+fn lease_json(lease: &KnownLease) -> Value {
     json!({"lease_id": lease.id.to_string(), "key_fingerprint": lease.key.as_str(), "ends_at": instant(lease.ends_at)})
 }
 

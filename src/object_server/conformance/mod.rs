@@ -52,6 +52,8 @@ pub struct Traits {
     pub accounts: Accounts,
     /// Whether what a session writes belongs to the parent, so that the parent may have to own buckets.
     pub sessions_write_as_parent: bool,
+    /// Whether a key without its own token is answered with a fault (HTTP 500) instead of a refusal.
+    pub faults_on_wrong_tokens: bool,
     /// Whether one lease can be ended alone.
     pub revokes_leases: bool,
     /// Whether a key is worth nothing without its session token.

@@ -129,7 +129,15 @@ mod tests {
 
     fn lease(number: u128, name: &str) -> KnownLease {
         let parent = Some(key("parent"));
-        KnownLease { id: id(number), key: key(name), parent, ends_at: END, closed: false, trial: false }
+        KnownLease {
+            id: id(number),
+            key: key(name),
+            parent,
+            ends_at: END,
+            closed: false,
+            revocation_wanted: false,
+            trial: false,
+        }
     }
 
     fn compared(listed: &[Credential], leases: &[KnownLease]) -> Comparison {

@@ -2,6 +2,7 @@
 //! What belongs to no lease is put on record, once, as `orphan.found`, and ended where that is asked for and one credential
 //! can be ended alone. What may be an exchange under way is left in doubt, and nothing is ever ended by ending others.
 
+mod closing;
 pub mod compare;
 mod doubts;
 mod ending;
@@ -130,11 +131,12 @@ impl ListingReconciler {
         let unissued = self.unissued(turn, &suspects, now).await?;
         suspects.retain(|orphan| !possible(orphan, &unissued).any(|lease| lease.undecided));
 
-        self.tell_missing(&missing);
         let in_doubt = out_of_place - suspects.len() - missing.len();
+        let closed = self.close_gone(turn, &mut missing).await?;
+        self.tell_missing(&missing);
         let orphans = self.settle(turn, suspects, &unissued, &open).await?;
         let live = listed.len() - ended;
-        let report = Report { live, ended, with_lease, open_leases, in_doubt, orphans, missing };
+        let report = Report { live, ended, with_lease, open_leases, in_doubt, orphans, closed, missing };
         self.parts.metrics.compared(counts(&report), now);
         Ok(Pass::Compared(report))
     }
@@ -236,8 +238,9 @@ async fn leases_of(turn: &mut dyn Turn, keys: &[KeyFingerprint]) -> Result<Vec<K
 async fn still_open(turn: &mut dyn Turn, missing: Vec<KnownLease>) -> Result<Vec<KnownLease>, ReconcileError> {
     let keys: Vec<_> = missing.iter().map(|lease| lease.key.clone()).collect();
     let now_known = leases_of(turn, &keys).await?;
-    let closed: BTreeSet<LeaseId> = now_known.iter().filter(|lease| lease.closed).map(|lease| lease.id).collect();
-    Ok(missing.into_iter().filter(|lease| !closed.contains(&lease.id)).collect())
+    // As the log knows them now: somebody may have asked for their end meanwhile.
+    let missing: BTreeSet<LeaseId> = missing.into_iter().map(|lease| lease.id).collect();
+    Ok(now_known.into_iter().filter(|lease| !lease.closed && missing.contains(&lease.id)).collect())
 }
 
 /// One refusal has a cure of its own, whichever parent met it.

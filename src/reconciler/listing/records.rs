@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::audit::{KeyFingerprint, OrphanFate, StoreError};
+use crate::audit::{KeyFingerprint, LeaseOnRecord, OrphanFate, StoreError};
 use crate::lease::LeaseId;
 
 /// Where the log is asked.
@@ -18,11 +18,14 @@ pub trait LeaseRecords: std::fmt::Debug + Send + Sync {
 /// The right to compare, and what is asked meanwhile.
 #[async_trait]
 pub trait Turn: Send {
-    /// Leases that were issued, have not ended at `now`, and were neither abandoned nor revoked.
+    /// Leases that were issued, have not ended at `now`, and are not closed. Whether their end was asked for need not be told.
     async fn open_leases(&mut self, now: OffsetDateTime) -> Result<Vec<KnownLease>, StoreError>;
 
     /// Leases that were issued with one of these keys, whatever became of them.
     async fn leases_of(&mut self, keys: &[KeyFingerprint]) -> Result<Vec<KnownLease>, StoreError>;
+
+    /// The issues of these leases, whole.
+    async fn on_record(&mut self, leases: &[LeaseId]) -> Result<Vec<LeaseOnRecord>, StoreError>;
 
     /// Leases that were intended and never issued, and whose credential would end between these two instants.
     async fn unissued(&mut self, from: OffsetDateTime, to: OffsetDateTime) -> Result<Vec<UnissuedLease>, StoreError>;
@@ -42,8 +45,11 @@ pub struct KnownLease {
     pub parent: Option<KeyFingerprint>,
     /// Its real end.
     pub ends_at: OffsetDateTime,
-    /// Whether it was abandoned or revoked.
+    /// Whether it was abandoned, failed, or was seen to be refused or gone. That somebody asked for its end closes nothing: its
+    /// key may be good.
     pub closed: bool,
+    /// Whether somebody asked for its end.
+    pub revocation_wanted: bool,
     /// Whether it was minted to be tried and ended at once, as by `stint object-server verify`.
     pub trial: bool,
 }

@@ -31,7 +31,9 @@ pub struct Report {
     pub in_doubt: usize,
     /// Credentials that belong to no open lease, beyond doubt.
     pub orphans: Vec<FoundOrphan>,
-    /// Open leases whose credential is not at the server, beyond doubt.
+    /// Leases whose end was asked for before, and whose credential is not at the server: these are closed now.
+    pub closed: Vec<KnownLease>,
+    /// Open leases, which nobody asked to end, whose credential is not at the server, beyond doubt.
     pub missing: Vec<KnownLease>,
 }
 
@@ -73,7 +75,7 @@ pub enum ReconcileError {
     /// The object server gave no whole list.
     #[error("the list of temporary credentials: {0}")]
     ObjectServer(#[from] ObjectServerError),
-    /// An orphan could not be put on record: nothing was ended after it.
-    #[error("an orphan could not be put on record: {0}")]
+    /// What was found could not be put on record: nothing was ended after it.
+    #[error("what was found could not be put on record: {0}")]
     Log(#[from] AuditError),
 }

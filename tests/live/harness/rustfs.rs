@@ -41,6 +41,8 @@ impl Rustfs {
             .env("RUSTFS_SECRET_KEY", root.secret)
             .env("RUSTFS_ADDRESS", format!("127.0.0.1:{port}"))
             .env("RUSTFS_CONSOLE_ENABLE", "false")
+            // Built without optimization its frames overflow the 1 MiB that its workers have by default.
+            .env("RUSTFS_RUNTIME_THREAD_STACK_SIZE", "16777216")
             .env("HOME", directory.path())
             .current_dir(directory.path());
         let server = Server::start("rustfs", directory.path(), "KILL", &rustfs);
