@@ -92,6 +92,7 @@ enum LeaseCommand {
     /// Each wish is recorded before the object server is asked, and then what was seen of it. Works beside the service and
     /// while it is down. Where the service is up, `DELETE /v1/leases/{id}` and `POST /v1/revocations` are the stronger proof:
     /// the service that minted a lease has its credential in memory, and asks S3 with it until it is refused.
+    /// This command has none: it asks for the list of sessions once, at the end, which MinIO keeps and other servers do not.
     /// Ctrl-C stops between two leases; run again, it takes what is left. Ceph and AWS end all leases of a role at once, with
     /// an administrator's key for this command alone: `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `…__SECRET_KEY`.
     /// Exit code 0: every lease was seen to be refused or gone. 1: at least one was not; the table says what happens and when.

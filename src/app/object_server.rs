@@ -14,7 +14,7 @@ use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapConfig, BootstrapKey, Config, ObjectServerKind, ObjectServerSettings, ParentKey};
 use crate::lease::{Capabilities, Revocation};
 use crate::object_server::bootstrap::{Bootstrap, ParentUser, PolicyFault, Traits};
-use crate::object_server::conformance::{self, Accounts, Check, Subject};
+use crate::object_server::conformance::{self, Accounts, Check, SessionTokens, Subject};
 use crate::object_server::s3::{S3Client, S3Key, S3Settings};
 use crate::object_server::{ConfigError, Duty, NewSession, ObjectServer, SelfTest, SelfTestTraits};
 use crate::policy::RoleName;
@@ -255,14 +255,20 @@ pub(super) fn conformance_traits(kind: &ObjectServerKind, capabilities: &Capabil
         ObjectServerKind::Aws(settings) => Some(&settings.role_arn),
     };
     conformance::Traits {
-        has_session_tokens: !matches!(kind, ObjectServerKind::Garage { .. }),
+        session_tokens: match kind {
+            ObjectServerKind::Garage { .. } => SessionTokens::Unknown,
+            ObjectServerKind::Rustfs => SessionTokens::Faulted,
+            ObjectServerKind::Minio
+            | ObjectServerKind::Seaweedfs(_)
+            | ObjectServerKind::Ceph(_)
+            | ObjectServerKind::Aws(_) => SessionTokens::Refused,
+        },
         accounts: match kind {
             ObjectServerKind::Minio | ObjectServerKind::Rustfs => Accounts::MinioAdmin,
             ObjectServerKind::Seaweedfs(_) | ObjectServerKind::Ceph(_) => Accounts::Iam,
             ObjectServerKind::Aws(_) | ObjectServerKind::Garage { .. } => Accounts::Elsewhere,
         },
         sessions_write_as_parent: matches!(kind, ObjectServerKind::Ceph(_)),
-        faults_on_wrong_tokens: *kind == ObjectServerKind::Rustfs,
         revokes_leases: capabilities.revocation == Revocation::Lease,
         role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
         bootstrap: traits(kind),

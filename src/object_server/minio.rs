@@ -49,7 +49,7 @@ const ACCOUNT_MAKING: [&str; 13] = [
 ];
 
 /// S3 actions for which RELEASE.2025-04-22 refuses a policy.
-pub(super) const UNKNOWN_ACTIONS: &[&str] = &[
+const UNKNOWN_ACTIONS: &[&str] = &[
     "s3:DeleteBucketWebsite",
     "s3:GetAccelerateConfiguration",
     "s3:GetBucketAcl",

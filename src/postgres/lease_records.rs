@@ -150,7 +150,7 @@ impl Turn for Session {
     }
 
     async fn on_record(&mut self, leases: &[LeaseId]) -> Result<Vec<LeaseOnRecord>, StoreError> {
-        let ids: Vec<Uuid> = leases.iter().map(|lease| lease.as_uuid()).collect();
+        let ids: Vec<Uuid> = leases.iter().map(LeaseId::as_uuid).collect();
         let rows = sqlx::query_file_as!(AuditRow, "src/postgres/questions/issued_leases.sql", &ids);
         let rows = rows.fetch_all(&mut self.connection).await.map_err(PostgresError::from)?;
         Ok(rows.into_iter().filter_map(|row| LeaseOnRecord::try_from(row).ok()).collect())

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use stint::audit::{
-    Abandonment, AuditLog, AuditReceipt, AuditRow, AuditStore, Batch, FingerprintKey, LogParts, LogSettings,
-    LoneIntent, PolicySetText, Seal, SigningKey, StoreError, StreamHead, StreamId, VerifyingKey,
+    Abandonment, AuditLog, AuditReceipt, AuditRow, AuditStore, Batch, Door, FingerprintKey, LeaseOnRecord, LogParts,
+    LogSettings, LoneIntent, Origin, PolicySetText, Revoked, RevokedBy, Seal, SigningKey, StoreError, StreamHead,
+    StreamId, VerifyingKey,
 };
 use stint::clock::{Clock, SystemClock};
 use stint::lease::{AssumeRole, Capabilities, LeaseId};
@@ -261,6 +262,67 @@ async fn close(database: &SecretString, intended: &AuditRow) {
     let lone = LoneIntent::try_from(intended.clone()).unwrap();
     let log = log(Arc::new(store(database).await), Arc::new(SystemClock::start()));
     log.abandon_lone(&lone, Abandonment::Revoked).await.unwrap();
+}
+
+/// As the desk does: somebody wants it ended, and this was seen of it.
+async fn want_ended(database: &SecretString, seen: Option<Revoked>) -> LeaseOnRecord {
+    let [issued] = rows(database, "lease.issued").await.try_into().unwrap();
+    let lease = LeaseOnRecord::try_from(issued).unwrap();
+    let origin = Origin { door: Door::Cli, address: None, request_id: uuid::Uuid::nil() };
+    let by = RevokedBy { origin, token_sha256: None, actor: "os:uid 0".to_owned(), why: None };
+    let log = log(Arc::new(store(database).await), Arc::new(SystemClock::start()));
+    log.request_revocation(&lease, &by).await.unwrap();
+    if let Some(seen) = seen {
+        log.tell_revocation(&lease, &by, seen, None).await.unwrap();
+    }
+    lease
+}
+
+#[tokio::test]
+async fn a_live_key_whose_lease_was_only_to_be_ended_is_no_orphan() {
+    for seen in [None, Some(Revoked::Unproven), Some(Revoked::Failed), Some(Revoked::EndsByItself)] {
+        let database = fresh_database().await;
+        issue(&database).await;
+        let lease = want_ended(&database, seen).await;
+        let server = Listing::of(vec![(MINTED, in_an_hour(), Some(lease.id()))]);
+        let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
+        assert_eq!((report.with_lease, report.open_leases, report.orphans.len()), (1, 1, 0), "{seen:?}");
+        assert!(server.revoked.lock().unwrap().is_empty(), "{seen:?}");
+    }
+    // One that was seen refused, and is good again, is.
+    for seen in [Revoked::RefusedAtServer { after: Duration::from_millis(5) }, Revoked::GoneFromListing] {
+        let database = fresh_database().await;
+        issue(&database).await;
+        want_ended(&database, Some(seen)).await;
+        let server = Listing::of(vec![(MINTED, in_an_hour(), None)]);
+        let report = Instance::start(&database, &server, false).await.compare_beyond_doubt().await;
+        assert_eq!((report.with_lease, report.open_leases, report.orphans.len()), (0, 0, 1), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_was_to_be_ended_and_is_gone_is_closed_once() {
+    let database = fresh_database().await;
+    issue(&database).await;
+    let lease = want_ended(&database, Some(Revoked::Unproven)).await;
+    let mut instance = Instance::start(&database, &Listing::of(Vec::new()), false).await;
+    let first = instance.compare().await;
+    assert_eq!((first.in_doubt, first.closed.len()), (1, 0), "it is in doubt first");
+    instance.clock.advance(DOUBT);
+    let report = instance.compare().await;
+    assert_eq!(report.closed.iter().map(|closed| closed.id).collect::<Vec<_>>(), [lease.id()]);
+    assert!(report.missing.is_empty() && report.is_in_order());
+    let again = instance.compare().await;
+    assert_eq!((again.open_leases, again.closed.len(), again.in_doubt), (0, 0, 0));
+
+    let revoked = rows(&database, "lease.revoked").await;
+    let reasons: Vec<_> = revoked.iter().map(|row| row.reason.as_str()).collect();
+    assert_eq!(reasons, ["requested", "revoked_unproven", "gone_from_listing"]);
+    let [_, _, row] = revoked.as_slice() else { panic!("{revoked:?}") };
+    assert_eq!((&row.actor, &row.door, row.effect.as_str()), (&None, &None, "deny"));
+    assert_eq!(row.detail.as_deref(), Some("the object server lists it no more"));
+    assert_eq!((row.lease_id, &row.subject), (Some(lease.id().as_uuid()), &lease.holder().subject));
+    assert!(!format!("{revoked:?}").contains(MINTED), "an access key is in no row");
 }
 
 #[tokio::test]

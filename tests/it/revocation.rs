@@ -2,6 +2,7 @@
 //! "refused" was seen with the very credential, here at an object server that keeps its sessions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,15 +12,19 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stint::audit::question::Place;
 use stint::audit::{
-    AuditLog, AuditRow, Door, FingerprintKey, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy, SigningKey,
-    StoreError,
+    AuditLog, AuditReceipt, AuditRow, Door, FingerprintKey, LeaseOnRecord, LogParts, LogSettings, Origin, RevokedBy,
+    SigningKey, StoreError,
 };
 use stint::clock::{Clock, SystemClock};
 use stint::demo::object_server::{DemoObjectServer, ParentKey};
 use stint::desk::{
     Desk, DeskParts, HeldCredentials, OpenLease, OpenLeases, OpenPage, Pace, RunError, Selection, Summary,
 };
-use stint::object_server::{MinioServer, ServerSettings};
+use stint::lease::{AssumeRole, Capabilities};
+use stint::object_server::{
+    AccessKeyId, LeaseToEnd, ListedCredential, MinioServer, ObjectServer, ObjectServerError, ParentListing,
+    ServerSettings, TemporaryCredentials,
+};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -481,18 +486,154 @@ impl OpenLeases for OneLease {
     }
 }
 
+/// What a server lists that says yes to every revocation: nothing, no list, or a refusal.
+#[derive(Debug)]
+enum Lists {
+    These(Vec<&'static str>),
+    Nothing,
+    NoList,
+}
+
+/// Lists, and counts how often.
+#[derive(Debug)]
+struct Lister {
+    lists: Lists,
+    parent: &'static str,
+    asked: AtomicUsize,
+    capabilities: Capabilities,
+}
+
+#[async_trait]
+impl ObjectServer for Lister {
+    async fn assume_role(&self, _: &AuditReceipt, _: &AssumeRole) -> Result<TemporaryCredentials, ObjectServerError> {
+        Err(ObjectServerError::NotReady)
+    }
+
+    async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
+        assert_eq!(self.asked.load(Ordering::SeqCst), 0, "the list is asked after the last revocation");
+        Ok(())
+    }
+
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let keys = match &self.lists {
+            Lists::These(keys) => keys,
+            Lists::Nothing => {
+                return Err(ObjectServerError::Refused { status: 403, code: "AccessDenied".to_owned() });
+            }
+            Lists::NoList => return Err(ObjectServerError::KeepsNoList),
+        };
+        let listed = |key: &&str| ListedCredential {
+            access_key_id: AccessKeyId::parse(key).unwrap(),
+            ends_at: None,
+            lease: None,
+        };
+        let credentials = keys.iter().map(listed).collect();
+        Ok(vec![ParentListing { parent: AccessKeyId::parse(self.parent).unwrap(), credentials }])
+    }
+
+    async fn ready(&self) -> Result<(), ObjectServerError> {
+        Ok(())
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+}
+
+/// Three open leases, with the keys KEY1 to KEY3 of the parent `parent`.
+#[derive(Debug)]
+struct ThreeLeases;
+
+#[async_trait]
+impl OpenLeases for ThreeLeases {
+    async fn open(&self, _: &Selection, _: OffsetDateTime, _: Option<Place>) -> Result<OpenPage, StoreError> {
+        let fingerprints = FingerprintKey::derive(b"test");
+        let lease = |number: u128| {
+            let row = json!({
+                "effect": "allow", "granted_seconds": 900, "id": Uuid::nil(), "issuer": "authentik", "subject": "ada",
+                "lease_id": Uuid::from_u128(number), "occurred_at": "2026-11-22T03:00:00.000000Z", "reason": "granted",
+                "ends_at": "2026-11-22T04:00:00.000000Z", "role_session_name": "s", "seq": 1, "stream": Uuid::nil(),
+                "session_policy_sha256": "0".repeat(64), "type": "lease.issued",
+                "key_fingerprint": fingerprints.fingerprint(&format!("KEY{number}")).as_str(),
+                "parent_fingerprint": fingerprints.fingerprint("parent").as_str(),
+            });
+            let lease = LeaseOnRecord::try_from(serde_json::from_value::<AuditRow>(row).unwrap()).unwrap();
+            OpenLease { lease, last_said: None }
+        };
+        Ok(OpenPage { leases: (1..=3).map(lease).collect(), next: None })
+    }
+}
+
+/// Ends the three leases; what was said of each, what is on record, and how often the list was asked.
+async fn end_three(lists: Lists, parent: &'static str) -> (Summary, Vec<String>, Vec<String>, usize) {
+    let (tasks, store) = (TaskTracker::new(), Arc::new(StoreDouble::default()));
+    let capabilities = minio("http://127.0.0.1:1").capabilities().clone();
+    let lister = Arc::new(Lister { lists, parent, asked: AtomicUsize::new(0), capabilities });
+    let desk = desk_with(store.clone(), &tasks, lister.clone(), Arc::new(ThreeLeases));
+    let mut told = Vec::new();
+    let mut tell = |ended: stint::desk::Ended| {
+        told.push(format!("{} {}", ended.outcome, ended.told.as_deref().unwrap_or("-")));
+    };
+    let role = Selection::Role("team".to_owned());
+    let pace = Pace::per_second(1000).unwrap();
+    let summary = desk.run(&role, &by(), pace, &CancellationToken::new(), &mut tell).await.unwrap();
+    let rows = store.told().into_iter().map(|(_, reason)| reason).collect();
+    (summary, told, rows, lister.asked.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn what_nobody_holds_is_looked_for_in_one_listing_after_the_last_revocation() {
+    let (summary, told, rows, asked) = end_three(Lists::These(vec!["KEY2", "KEY9"]), "parent").await;
+    assert_eq!(asked, 1);
+    assert_eq!(told, ["gone_from_listing -", "revoked_unproven still_listed", "gone_from_listing -"]);
+    assert_eq!((summary.proven, summary.unproven, summary.complete, summary.is_proven()), (2, 1, true, false));
+    assert_eq!(rows[..3], ["requested", "requested", "requested"]);
+    assert_eq!(rows[3..].iter().filter(|row| *row == "gone_from_listing").count(), 2);
+    let (summary, _, _, asked) = end_three(Lists::These(Vec::new()), "parent").await;
+    assert_eq!((asked, summary.proven, summary.is_proven()), (1, 3, true));
+}
+
+#[tokio::test]
+async fn a_list_that_is_refused_not_kept_or_of_another_parent_proves_nothing() {
+    for (lists, parent, why) in [
+        (Lists::Nothing, "parent", "object_server_refused"),
+        (Lists::NoList, "parent", "object_server_keeps_no_list"),
+        (Lists::These(Vec::new()), "another", "parent_not_listed"),
+    ] {
+        let (summary, told, rows, asked) = end_three(lists, parent).await;
+        assert_eq!((summary.unproven, summary.proven, asked), (3, 0, 1), "{why}");
+        assert_eq!(told, vec![format!("revoked_unproven {why}"); 3]);
+        assert_eq!(rows[3..], ["revoked_unproven"; 3], "{why}");
+    }
+}
+
 /// A desk around a log store double, before a server that says yes to everything.
 async fn desk(store: Arc<StoreDouble>, tasks: &TaskTracker) -> (Desk, ScriptedObjectServer) {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let double = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let server = ServerSettings {
-        endpoint: double.endpoint().to_owned(),
+    let server = Arc::new(minio(double.endpoint()));
+    (desk_with(store, tasks, server, Arc::new(OneLease)), double)
+}
+
+fn minio(endpoint: &str) -> MinioServer {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let settings = ServerSettings {
+        endpoint: endpoint.to_owned(),
         region: "us-east-1".to_owned(),
         access_key: "parent".to_owned(),
         secret_key: SecretString::from("parent-secret"),
         timeout: Duration::from_secs(2),
     };
+    MinioServer::new(settings, Arc::new(SystemClock::start())).unwrap()
+}
+
+fn desk_with(
+    store: Arc<StoreDouble>,
+    tasks: &TaskTracker,
+    object_server: Arc<dyn ObjectServer>,
+    open_leases: Arc<dyn OpenLeases>,
+) -> Desk {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let parts = LogParts {
         store,
         clock: Arc::clone(&clock),
@@ -500,16 +641,15 @@ async fn desk(store: Arc<StoreDouble>, tasks: &TaskTracker) -> (Desk, ScriptedOb
         key: SigningKey::generate().unwrap(),
         settings: LogSettings { deadline: Duration::from_secs(2), queue: 64 },
     };
-    let desk = Desk::new(DeskParts {
-        open_leases: Arc::new(OneLease),
-        object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+    Desk::new(DeskParts {
+        open_leases,
+        object_server,
         log: Arc::new(AuditLog::open(parts, tasks)),
         held: Arc::new(HeldCredentials::default()),
         probe: None,
         fingerprints: FingerprintKey::derive(b"test"),
         clock,
-    });
-    (desk, double)
+    })
 }
 
 fn by() -> RevokedBy {
@@ -535,7 +675,7 @@ async fn if_the_log_cannot_take_the_wish_nothing_is_sent() {
     let store = Arc::new(StoreDouble::default());
     let (desk, server) = desk(store.clone(), &tasks).await;
     let (ran, told) = run_all(&desk, Selection::Role("team".to_owned()), &CancellationToken::new()).await;
-    assert_eq!((ran.unwrap().unproven, told, server.received().len()), (1, 1, 1));
+    assert_eq!((ran.unwrap().unproven, told, asked(&server, "tokenRevokeType")), (1, 1, 1));
     let wish_and_sight = [("lease.revoked", "requested"), ("lease.revoked", "revoked_unproven")];
     assert_eq!(store.told(), wish_and_sight.map(|(kind, reason)| (kind.to_owned(), reason.to_owned())));
 }

@@ -355,6 +355,7 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     questions(&mut stage, &good, &nobody).await;
     let commands = commands(&site).await;
     revocations(&mut stage, &object_server, &good, &nobody).await;
+    let commands = commands + &proofs(&site, &object_server).await;
 
     for path in ["/health/live", "/health/ready", "/metrics", "/openapi.json"] {
         stage.send(stage.request(Method::GET, path)).await;
@@ -473,6 +474,39 @@ async fn revocations(stage: &mut Stage, object_server: &Double, good: &str, nobo
     }
     assert!(stage.answers.contains("revoke_failed") && stage.answers.contains("lease_not_found"));
     object_server.says(minted(3590));
+}
+
+/// Revocations and comparisons from the command line, before a server that says yes and then lists keys in the clear, refuses
+/// its list with words, or has none.
+async fn proofs(site: &Site, object_server: &Double) -> String {
+    let mut said = String::new();
+    let listing = format!("[{{\"accessKey\":\"{MINTED_KEY}\",\"parentUser\":\"{PARENT_KEY}\"}}]");
+    for (answer, outcome) in [
+        (Reply::http(204, "text/plain", ""), "revoked_unproven"),
+        (Reply::http(200, "application/octet-stream", &listing), "revoke"),
+        (
+            Reply::http(403, "application/json", &json!({"Code": "AccessDenied", "Message": SAID}).to_string()),
+            "revoke_failed",
+        ),
+    ] {
+        object_server.says(answer);
+        for arguments in [
+            vec!["lease", "revoke", "--issuer", "authentik", "--pace", "1000", "--json"],
+            vec!["lease", "revoke", "--subject", SUBJECT, "--issuer", "authentik", "--pace", "1000"],
+            vec!["object-server", "reconcile", "--json"],
+            vec!["object-server", "reconcile", "--revoke-orphans"],
+        ] {
+            let mut command = stint(&arguments);
+            command.arg("--config").arg(site.config());
+            let ended = run(command).await;
+            assert_eq!(ended.code, Some(1), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+            let told = ended.stdout + &ended.stderr;
+            assert!(arguments[0] != "lease" || told.contains(outcome), "{arguments:?}: {told}");
+            said += &told;
+        }
+    }
+    object_server.says(minted(3590));
+    said
 }
 
 /// What the program says of its log on the command line, and everything that an evidence bundle holds.

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::artifact_store::keeps_its_artifacts;
 use crate::dialect::{allow, policy};
 use crate::harness::{Answer, Boto3, Database, Garage, Keycloak, SCOPE, Site, Stint, keep_row, now, told, until};
 use crate::signed::{Key, unsigned};
@@ -46,18 +47,21 @@ fn write(bucket: &str) -> Value {
     allow(&WRITE, &[&format!("arn:aws:s3:::{bucket}/*")])
 }
 
-/// The studio reads and writes `recordings` and reads `assets`; viewers read `assets`.
+/// The studio reads and writes `recordings` and `exports` and reads `assets`; viewers read `assets`.
 fn policies() -> Vec<(&'static str, String)> {
     let role = |name: &str, group: &str| format!("documents = [\"{name}\"]\n[[allow]]\ngroups = [\"{group}\"]\n");
     vec![
-        ("documents/studio.json", policy(&[read("recordings"), write("recordings"), read("assets")])),
+        (
+            "documents/studio.json",
+            policy(&[read("recordings"), write("recordings"), read("assets"), read("exports"), write("exports")]),
+        ),
         ("documents/viewers.json", policy(&[read("assets")])),
         ("roles/studio.toml", role("studio", "spacemusic-studio")),
         ("roles/viewers.toml", role("viewers", "spacemusic-viewers")),
     ]
 }
 
-/// A service before a Garage of its own with the buckets `recordings`, `assets` and `foreign`, the last of nobody.
+/// A service before a Garage of its own with the buckets `recordings`, `assets`, `exports` and `foreign`, the last of nobody.
 struct Installed {
     stint: Stint,
     garage: Garage,
@@ -73,7 +77,7 @@ impl Installed {
 
     async fn start_with(scope: &[&str]) -> Self {
         let (keycloak, database, garage) = (Keycloak::shared().await, Database::start().await, Garage::start().await);
-        let owner = garage.owner_of(&["recordings", "assets", "foreign"]).await;
+        let owner = garage.owner_of(&["recordings", "assets", "exports", "foreign"]).await;
         for bucket in ["recordings", "assets", "foreign"] {
             assert_eq!(owner.s3("PUT", &format!("{}/{bucket}/kept", garage.endpoint()), "x").await.status, 200);
         }
@@ -161,6 +165,13 @@ async fn may(garage: &Garage, owner: &Key, key: &Key, bucket: &str) -> Vec<&'sta
     }
     allowed.dedup();
     allowed
+}
+
+/// The store keeps to its prefix by itself: Garage can hold nobody to one.
+#[tokio::test]
+async fn garage_keeps_the_artifacts_of_a_store_whose_lease_is_renewed() {
+    let Installed { stint, garage, database, .. } = &Installed::start().await;
+    keeps_its_artifacts(stint, database, garage.endpoint(), "foreign", &json!({"role": "studio"})).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::dialect::ADMINS;
-use crate::harness::{Answer, Boto3, Ceph, Database, Installation, Keycloak, Keys, Seaweedfs, Site, Stint, now};
+use crate::harness::{
+    Answer, Boto3, Ceph, Database, Installation, Keycloak, Keys, PARENT, Seaweedfs, Site, Stint, now,
+};
 use crate::signed::Key;
 
 const DEAD: &str = "InvalidAccessKeyId";
@@ -76,7 +78,53 @@ async fn on_minio_one_lease_then_a_holders_then_a_groups_then_all_are_refused_to
             .await
             .expect("the log can be read");
     assert_eq!(refused.len(), 4, "each with its time: {refused:?}");
-    println!("MinIO refused after {refused:?} ms");
+}
+
+/// The command holds no credential: MinIO's list is what proves it, asked once, under the keys of the configuration.
+#[tokio::test]
+async fn on_minio_with_the_service_stopped_the_command_proves_by_the_list_what_it_ended() {
+    let Installation { stint, minio, database, keycloak } = Installation::start().await;
+    let [studio, viewer] = [keycloak.token("studio").await, keycloak.token("viewer").await];
+    let mut ended = Vec::new();
+    for _ in 0..5 {
+        ended.push(lease(&stint, &studio).await.1);
+    }
+    let (spared, spared_keys) = lease(&stint, &viewer).await;
+    drop(stint);
+
+    let kind = format!(
+        "kind = \"minio\"\nendpoint = \"{}\"\naccess_key = \"{PARENT}\"\nsecret_key = \"{}\"\n",
+        minio.endpoint(),
+        minio.parent_secret()
+    );
+    let site = Site::of(&kind, "", &database.url(), "recordings");
+    let walks = |keys: &Keys| Boto3::against(&minio).holding(keys).walk(&["list:recordings"]);
+    let group = site.lease(&["revoke", "--group", "spacemusic-studio", "--json", "--reason", "drill"]);
+    let report = group.json();
+    assert_eq!(
+        report["summary"],
+        json!({"leases": 5, "proven": 5, "unproven": 0, "end_by_themselves": 0, "failed": 0, "complete": true}),
+        "{group:?}"
+    );
+    assert_eq!((group.code, &report["ok"]), (Some(0), &json!(true)), "{group:?}");
+    assert_eq!(report["leases"][0]["outcome"], "gone_from_listing", "{report}");
+    assert_eq!(walks(&ended[0]), [DEAD]);
+    assert_eq!(walks(&spared_keys), ["ok"]);
+    let one = site.lease(&["revoke", &spared]);
+    assert_eq!(one.code, Some(0), "{one:?}");
+    assert_eq!(walks(&spared_keys), [DEAD]);
+
+    let rows: Vec<String> = sqlx::query_scalar("select to_jsonb(audit_event)::text from audit_event")
+        .fetch_all(&mut database.connection().await)
+        .await
+        .expect("the log can be read");
+    assert_eq!(rows.iter().filter(|row| row.contains("gone_from_listing")).count(), 6);
+    let told = format!("{group:?}{one:?}{}", rows.concat());
+    for keys in ended.iter().chain([&spared_keys]) {
+        for secret in [&keys.access_key, &keys.secret_key, &keys.session_token] {
+            assert!(!told.contains(secret.as_str()), "a key is told");
+        }
+    }
 }
 
 /// The real service before Ceph, and the command with an administrator of roles.

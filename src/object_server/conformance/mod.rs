@@ -45,6 +45,17 @@ pub enum Accounts {
     Elsewhere,
 }
 
+/// What a server makes of a key without its own session token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionTokens {
+    /// It knows no session tokens: the key alone is enough.
+    Unknown,
+    /// The key is refused.
+    Refused,
+    /// The key is not taken, and a wrong token is answered with a fault (HTTP 500).
+    Faulted,
+}
+
 /// What differs between servers, here.
 #[derive(Debug, Clone)]
 pub struct Traits {
@@ -52,12 +63,10 @@ pub struct Traits {
     pub accounts: Accounts,
     /// Whether what a session writes belongs to the parent, so that the parent may have to own buckets.
     pub sessions_write_as_parent: bool,
-    /// Whether a key without its own token is answered with a fault (HTTP 500) instead of a refusal.
-    pub faults_on_wrong_tokens: bool,
     /// Whether one lease can be ended alone.
     pub revokes_leases: bool,
-    /// Whether a key is worth nothing without its session token.
-    pub has_session_tokens: bool,
+    /// What a key is worth without its session token.
+    pub session_tokens: SessionTokens,
     /// The role that is assumed, on servers that have roles.
     pub role_arn: Option<String>,
     /// For the lifecycle that is tried.

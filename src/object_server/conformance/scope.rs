@@ -3,10 +3,10 @@
 use reqwest::Method;
 
 use super::super::s3::{S3Answer, S3Key, S3Request};
-use super::Run;
 use super::check::{Tried, Verdict, judged};
 use super::data::pattern;
 use super::mint::Minted;
+use super::{Run, SessionTokens};
 use crate::lease::Rights;
 
 impl Run<'_> {
@@ -84,7 +84,7 @@ impl Run<'_> {
     }
 
     pub(super) async fn token_is_needed(&self, one: &Minted, other: &Minted) -> Verdict {
-        if !self.subject.traits.has_session_tokens {
+        if self.subject.traits.session_tokens == SessionTokens::Unknown {
             return Verdict::noted(
                 "this server has no session tokens: an access key and its secret are all there is",
                 "whoever sees both needs nothing else until the lease ends: revoke it",
@@ -112,7 +112,7 @@ impl Run<'_> {
             ("in a URL with the token of another lease", self.url(&mixed, &name).await?),
         ] {
             // Which client error it is differs between servers, and does not matter.
-            let faulted = answer.status() == 500 && self.subject.traits.faults_on_wrong_tokens;
+            let faulted = answer.status() == 500 && self.subject.traits.session_tokens == SessionTokens::Faulted;
             if !faulted && !(400..500).contains(&answer.status()) {
                 return Err(format!("{what} the key was answered {}", answer.told()));
             }

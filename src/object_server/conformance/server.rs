@@ -18,7 +18,7 @@ const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzdGludC12ZXJpZnkifQ.c3RpbnQ
 impl Run<'_> {
     pub(super) async fn ready(&self) -> Verdict {
         match self.subject.server.ready().await {
-            Ok(()) => Verdict::passed("it answers, and its users are loaded"),
+            Ok(()) => Verdict::passed("it answers, and says that it is ready"),
             Err(error) => {
                 Verdict::failed(error.to_string(), "look at object_server.endpoint, and whether the server is up")
             }

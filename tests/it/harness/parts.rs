@@ -19,7 +19,9 @@ use stint::desk::HeldCredentials;
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
 use stint::lease::{LeaseRules, SelfTesting};
 use stint::object_server::s3::{S3Client, S3Settings};
-use stint::object_server::{MinioServer, NewSession, SelfTest, SelfTestTraits, ServerSettings, Standings};
+use stint::object_server::{
+    Duty, MinioServer, NewSession, Parent, Parents, SelfTest, SelfTestTraits, ServerSettings, Standings,
+};
 use stint::policy::{PolicyFiles, PolicySet, RequestedRole};
 use stint::telemetry::Metrics;
 use stint::token::{
@@ -173,6 +175,13 @@ impl Parts {
             secret_key: SecretString::from("parent-secret"),
             timeout: Duration::from_secs(2),
         };
+        let fingerprints = FingerprintKey::derive(b"test");
+        // As the service has it, so that rows name the parent.
+        let parent = Parent {
+            id: fingerprints.parent("parent"),
+            duty: Duty::Default,
+            server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+        };
         let settings = S3Settings {
             endpoint: endpoint.to_owned(),
             region: "us-east-1".to_owned(),
@@ -194,8 +203,8 @@ impl Parts {
                 self_test: SelfTesting::Off,
             },
             log: Arc::new(log),
-            fingerprints: FingerprintKey::derive(b"test"),
-            object_server: Arc::new(MinioServer::new(server, Arc::clone(&clock)).unwrap()),
+            fingerprints,
+            object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
             held: Arc::new(HeldCredentials::default()),
             self_test: Arc::new(self_test),
             standings,

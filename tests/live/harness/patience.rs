@@ -1,6 +1,7 @@
 //! Waiting without luck: for a condition, with a bound, never for a time.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -20,16 +21,25 @@ where
     assert!(tokio::time::timeout(bound, asking).await.is_ok(), "not within {bound:?}: {what}");
 }
 
-/// A loopback port that was free a moment ago.
+/// Below what systems give to outgoing connections, which would take the port of a server while it is started again.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// The next to try, in this process: no two tests are given the same.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A loopback port that was free a moment ago, and that nobody else here is given.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    let length = u32::from(PORTS.end - PORTS.start);
+    let found = PORTS.into_iter().find_map(|_| {
+        let number = std::process::id().wrapping_mul(21).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % length;
+        let port = PORTS.start + u16::try_from(number).expect("within the range");
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    });
+    found.expect("loopback has a free port")
 }
 
-/// As many loopback ports that were free a moment ago, no two the same.
+/// As many of them.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports"));
-    listeners.map(|listener| listener.local_addr().expect("a bound listener has an address").port())
+    [(); N].map(|()| free_port())
 }
 
 /// The time, to compare with what a real server makes of it.
