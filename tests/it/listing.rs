@@ -42,6 +42,8 @@ struct Listing {
     credentials: Mutex<Vec<(&'static str, OffsetDateTime, Option<LeaseId>)>>,
     revoked: Mutex<Vec<LeaseId>>,
     keeps_a_list: bool,
+    /// As Garage's does.
+    names_leases: bool,
     capabilities: Capabilities,
 }
 
@@ -60,6 +62,7 @@ impl Listing {
             credentials: Mutex::new(credentials),
             revoked: Mutex::default(),
             keeps_a_list: true,
+            names_leases: false,
             capabilities: minio.capabilities().clone(),
         })
     }
@@ -82,10 +85,10 @@ impl ObjectServer for Listing {
             return Err(ObjectServerError::KeepsNoList);
         }
         let credentials = self.credentials.lock().unwrap();
-        let credentials = credentials.iter().map(|(key, ends_at, _)| ListedCredential {
+        let credentials = credentials.iter().map(|(key, ends_at, lease)| ListedCredential {
             access_key_id: AccessKeyId::parse(key).unwrap(),
             ends_at: Some(*ends_at),
-            lease: None,
+            lease: lease.filter(|_| self.names_leases),
         });
         Ok(vec![ParentListing { parent: AccessKeyId::parse("parent").unwrap(), credentials: credentials.collect() }])
     }
@@ -308,6 +311,26 @@ async fn what_a_failed_lease_left_behind_is_ended_by_its_lease() {
     let told = rows(&database, "orphan.found").await;
     let said: Vec<_> = told.iter().map(|row| (row.detail.as_deref(), row.lease_id)).collect();
     assert_eq!(said, [(Some("reported"), None), (Some("reported"), None), (Some("revoked"), failed.lease_id)]);
+}
+
+/// Where the server names the leases itself, it names those of every service that uses it.
+#[tokio::test]
+async fn another_installations_lease_is_told_and_never_ended() {
+    let database = fresh_database().await;
+    let silent = ScriptedObjectServer::start(vec![Reply::Close]).await;
+    let parts = Parts::with(Arc::new(store(&database).await), silent.endpoint());
+    parts.exchange(&Forge::shared().authentik.token(now())).await.unwrap_err();
+    parts.drained().await;
+    let [failed] = rows(&database, "lease.failed").await.try_into().unwrap();
+    let ours = LeaseId::from_uuid(failed.lease_id.unwrap());
+    let theirs = LeaseId::from_uuid(uuid::Uuid::from_u128(7));
+    let mut server = Listing::of(vec![(MINTED, in_an_hour(), Some(ours)), (ALIEN, in_an_hour(), Some(theirs))]);
+    Arc::get_mut(&mut server).unwrap().names_leases = true;
+
+    let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
+    assert_eq!((report.orphans.len(), report.is_in_order()), (2, false));
+    assert_eq!(*server.revoked.lock().unwrap(), [ours]);
+    assert_eq!(server.credentials.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -63,10 +63,40 @@ impl ListingReconciler {
     }
 }
 
+/// The leases by which an orphan may be ended: those that our log knows. A server that names one itself lists every
+/// installation's, so a name alone is no right: the key may be live in another log, or in what a restored one has forgotten.
 fn candidates_of(orphan: &Orphan, unissued: &[UnissuedLease]) -> Vec<LeaseId> {
-    match (orphan.lease, orphan.why) {
-        (Some(named), _) => vec![named],
-        (None, Orphanhood::NoLease) => possible(orphan, unissued).map(|lease| lease.id).collect(),
-        (None, Orphanhood::LeaseClosed) => Vec::new(),
+    match orphan.why {
+        Orphanhood::LeaseClosed => orphan.lease.into_iter().collect(),
+        Orphanhood::NoLease => possible(orphan, unissued).map(|lease| lease.id).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::audit::FingerprintKey;
+
+    #[test]
+    fn a_lease_that_the_server_names_and_the_log_does_not_know_is_not_ended() {
+        let fingerprints = FingerprintKey::derive(b"test");
+        let (named, ends_at) = (LeaseId::from_uuid(Uuid::from_u128(7)), datetime!(2026-11-22 12:30 UTC));
+        let parent = fingerprints.fingerprint("parent");
+        let no_lease = Orphan {
+            key_fingerprint: fingerprints.fingerprint("key"),
+            parent: parent.clone(),
+            ends_at: Some(ends_at),
+            lease: Some(named),
+            why: Orphanhood::NoLease,
+        };
+        let failed = UnissuedLease { id: named, parent: Some(parent), ends_at, undecided: false };
+        let other = UnissuedLease { id: LeaseId::from_uuid(Uuid::from_u128(8)), ..failed.clone() };
+        assert!(candidates_of(&no_lease, &[]).is_empty());
+        assert!(candidates_of(&no_lease, std::slice::from_ref(&other)).is_empty());
+        assert_eq!(candidates_of(&no_lease, &[other, failed]), [named]);
+        assert_eq!(candidates_of(&Orphan { why: Orphanhood::LeaseClosed, ..no_lease }, &[]), [named]);
     }
 }
