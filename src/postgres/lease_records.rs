@@ -158,7 +158,8 @@ impl Turn for Session {
 
     async fn unissued(&mut self, from: OffsetDateTime, to: OffsetDateTime) -> Result<Vec<UnissuedLease>, StoreError> {
         // A lease has 15 minutes to an hour.
-        let (since, until) = (from - time::Duration::hours(1), to - time::Duration::minutes(15));
+        let (since, until) =
+            (from.saturating_sub(time::Duration::hours(1)), to.saturating_sub(time::Duration::minutes(15)));
         let rows = sqlx::query!(
             r#"
             select

@@ -243,6 +243,16 @@ async fn a_credential_without_a_lease_is_told_once_after_the_doubt() {
 }
 
 #[tokio::test]
+async fn a_credential_that_ends_with_the_last_instant_is_an_orphan_like_any_other() {
+    let database = fresh_database().await;
+    let last = time::macros::datetime!(9999-12-31 23:59:59 UTC);
+    let server = Listing::of(vec![(ALIEN, last, None)]);
+    let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
+    assert_eq!((report.live, report.orphans.len(), report.is_in_order()), (1, 1, false));
+    assert_eq!(rows(&database, "orphan.found").await[0].ends_at, Some(last));
+}
+
+#[tokio::test]
 async fn an_open_lease_without_a_credential_is_missing_until_somebody_closes_it() {
     let database = fresh_database().await;
     issue(&database).await;
