@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::possible;
-use super::records::UnissuedLease;
+use super::compare::{ABOUT_TO_END, possible};
+use super::records::{Turn, UnissuedLease};
 use super::report::{FoundOrphan, ReconcileError};
-use super::{super::is_away, ListingReconciler};
+use super::{super::is_away, ListingReconciler, Open, leases_of};
 use crate::audit::{KeyFingerprint, Orphan, OrphanFate, Orphanhood};
 use crate::lease::LeaseId;
 use crate::object_server::LeaseToEnd;
@@ -20,16 +20,17 @@ impl ListingReconciler {
     /// Asks the server to end them, and lists again: only what is gone is said to be revoked.
     pub(super) async fn end(
         &self,
+        turn: &mut dyn Turn,
         found: &mut [FoundOrphan],
         unissued: &[UnissuedLease],
-        open: &BTreeSet<LeaseId>,
+        open: &Open,
     ) -> Result<(), ReconcileError> {
         let mut asked: BTreeMap<LeaseId, KeyFingerprint> = BTreeMap::new();
         let mut candidates: Vec<Vec<LeaseId>> = Vec::with_capacity(found.len());
         for FoundOrphan { orphan, .. } in found.iter() {
             // An id that an open lease has too would take that lease with it.
             let mut leases = candidates_of(orphan, unissued);
-            leases.retain(|lease| !open.contains(lease) && (asked.len() < MOST || asked.contains_key(lease)));
+            leases.retain(|lease| !open.leases.contains(lease) && (asked.len() < MOST || asked.contains_key(lease)));
             asked.extend(leases.iter().map(|lease| (*lease, orphan.parent.clone())));
             candidates.push(leases);
         }
@@ -47,6 +48,10 @@ impl ListingReconciler {
         }
         let (listed, _) = self.list().await?;
         let left: BTreeSet<KeyFingerprint> = listed.into_iter().map(|credential| credential.key).collect();
+        if self.is_partial(turn, &left, open).await? {
+            tracing::warn!("the second list lacks open leases: it shows of no orphan that it is gone");
+            return Ok(());
+        }
         for (found, leases) in found.iter_mut().zip(candidates) {
             if leases.is_empty() || left.contains(&found.orphan.key_fingerprint) {
                 continue;
@@ -60,6 +65,22 @@ impl ListingReconciler {
             found.is_new = true;
         }
         Ok(())
+    }
+}
+
+impl ListingReconciler {
+    /// Whether a list lacks the key of a lease that was in the one before, and that nobody has ended since: a server that has
+    /// just started may list what it has loaded so far.
+    async fn is_partial(
+        &self,
+        turn: &mut dyn Turn,
+        listed: &BTreeSet<KeyFingerprint>,
+        open: &Open,
+    ) -> Result<bool, ReconcileError> {
+        let lacking: Vec<KeyFingerprint> = open.listed.difference(listed).cloned().collect();
+        let now = self.parts.clock.now();
+        let leases = leases_of(turn, &lacking).await?;
+        Ok(leases.iter().any(|lease| !lease.closed && !lease.revocation_wanted && lease.ends_at > now + ABOUT_TO_END))
     }
 }
 

@@ -57,6 +57,14 @@ pub struct ListingParts {
     pub revoke_orphans: bool,
 }
 
+/// The open leases of one pass.
+struct Open {
+    /// Those on record before the server was asked.
+    leases: BTreeSet<LeaseId>,
+    /// Keys of open leases, as far as the server listed them.
+    listed: BTreeSet<KeyFingerprint>,
+}
+
 /// Compares, pass after pass, and remembers what was in doubt.
 #[derive(Debug)]
 pub struct ListingReconciler {
@@ -105,7 +113,7 @@ impl ListingReconciler {
         let turn = turn.as_mut();
         // The log first: what is open before the server is asked must be in its list.
         let mut leases = turn.open_leases(self.parts.clock.now()).await?;
-        let open = leases.iter().map(|lease| lease.id).collect();
+        let open_ids = leases.iter().map(|lease| lease.id).collect();
         let open_leases = leases.len();
         let (listed, parents) = match self.list().await {
             Ok(listed) => listed,
@@ -118,6 +126,10 @@ impl ListingReconciler {
         let unknown: Vec<_> = listed.iter().map(|c| &c.key).filter(|key| !known.contains(key)).cloned().collect();
         leases.extend(leases_of(turn, &unknown).await?);
         let now = self.parts.clock.now();
+        let open_keys: BTreeSet<&KeyFingerprint> =
+            leases.iter().filter(|lease| !lease.closed).map(|lease| &lease.key).collect();
+        let present = listed.iter().map(|c| &c.key).filter(|key| open_keys.contains(key)).cloned().collect();
+        let open = Open { leases: open_ids, listed: present };
         let Comparison { with_lease, ended, mut suspects, mut missing } = compare(&listed, &parents, &leases, now);
         missing = still_open(turn, missing).await?;
         suspects.sort_by(|a, b| a.key_fingerprint.cmp(&b.key_fingerprint));
@@ -177,7 +189,7 @@ impl ListingReconciler {
         turn: &mut dyn Turn,
         orphans: Vec<Orphan>,
         unissued: &[UnissuedLease],
-        open: &BTreeSet<LeaseId>,
+        open: &Open,
     ) -> Result<Vec<FoundOrphan>, ReconcileError> {
         let keys: Vec<_> = orphans.iter().map(|orphan| orphan.key_fingerprint.clone()).collect();
         let told: BTreeSet<_> =
@@ -194,7 +206,7 @@ impl ListingReconciler {
             found.push(FoundOrphan { orphan, fate: OrphanFate::Reported, is_new });
         }
         if self.parts.revoke_orphans && !found.is_empty() {
-            self.end(&mut found, unissued, open).await?;
+            self.end(turn, &mut found, unissued, open).await?;
         }
         Ok(found)
     }
