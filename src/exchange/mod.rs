@@ -110,12 +110,13 @@ impl Refusal {
 
     /// The codes of every refusal after the intent upon which a credential may exist at the object server: what the reconciler
     /// has ended again.
-    pub const MAY_HAVE_MINTED: [&str; 10] = [
+    pub const MAY_HAVE_MINTED: [&str; 11] = [
         "object_server_interrupted",
         "object_server_failed",
         "object_server_nonsense",
         "object_server_expiration",
         "object_server_outdated",
+        "object_server_left_behind",
         "self_test_inside",
         "self_test_outside",
         "self_test_escape",
