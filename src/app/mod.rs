@@ -349,10 +349,13 @@ impl App {
         // Large: it holds a whole configuration while it reads one.
         let watch = Box::pin(reloader.run(shutdown.clone()));
         let reconcile = Box::pin(reconciler.run(shutdown.clone()));
+        // A task of its own: it reads what a server lists, and whatever that does to it must not end the doors.
+        let comparing = listing.map(|(listing, every)| tasks.spawn(listing.run(every, shutdown.clone())));
         let compare = async {
-            if let Some((listing, every)) = listing {
-                // Boxed: a pass holds much, and most of the time there is none.
-                Box::pin(listing.run(every, shutdown.clone())).await;
+            if let Some(comparing) = comparing
+                && comparing.await.is_err()
+            {
+                tracing::error!("the comparison of the object server's list with the log broke off: restart stint");
             }
         };
         let serve = async {

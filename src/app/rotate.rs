@@ -266,11 +266,12 @@ impl Rotation {
         plan_only: bool,
     ) -> Result<Waiting, RotateError> {
         let failed = |source| server(&Duty::Retired, source, ". Run this again");
-        if self.users.standing(&key.access_key).await.map_err(failed)? == Standing::Gone {
+        let standing = self.users.standing(&key.access_key).await.map_err(failed)?;
+        if standing == Standing::Gone {
             return Ok(Waiting::Done { now: false });
         }
         if let Some(waiting) = self.waiting(store, key).await? {
-            return Ok(waiting);
+            return Ok(told_with(standing, waiting));
         }
         if plan_only {
             return Ok(Waiting::WouldDelete);
@@ -279,15 +280,17 @@ impl Rotation {
         self.users.set_enabled(&key.access_key, false).await.map_err(failed)?;
         let waiting = match self.waiting(store, key).await {
             Ok(None) => None,
-            standing => {
+            // Whoever disabled it before may have had a reason: a key that leaked is not made good again.
+            waiting if standing == Standing::Disabled => waiting?,
+            waiting => {
                 self.users.set_enabled(&key.access_key, true).await.map_err(|source| {
                     server(&Duty::Retired, source, ". IT IS DISABLED and leases hang on it: mc admin user enable")
                 })?;
-                standing?
+                waiting?
             }
         };
         if let Some(waiting) = waiting {
-            return Ok(waiting);
+            return Ok(told_with(standing, waiting));
         }
         self.users.remove(&key.access_key).await.map_err(failed)?;
         Ok(Waiting::Done { now: true })
@@ -351,6 +354,20 @@ fn waiting(
     let because = "leases are open whose parent is not configured, or not named in the log: they may be its own \
                    (audit.fingerprint_key was another, or the service was older)";
     Some(Waiting::Until { at: open_until + SLACK, because: because.to_owned() })
+}
+
+/// A user that is disabled has had its leases cut, by a run that broke off or by somebody who meant it: which, only people know.
+fn told_with(standing: Standing, waiting: Waiting) -> Waiting {
+    match (standing, waiting) {
+        (Standing::Disabled, Waiting::Until { at, because }) => {
+            let because = format!(
+                "{because}. IT IS DISABLED, and every lease under it is refused: unless somebody cut it off on purpose, an \
+                 earlier run broke off and it is to be enabled again (mc admin user enable)"
+            );
+            Waiting::Until { at, because }
+        }
+        (Standing::Disabled | Standing::Enabled | Standing::Gone, waiting) => waiting,
+    }
 }
 
 /// The steps, where users are not stint's to make.
@@ -431,6 +448,15 @@ mod tests {
         assert_eq!(because, "2 of its leases are open, and it last minted 10 minutes ago");
         let (at, _) = judged(&[of_old(Duration::from_mins(90), 1, Some(end))]).unwrap();
         assert_eq!(at, end + SLACK, "whatever the log says of a longer one");
+    }
+
+    #[test]
+    fn a_parent_that_is_waited_for_and_disabled_is_told_so() {
+        let waited = || Waiting::Until { at: NOW, because: "2 of its leases are open".to_owned() };
+        assert_eq!(told_with(Standing::Enabled, waited()), waited());
+        let Waiting::Until { at, because } = told_with(Standing::Disabled, waited()) else { panic!("it waits") };
+        assert_eq!(at, NOW);
+        assert!(because.starts_with("2 of its leases are open. IT IS DISABLED"), "{because}");
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
@@ -16,7 +15,7 @@ use super::minting::Minting;
 use super::sts_call::Answer;
 use super::{
     AccessKeyId, ConfigError, LeaseToEnd, ListedCredential, ObjectServer, ObjectServerError, ParentListing,
-    TemporaryCredentials,
+    TemporaryCredentials, wire,
 };
 use crate::audit::AuditReceipt;
 use crate::clock::Clock;
@@ -192,10 +191,11 @@ fn key_name(lease: LeaseId) -> String {
 /// A key of the list. One whose end cannot be read makes the whole list worth nothing: it might be one that never ends.
 fn listed(row: &KeyRow) -> Result<ListedCredential, ObjectServerError> {
     let nonsense = |what| ObjectServerError::Nonsense { what };
-    let end = row.expiration.as_deref().map(|end| OffsetDateTime::parse(end, &Rfc3339)).transpose();
+    let end =
+        row.expiration.as_deref().map(|end| wire::instant(end).ok_or(nonsense("an unreadable expiration"))).transpose();
     Ok(ListedCredential {
         access_key_id: AccessKeyId::parse(&row.id).ok_or(nonsense("a key without a usable id"))?,
-        ends_at: end.map_err(|_| nonsense("an unreadable expiration"))?,
+        ends_at: end?,
         lease: row.name.strip_prefix(PREFIX).and_then(|id| Uuid::parse_str(id).ok()).map(LeaseId::from_uuid),
     })
 }
@@ -216,7 +216,7 @@ fn believe(
     let made: MadeKey<'_> = serde_json::from_slice(&answer.body).map_err(|_| nonsense("no whole key"))?;
     // What looks like an omission is a key for ever.
     let expiration = made.expiration.ok_or(nonsense("a key that never ends"))?;
-    let expiration = OffsetDateTime::parse(expiration, &Rfc3339).map_err(|_| nonsense("an unreadable expiration"))?;
+    let expiration = wire::instant(expiration).ok_or(nonsense("an unreadable expiration"))?;
     if expiration > asked_end || expiration <= now || made.expired {
         return Err(ObjectServerError::ExpirationUnbelievable { expiration });
     }
@@ -227,7 +227,7 @@ fn believe(
     if !(1..=LONGEST_SECRET).contains(&secret.len()) || !secret.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(nonsense("no usable secret access key"));
     }
-    Ok((SecretString::from(secret), expiration.to_offset(UtcOffset::UTC)))
+    Ok((SecretString::from(secret), expiration))
 }
 
 fn capabilities() -> Capabilities {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::minio_admin::{AdminError, MinioAdmin};
+use super::minio_admin::{AdminError, MinioAdmin, UserInfo};
 use super::s3::{S3Client, S3Key};
 
 /// What an access key is spelt with: 5 bits each.
@@ -63,6 +63,15 @@ pub enum RotationError {
     /// It has none.
     #[error("its user has no policy: there is nothing to copy")]
     NoPolicies,
+    /// The name in the files is the administrator's.
+    #[error("the key in the files is the administrator's own: name another directory")]
+    Administrator,
+    /// The name in the files is a user's that no rotation of this parent left.
+    #[error(
+        "the key in the files names a user that is there, and is not this parent's successor: it is disabled, in a group, or \
+         has other policies. Nothing of it was changed; name another directory"
+    )]
+    SomebodyElses,
     /// The server does not say what was written.
     #[error("read back, the new user is not as it was made: {0}")]
     NotAsWritten(String),
@@ -110,9 +119,16 @@ impl ParentUsers {
         Ok(user.policies)
     }
 
-    /// Makes the new user with these policies alone, and reads it back. Can run again.
+    /// Makes the new user with these policies alone, and reads it back. Can run again: a user that is there already is taken
+    /// for the new one only if it could be what a run that broke off has left. Any other keeps its secret and its policies.
     pub async fn make(&self, new: &NewKey, policies: &str) -> Result<(), RotationError> {
         let name = new.access_key.expose_secret();
+        if name == self.key.access_key() {
+            return Err(RotationError::Administrator);
+        }
+        if self.admin().user(name).await?.is_some_and(|there| !is_left_over(&there, policies)) {
+            return Err(RotationError::SomebodyElses);
+        }
         self.admin().put_user(name, &new.secret_key).await?;
         self.admin().set_policies(name, policies).await?;
         let made = self.admin().user(name).await?.ok_or_else(|| not_as_written("it is not there"))?;
@@ -158,6 +174,12 @@ impl ParentUsers {
     }
 }
 
+/// A run breaks off before its user has policies, or after it has them all.
+fn is_left_over(there: &UserInfo, policies: &str) -> bool {
+    let fits = there.policies.is_empty() || sorted(&there.policies) == sorted(policies);
+    there.status == "enabled" && there.groups.is_empty() && fits
+}
+
 fn not_as_written(what: &str) -> RotationError {
     RotationError::NotAsWritten(what.to_owned())
 }
@@ -170,7 +192,68 @@ fn sorted(policies: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::s3::S3Settings;
+    use super::super::scripted::{Reply, ScriptedObjectServer};
     use super::*;
+    use crate::clock::SystemClock;
+
+    async fn users(replies: Vec<Reply>) -> (ParentUsers, ScriptedObjectServer) {
+        let server = ScriptedObjectServer::start(replies).await;
+        let settings = S3Settings {
+            endpoint: server.endpoint().to_owned(),
+            region: "us-east-1".to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = S3Client::new(settings, Arc::new(SystemClock::start())).unwrap();
+        let key = S3Key::long_lived(SecretString::from("administrator"), SecretString::from("administrators-secret"));
+        (ParentUsers { client, key }, server)
+    }
+
+    fn user(policies: &str, status: &str, groups: &[&str]) -> Reply {
+        let user = serde_json::json!({"policyName": policies, "status": status, "memberOf": groups});
+        Reply::http(200, "application/json", &user.to_string())
+    }
+
+    fn named(name: &str) -> NewKey {
+        NewKey { access_key: SecretString::from(name), secret_key: SecretString::from("a-new-secret") }
+    }
+
+    #[tokio::test]
+    async fn the_administrator_is_nobodys_successor() {
+        let (users, server) = users(Vec::new()).await;
+        let made = users.make(&named("administrator"), "stint").await;
+        assert!(matches!(made, Err(RotationError::Administrator)), "{made:?}");
+        assert_eq!(server.received().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_user_that_is_somebody_elses_keeps_its_secret_and_its_policies() {
+        for theirs in [
+            user("consoleAdmin", "enabled", &[]),
+            user("stint,consoleAdmin", "enabled", &[]),
+            user("stint", "disabled", &[]),
+            user("", "enabled", &["admins"]),
+        ] {
+            let (users, server) = users(vec![theirs]).await;
+            let made = users.make(&named("STINTNEW"), "stint").await;
+            assert!(matches!(made, Err(RotationError::SomebodyElses)), "{made:?}");
+            let asked: Vec<_> = server.received().into_iter().map(|request| request.line).collect();
+            assert!(asked.len() == 1 && asked[0].starts_with("GET "), "{asked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_run_that_broke_off_has_left_is_gone_on_with() {
+        let done = || Reply::http(200, "text/plain", "");
+        for left in [user("", "enabled", &[]), user("b,a", "enabled", &[])] {
+            let (users, _server) = users(vec![left, done(), done(), user("a,b", "enabled", &[])]).await;
+            users.make(&named("STINTNEW"), "a,b").await.unwrap();
+        }
+    }
 
     #[test]
     fn a_key_is_drawn_as_long_as_the_server_makes_its_own_and_never_shown() {

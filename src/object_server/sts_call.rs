@@ -9,7 +9,6 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, SERVER};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
-use time::UtcOffset;
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
@@ -116,13 +115,11 @@ impl StsCaller {
         if answer.status != StatusCode::OK {
             return Err(refusal(answer.status, wire::error_code(&answer.body)));
         }
-        let mut credentials = wire::credentials(&answer.body).map_err(|what| ObjectServerError::Nonsense { what })?;
+        let credentials = wire::credentials(&answer.body).map_err(|what| ObjectServerError::Nonsense { what })?;
         let now = self.clock.now();
         if credentials.expiration <= now {
             return Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration });
         }
-        // SeaweedFS answers in its local offset; rows and answers are UTC.
-        credentials.expiration = credentials.expiration.to_offset(UtcOffset::UTC);
         let taken = self.keys.take(&credentials.access_key_id, credentials.expiration, now);
         taken.map_err(|what| ObjectServerError::Nonsense { what })?;
         Ok(credentials)

@@ -5,8 +5,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 use secrecy::SecretString;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 use zeroize::Zeroizing;
 
 use super::{AccessKeyId, TemporaryCredentials};
@@ -90,9 +90,16 @@ impl Fields {
             access_key_id: AccessKeyId::parse(access_key_id.trim()).ok_or("an unusable access key id")?,
             secret_access_key: secret(self.secret_access_key, LONGEST_SECRET).ok_or("no usable secret access key")?,
             session_token: secret(self.session_token, LONGEST_TOKEN).ok_or("no usable session token")?,
-            expiration: OffsetDateTime::parse(expiration.trim(), &Rfc3339).map_err(|_| "an unreadable expiration")?,
+            expiration: instant(expiration.trim()).ok_or("an unreadable expiration")?,
         })
     }
+}
+
+/// An instant as a server writes it, in UTC: SeaweedFS answers in its local offset. That offset may carry it past the last instant there is, where any arithmetic
+/// would end the process: then it is that last one.
+pub(super) fn instant(text: &str) -> Option<OffsetDateTime> {
+    let instant = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(instant.checked_to_offset(UtcOffset::UTC).unwrap_or(PrimitiveDateTime::MAX.assume_utc()))
 }
 
 /// Visible ASCII only: it will be sent in headers, and a line break in it would split one.

@@ -18,8 +18,11 @@ use crate::reconciler::listing::{KnownLease, LeaseRecords, Turn, UnissuedLease};
 const LOCK: i64 = 0x7374_696e_7402;
 /// Open leases that are read at once, some 200 bytes each: those beyond are looked up by their keys.
 const MOST_OPEN: i64 = 500_000;
-/// Intents without an issue that are read at once.
-const MOST_UNISSUED: i64 = 1000;
+/// Intents without an issue that one question answers.
+const PAGE: i64 = 1000;
+const PAGE_ROWS: usize = 1000;
+/// And how many questions: as many intents as open leases.
+const MOST_PAGES: usize = 500;
 
 /// The comparison's port over the log's database.
 pub struct PostgresLeaseRecords {
@@ -39,6 +42,15 @@ struct LeaseRow {
     closed: bool,
     revocation_wanted: bool,
     trial: bool,
+}
+
+/// An intent without an issue.
+struct UnissuedRow {
+    lease_id: Uuid,
+    parent_fingerprint: Option<String>,
+    occurred_at: OffsetDateTime,
+    ends_at: OffsetDateTime,
+    undecided: bool,
 }
 
 impl PostgresLeaseRecords {
@@ -76,6 +88,44 @@ impl fmt::Debug for PostgresLeaseRecords {
 impl LeaseRecords for PostgresLeaseRecords {
     async fn turn(&self) -> Result<Option<Box<dyn Turn>>, StoreError> {
         Ok(self.try_turn().await?)
+    }
+}
+
+impl Session {
+    /// The intents without an issue that come after this one, up to that instant.
+    async fn unissued_page(
+        &mut self,
+        after: (OffsetDateTime, Uuid),
+        until: OffsetDateTime,
+    ) -> Result<Vec<UnissuedRow>, PostgresError> {
+        let rows = sqlx::query_as!(
+            UnissuedRow,
+            r#"
+            select
+                lease_id as "lease_id!", parent_fingerprint, occurred_at,
+                occurred_at + make_interval(secs => granted_seconds) as "ends_at!",
+                not exists (
+                    select from audit_event fate
+                    where fate.lease_id = intent.lease_id
+                        and fate.type not in ('lease.intended', 'orphan.found')
+                        and not (fate.type = 'lease.abandoned' and fate.reason = 'revoke_failed')
+                ) as "undecided!"
+            from audit_event intent
+            where type = 'lease.intended' and occurred_at >= $1 and (occurred_at, lease_id) > ($1, $2) and occurred_at <= $3
+                and lease_id is not null and granted_seconds is not null
+                and not exists (
+                    select from audit_event issued
+                    where issued.lease_id = intent.lease_id and issued.type = 'lease.issued'
+                )
+            order by occurred_at, lease_id
+            limit $4
+            "#,
+            after.0,
+            after.1,
+            until,
+            PAGE
+        );
+        Ok(rows.fetch_all(&mut self.connection).await?)
     }
 }
 
@@ -158,42 +208,27 @@ impl Turn for Session {
 
     async fn unissued(&mut self, from: OffsetDateTime, to: OffsetDateTime) -> Result<Vec<UnissuedLease>, StoreError> {
         // A lease has 15 minutes to an hour.
-        let (since, until) = (from - time::Duration::hours(1), to - time::Duration::minutes(15));
-        let rows = sqlx::query!(
-            r#"
-            select
-                lease_id as "lease_id!", parent_fingerprint,
-                occurred_at + make_interval(secs => granted_seconds) as "ends_at!",
-                not exists (
-                    select from audit_event fate
-                    where fate.lease_id = intent.lease_id
-                        and fate.type not in ('lease.intended', 'orphan.found')
-                        and not (fate.type = 'lease.abandoned' and fate.reason = 'revoke_failed')
-                ) as "undecided!"
-            from audit_event intent
-            where type = 'lease.intended' and occurred_at >= $1 and occurred_at <= $2
-                and lease_id is not null and granted_seconds is not null
-                and not exists (
-                    select from audit_event issued
-                    where issued.lease_id = intent.lease_id and issued.type = 'lease.issued'
-                )
-            order by occurred_at
-            limit $3
-            "#,
-            since,
-            until,
-            MOST_UNISSUED
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(PostgresError::from)?;
-        let lease = |(id, parent, ends_at, undecided): (Uuid, Option<String>, _, _)| UnissuedLease {
-            id: LeaseId::from_uuid(id),
-            parent: parent.as_deref().and_then(KeyFingerprint::parse),
-            ends_at,
-            undecided,
-        };
-        Ok(rows.into_iter().map(|r| (r.lease_id, r.parent_fingerprint, r.ends_at, r.undecided)).map(lease).collect())
+        let (since, until) =
+            (from.saturating_sub(time::Duration::hours(1)), to.saturating_sub(time::Duration::minutes(15)));
+        let (mut leases, mut after) = (Vec::new(), (since, Uuid::nil()));
+        for _ in 0..MOST_PAGES {
+            let page = self.unissued_page(after, until).await?;
+            let whole = page.len() == PAGE_ROWS;
+            if let Some(last) = page.last() {
+                after = (last.occurred_at, last.lease_id);
+            }
+            leases.extend(page.into_iter().map(|row| UnissuedLease {
+                id: LeaseId::from_uuid(row.lease_id),
+                parent: row.parent_fingerprint.as_deref().and_then(KeyFingerprint::parse),
+                ends_at: row.ends_at,
+                undecided: row.undecided,
+            }));
+            if !whole {
+                return Ok(leases);
+            }
+        }
+        // An orphan of one that is not read would look like nobody's.
+        Err(StoreError::Unavailable("more intents stand without an issue than can be compared".into()))
     }
 
     async fn told(&mut self, keys: &[KeyFingerprint]) -> Result<Vec<(KeyFingerprint, OrphanFate)>, StoreError> {

@@ -1,6 +1,7 @@
 //! The comparison of the object server's list with the log, on a real PostgreSQL: the leases come about in real exchanges,
 //! the list is a double's.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
 
 use crate::harness::clock::MovedClock;
-use crate::harness::database::fresh_database;
+use crate::harness::database::{connect, fresh_database, run};
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
 use crate::harness::parts::Parts;
 use crate::harness::service::now;
@@ -43,6 +44,10 @@ struct Listing {
     credentials: Mutex<Vec<(&'static str, OffsetDateTime, Option<LeaseId>)>>,
     revoked: Mutex<Vec<LeaseId>>,
     keeps_a_list: bool,
+    /// As Garage's does.
+    names_leases: bool,
+    /// Whether it lists nothing more once something was revoked, as one that starts and has loaded nothing yet.
+    forgets: bool,
     capabilities: Capabilities,
 }
 
@@ -61,6 +66,8 @@ impl Listing {
             credentials: Mutex::new(credentials),
             revoked: Mutex::default(),
             keeps_a_list: true,
+            names_leases: false,
+            forgets: false,
             capabilities: minio.capabilities().clone(),
         })
     }
@@ -74,7 +81,7 @@ impl ObjectServer for Listing {
 
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError> {
         self.revoked.lock().unwrap().push(lease.id);
-        self.credentials.lock().unwrap().retain(|(_, _, own)| *own != Some(lease.id));
+        self.credentials.lock().unwrap().retain(|(_, _, own)| !self.forgets && *own != Some(lease.id));
         Ok(())
     }
 
@@ -83,10 +90,10 @@ impl ObjectServer for Listing {
             return Err(ObjectServerError::KeepsNoList);
         }
         let credentials = self.credentials.lock().unwrap();
-        let credentials = credentials.iter().map(|(key, ends_at, _)| ListedCredential {
+        let credentials = credentials.iter().map(|(key, ends_at, lease)| ListedCredential {
             access_key_id: AccessKeyId::parse(key).unwrap(),
             ends_at: Some(*ends_at),
-            lease: None,
+            lease: lease.filter(|_| self.names_leases),
         });
         Ok(vec![ParentListing { parent: AccessKeyId::parse("parent").unwrap(), credentials: credentials.collect() }])
     }
@@ -241,6 +248,16 @@ async fn a_credential_without_a_lease_is_told_once_after_the_doubt() {
 }
 
 #[tokio::test]
+async fn a_credential_that_ends_with_the_last_instant_is_an_orphan_like_any_other() {
+    let database = fresh_database().await;
+    let last = time::macros::datetime!(9999-12-31 23:59:59 UTC);
+    let server = Listing::of(vec![(ALIEN, last, None)]);
+    let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
+    assert_eq!((report.live, report.orphans.len(), report.is_in_order()), (1, 1, false));
+    assert_eq!(rows(&database, "orphan.found").await[0].ends_at, Some(last));
+}
+
+#[tokio::test]
 async fn an_open_lease_without_a_credential_is_missing_until_somebody_closes_it() {
     let database = fresh_database().await;
     issue(&database).await;
@@ -370,6 +387,73 @@ async fn what_a_failed_lease_left_behind_is_ended_by_its_lease() {
     let told = rows(&database, "orphan.found").await;
     let said: Vec<_> = told.iter().map(|row| (row.detail.as_deref(), row.lease_id)).collect();
     assert_eq!(said, [(Some("reported"), None), (Some("reported"), None), (Some("revoked"), failed.lease_id)]);
+}
+
+#[tokio::test]
+async fn however_many_intents_stand_without_an_issue_each_is_known() {
+    let database = fresh_database().await;
+    let silent = ScriptedObjectServer::start(vec![Reply::Close]).await;
+    let parts = Parts::with(Arc::new(store(&database).await), silent.endpoint());
+    parts.exchange(&Forge::shared().authentik.token(now())).await.unwrap_err();
+    parts.drained().await;
+    // Two whole pages, most of them of one instant, before the one that the exchange wrote.
+    let more = "insert into audit_event select (jsonb_populate_record(intent, jsonb_build_object(
+            'seq', 1000 + n, 'lease_id', gen_random_uuid(),
+            'occurred_at', intent.occurred_at - make_interval(secs => 2 + n / 1500)))).*
+        from audit_event intent, generate_series(1, 1999) n where intent.type = 'lease.intended'";
+    run(&mut connect(&database).await, more).await.unwrap();
+    let records = PostgresLeaseRecords::new(Arc::new(store(&database).await));
+    let mut turn = records.turn().await.unwrap().unwrap();
+    let now = SystemClock::start().now();
+    let (from, to) = (now - Duration::from_hours(1), now + Duration::from_hours(2));
+    let known: BTreeSet<LeaseId> = turn.unissued(from, to).await.unwrap().iter().map(|lease| lease.id).collect();
+    let [failed] = rows(&database, "lease.failed").await.try_into().unwrap();
+    assert_eq!(known.len(), 2000);
+    assert!(known.contains(&LeaseId::from_uuid(failed.lease_id.unwrap())));
+}
+
+#[tokio::test]
+async fn an_orphan_that_a_partial_list_lacks_is_not_said_to_be_revoked() {
+    for forgets in [true, false] {
+        let database = fresh_database().await;
+        issue(&database).await;
+        let silent = ScriptedObjectServer::start(vec![Reply::Close]).await;
+        let parts = Parts::with(Arc::new(store(&database).await), silent.endpoint());
+        parts.exchange(&Forge::shared().authentik.token(now())).await.unwrap_err();
+        parts.drained().await;
+        let [failed] = rows(&database, "lease.failed").await.try_into().unwrap();
+        let lease = LeaseId::from_uuid(failed.lease_id.unwrap());
+        let left = failed.occurred_at + Duration::from_secs(failed.granted_seconds.unwrap().try_into().unwrap());
+        let mut server = Listing::of(vec![(MINTED, in_an_hour(), None), (ALIEN, left, Some(lease))]);
+        Arc::get_mut(&mut server).unwrap().forgets = forgets;
+
+        let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
+        assert_eq!(*server.revoked.lock().unwrap(), [lease]);
+        assert_eq!((report.with_lease, report.orphans.len(), report.is_in_order()), (1, 1, !forgets));
+        let told = rows(&database, "orphan.found").await;
+        let said: Vec<_> = told.iter().filter_map(|row| row.detail.as_deref()).collect();
+        assert_eq!(said, if forgets { vec!["reported"] } else { vec!["reported", "revoked"] });
+    }
+}
+
+/// Where the server names the leases itself, it names those of every service that uses it.
+#[tokio::test]
+async fn another_installations_lease_is_told_and_never_ended() {
+    let database = fresh_database().await;
+    let silent = ScriptedObjectServer::start(vec![Reply::Close]).await;
+    let parts = Parts::with(Arc::new(store(&database).await), silent.endpoint());
+    parts.exchange(&Forge::shared().authentik.token(now())).await.unwrap_err();
+    parts.drained().await;
+    let [failed] = rows(&database, "lease.failed").await.try_into().unwrap();
+    let ours = LeaseId::from_uuid(failed.lease_id.unwrap());
+    let theirs = LeaseId::from_uuid(uuid::Uuid::from_u128(7));
+    let mut server = Listing::of(vec![(MINTED, in_an_hour(), Some(ours)), (ALIEN, in_an_hour(), Some(theirs))]);
+    Arc::get_mut(&mut server).unwrap().names_leases = true;
+
+    let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
+    assert_eq!((report.orphans.len(), report.is_in_order()), (2, false));
+    assert_eq!(*server.revoked.lock().unwrap(), [ours]);
+    assert_eq!(server.credentials.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

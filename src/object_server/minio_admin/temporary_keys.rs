@@ -10,12 +10,10 @@ use std::time::Duration;
 use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::super::s3::{S3Client, S3Error, S3Key, S3Request, S3Settings};
 use super::super::{
-    AccessKeyId, ConfigError, ListedCredential, ObjectServerError, ParentListing, ServerSettings, sts_call,
+    AccessKeyId, ConfigError, ListedCredential, ObjectServerError, ParentListing, ServerSettings, sts_call, wire,
 };
 use super::{ADMIN, opened_body};
 use crate::clock::Clock;
@@ -103,7 +101,7 @@ fn parse(text: &[u8], parent: &str) -> Result<ParentListing, ObjectServerError> 
 
 fn credential(key: TemporaryKey<'_>) -> Option<ListedCredential> {
     let ends_at = match key.expiration {
-        Some(text) => Some(OffsetDateTime::parse(&text, &Rfc3339).ok()?),
+        Some(text) => Some(wire::instant(&text)?),
         None => None,
     };
     Some(ListedCredential { access_key_id: AccessKeyId::parse(&key.access_key)?, ends_at, lease: None })
@@ -146,6 +144,19 @@ mod tests {
         let end = datetime!(2026-11-22 06:57:17 UTC);
         assert_eq!(told, [("QK89Y2ABCJQTKYD80DRD", Some(end)), ("E13X1JD63YOUGRIN5Z70", None)]);
         assert!(!format!("{listing:?}").contains("QK89Y2ABCJQTKYD80DRD"));
+    }
+
+    #[test]
+    fn an_end_at_the_end_of_time_is_an_end() {
+        let last = time::PrimitiveDateTime::MAX.assume_utc();
+        for (text, end) in [
+            ("9999-12-31T23:59:59Z", datetime!(9999-12-31 23:59:59 UTC)),
+            ("9999-12-31T23:59:59-05:00", last),
+            ("9999-12-31T23:59:59+05:00", datetime!(9999-12-31 18:59:59 UTC)),
+        ] {
+            let listing = listed(&LISTING.replace("2026-11-22T06:57:17Z", text)).unwrap();
+            assert_eq!(listing.credentials[0].ends_at, Some(end), "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::audit::{KeyFingerprint, Orphan, Orphanhood};
 use crate::lease::LeaseId;
 
 /// A lease that is about to end is not looked for: clocks differ, and a server may have removed it by its own.
-const ABOUT_TO_END: Duration = Duration::from_mins(1);
+pub(super) const ABOUT_TO_END: Duration = Duration::from_mins(1);
 /// How far the end of a credential may lie from the end that its intent implies: the mint comes seconds after the intent, and
 /// a server's clock that differs by a minute fails verification.
 pub(super) const NEAR: Duration = Duration::from_mins(2);

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::possible;
-use super::records::UnissuedLease;
+use super::compare::{ABOUT_TO_END, possible};
+use super::records::{Turn, UnissuedLease};
 use super::report::{FoundOrphan, ReconcileError};
-use super::{super::is_away, ListingReconciler};
+use super::{super::is_away, ListingReconciler, Open, leases_of};
 use crate::audit::{KeyFingerprint, Orphan, OrphanFate, Orphanhood};
 use crate::lease::LeaseId;
 use crate::object_server::LeaseToEnd;
@@ -20,16 +20,17 @@ impl ListingReconciler {
     /// Asks the server to end them, and lists again: only what is gone is said to be revoked.
     pub(super) async fn end(
         &self,
+        turn: &mut dyn Turn,
         found: &mut [FoundOrphan],
         unissued: &[UnissuedLease],
-        open: &BTreeSet<LeaseId>,
+        open: &Open,
     ) -> Result<(), ReconcileError> {
         let mut asked: BTreeMap<LeaseId, KeyFingerprint> = BTreeMap::new();
         let mut candidates: Vec<Vec<LeaseId>> = Vec::with_capacity(found.len());
         for FoundOrphan { orphan, .. } in found.iter() {
             // An id that an open lease has too would take that lease with it.
             let mut leases = candidates_of(orphan, unissued);
-            leases.retain(|lease| !open.contains(lease) && (asked.len() < MOST || asked.contains_key(lease)));
+            leases.retain(|lease| !open.leases.contains(lease) && (asked.len() < MOST || asked.contains_key(lease)));
             asked.extend(leases.iter().map(|lease| (*lease, orphan.parent.clone())));
             candidates.push(leases);
         }
@@ -47,6 +48,10 @@ impl ListingReconciler {
         }
         let (listed, _) = self.list().await?;
         let left: BTreeSet<KeyFingerprint> = listed.into_iter().map(|credential| credential.key).collect();
+        if self.is_partial(turn, &left, open).await? {
+            tracing::warn!("the second list lacks open leases: it shows of no orphan that it is gone");
+            return Ok(());
+        }
         for (found, leases) in found.iter_mut().zip(candidates) {
             if leases.is_empty() || left.contains(&found.orphan.key_fingerprint) {
                 continue;
@@ -63,10 +68,56 @@ impl ListingReconciler {
     }
 }
 
+impl ListingReconciler {
+    /// Whether a list lacks the key of a lease that was in the one before, and that nobody has ended since: a server that has
+    /// just started may list what it has loaded so far.
+    async fn is_partial(
+        &self,
+        turn: &mut dyn Turn,
+        listed: &BTreeSet<KeyFingerprint>,
+        open: &Open,
+    ) -> Result<bool, ReconcileError> {
+        let lacking: Vec<KeyFingerprint> = open.listed.difference(listed).cloned().collect();
+        let now = self.parts.clock.now();
+        let leases = leases_of(turn, &lacking).await?;
+        Ok(leases.iter().any(|lease| !lease.closed && !lease.revocation_wanted && lease.ends_at > now + ABOUT_TO_END))
+    }
+}
+
+/// The leases by which an orphan may be ended: those that our log knows. A server that names one itself lists every
+/// installation's, so a name alone is no right: the key may be live in another log, or in what a restored one has forgotten.
 fn candidates_of(orphan: &Orphan, unissued: &[UnissuedLease]) -> Vec<LeaseId> {
-    match (orphan.lease, orphan.why) {
-        (Some(named), _) => vec![named],
-        (None, Orphanhood::NoLease) => possible(orphan, unissued).map(|lease| lease.id).collect(),
-        (None, Orphanhood::LeaseClosed) => Vec::new(),
+    match orphan.why {
+        Orphanhood::LeaseClosed => orphan.lease.into_iter().collect(),
+        Orphanhood::NoLease => possible(orphan, unissued).map(|lease| lease.id).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::audit::FingerprintKey;
+
+    #[test]
+    fn a_lease_that_the_server_names_and_the_log_does_not_know_is_not_ended() {
+        let fingerprints = FingerprintKey::derive(b"test");
+        let (named, ends_at) = (LeaseId::from_uuid(Uuid::from_u128(7)), datetime!(2026-11-22 12:30 UTC));
+        let parent = fingerprints.fingerprint("parent");
+        let no_lease = Orphan {
+            key_fingerprint: fingerprints.fingerprint("key"),
+            parent: parent.clone(),
+            ends_at: Some(ends_at),
+            lease: Some(named),
+            why: Orphanhood::NoLease,
+        };
+        let failed = UnissuedLease { id: named, parent: Some(parent), ends_at, undecided: false };
+        let other = UnissuedLease { id: LeaseId::from_uuid(Uuid::from_u128(8)), ..failed.clone() };
+        assert!(candidates_of(&no_lease, &[]).is_empty());
+        assert!(candidates_of(&no_lease, std::slice::from_ref(&other)).is_empty());
+        assert_eq!(candidates_of(&no_lease, &[other, failed]), [named]);
+        assert_eq!(candidates_of(&Orphan { why: Orphanhood::LeaseClosed, ..no_lease }, &[]), [named]);
     }
 }

@@ -57,6 +57,14 @@ pub struct ListingParts {
     pub revoke_orphans: bool,
 }
 
+/// The open leases of one pass.
+struct Open {
+    /// Those on record before the server was asked.
+    leases: BTreeSet<LeaseId>,
+    /// Keys of open leases, as far as the server listed them.
+    listed: BTreeSet<KeyFingerprint>,
+}
+
 /// Compares, pass after pass, and remembers what was in doubt.
 #[derive(Debug)]
 pub struct ListingReconciler {
@@ -105,7 +113,7 @@ impl ListingReconciler {
         let turn = turn.as_mut();
         // The log first: what is open before the server is asked must be in its list.
         let mut leases = turn.open_leases(self.parts.clock.now()).await?;
-        let open = leases.iter().map(|lease| lease.id).collect();
+        let open_ids = leases.iter().map(|lease| lease.id).collect();
         let open_leases = leases.len();
         let (listed, parents) = match self.list().await {
             Ok(listed) => listed,
@@ -118,6 +126,10 @@ impl ListingReconciler {
         let unknown: Vec<_> = listed.iter().map(|c| &c.key).filter(|key| !known.contains(key)).cloned().collect();
         leases.extend(leases_of(turn, &unknown).await?);
         let now = self.parts.clock.now();
+        let open_keys: BTreeSet<&KeyFingerprint> =
+            leases.iter().filter(|lease| !lease.closed).map(|lease| &lease.key).collect();
+        let present = listed.iter().map(|c| &c.key).filter(|key| open_keys.contains(key)).cloned().collect();
+        let open = Open { leases: open_ids, listed: present };
         let Comparison { with_lease, ended, mut suspects, mut missing } = compare(&listed, &parents, &leases, now);
         missing = still_open(turn, missing).await?;
         suspects.sort_by(|a, b| a.key_fingerprint.cmp(&b.key_fingerprint));
@@ -167,11 +179,8 @@ impl ListingReconciler {
         if orphans.is_empty() {
             return Ok(Vec::new());
         }
-        let slack = compare::NEAR;
-        let ends = || orphans.iter().map(|orphan| orphan.ends_at);
-        let from = ends().map(|end| end.unwrap_or(now)).min().unwrap_or(now);
-        let to = ends().map(|end| end.unwrap_or(now + LONGEST)).max().unwrap_or(now);
-        Ok(turn.unissued(from - slack, to + slack).await?)
+        let (from, to) = ends_of(orphans, now);
+        Ok(turn.unissued(from, to).await?)
     }
 
     /// Ends what is to be ended, and puts on record what was not said before.
@@ -180,7 +189,7 @@ impl ListingReconciler {
         turn: &mut dyn Turn,
         orphans: Vec<Orphan>,
         unissued: &[UnissuedLease],
-        open: &BTreeSet<LeaseId>,
+        open: &Open,
     ) -> Result<Vec<FoundOrphan>, ReconcileError> {
         let keys: Vec<_> = orphans.iter().map(|orphan| orphan.key_fingerprint.clone()).collect();
         let told: BTreeSet<_> =
@@ -197,7 +206,7 @@ impl ListingReconciler {
             found.push(FoundOrphan { orphan, fate: OrphanFate::Reported, is_new });
         }
         if self.parts.revoke_orphans && !found.is_empty() {
-            self.end(&mut found, unissued, open).await?;
+            self.end(turn, &mut found, unissued, open).await?;
         }
         Ok(found)
     }
@@ -224,6 +233,16 @@ impl ListingReconciler {
         }
         self.told_missing = missing.iter().map(|lease| lease.id).collect();
     }
+}
+
+/// Between which instants the leases of these orphans would end. What ends after every lease, as late as a server likes to say,
+/// is searched as what never ends; and nothing is added to what a server says, which may be the last instant there is.
+fn ends_of(orphans: &[Orphan], now: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
+    let latest = now + LONGEST;
+    let ends = || orphans.iter().map(|orphan| orphan.ends_at.filter(|end| *end <= latest));
+    let from = ends().map(|end| end.unwrap_or(now)).min().unwrap_or(now);
+    let to = ends().map(|end| end.unwrap_or(latest)).max().unwrap_or(now);
+    (from - compare::NEAR, to + compare::NEAR)
 }
 
 async fn leases_of(turn: &mut dyn Turn, keys: &[KeyFingerprint]) -> Result<Vec<KnownLease>, ReconcileError> {
@@ -259,5 +278,39 @@ fn counts(report: &Report) -> Compared {
         in_doubt: report.in_doubt,
         orphans: report.orphans.iter().filter(|found| found.fate == OrphanFate::Reported).count(),
         missing: report.missing.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::compare::NEAR;
+    use super::*;
+    use crate::audit::Orphanhood;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-22 12:00 UTC);
+
+    fn ending(ends_at: Option<OffsetDateTime>) -> Orphan {
+        let key = FingerprintKey::derive(b"test").fingerprint("key");
+        Orphan { key_fingerprint: key.clone(), parent: key, ends_at, lease: None, why: Orphanhood::NoLease }
+    }
+
+    #[test]
+    fn intents_are_looked_for_around_the_orphans_ends() {
+        let (soon, later) = (NOW + Duration::from_mins(5), NOW + Duration::from_mins(50));
+        let window = ends_of(&[ending(Some(later)), ending(Some(soon))], NOW);
+        assert_eq!(window, (soon - NEAR, later + NEAR));
+        assert_eq!(ends_of(&[ending(None)], NOW), (NOW - NEAR, NOW + LONGEST + NEAR));
+    }
+
+    #[test]
+    fn what_ends_after_every_lease_is_searched_as_what_never_ends() {
+        let never = ends_of(&[ending(None)], NOW);
+        for end in [datetime!(9999-12-31 23:59:59 UTC), NOW + LONGEST + Duration::from_secs(1)] {
+            assert_eq!(ends_of(&[ending(Some(end))], NOW), never, "{end}");
+        }
+        let longest = NOW + LONGEST;
+        assert_eq!(ends_of(&[ending(Some(longest))], NOW), (longest - NEAR, longest + NEAR));
     }
 }

@@ -169,7 +169,7 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Received { line: line.trim_end().to_owned(), headers, body: String::from_utf8(body).unwrap() })
+    Some(Received { line: line.trim_end().to_owned(), headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 async fn reply(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
