@@ -18,5 +18,5 @@ pub use ending::{Desk, DeskParts, Ended};
 pub use held::{HeldCredentials, HeldLease};
 pub use open_leases::{OpenLease, OpenLeases, OpenPage};
 pub use proof::{SessionAnswer, SessionProbe, SessionProber};
-pub use run::{Pace, RunError, Summary};
+pub use run::{Pace, RunError, Summary, Whose};
 pub use selection::{BadSelection, GivenSelection, Selection};

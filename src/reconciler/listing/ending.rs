@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ListingReconciler;
 use super::compare::possible;
 use super::records::UnissuedLease;
 use super::report::{FoundOrphan, ReconcileError};
-use super::{super::is_away, ListingReconciler};
 use crate::audit::{KeyFingerprint, Orphan, OrphanFate, Orphanhood};
 use crate::lease::LeaseId;
 use crate::object_server::LeaseToEnd;
@@ -40,7 +40,7 @@ impl ListingReconciler {
             let to_end = LeaseToEnd { id: *lease, parent: Some(parent.clone()) };
             if let Err(error) = self.parts.object_server.revoke(&to_end).await {
                 tracing::warn!(lease_id = %lease, %error, "an orphan could not be revoked yet");
-                if is_away(&error) {
+                if error.is_away() {
                     return Ok(());
                 }
             }
