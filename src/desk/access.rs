@@ -148,12 +148,13 @@ impl LeaseDesk {
         let Some(open) = open.filter(|open| caller.may_end(&open.lease)) else {
             return Err(self.turn_away(&by, caller.identity, what, DeskRefusal::NoSuchLease).await);
         };
-        let turn = Arc::clone(&self.turns(caller.whose()).single).try_acquire_owned().map_err(|_| DeskRefusal::Busy)?;
+        let whose = caller.whose();
+        let turn = Arc::clone(&self.turns(whose).single).try_acquire_owned().map_err(|_| DeskRefusal::Busy)?;
         let desk = Arc::clone(&self.desk);
         // On a task of its own: once the wish is on record, what was seen must follow, also when the caller hangs up.
         let ending = async move {
             let _turn = turn;
-            desk.end(&open, &by).await
+            desk.end(&open, &by, whose).await
         };
         let ended = self.tasks.spawn(ending.in_current_span()).await;
         Ok(ended.unwrap_or(Err(AuditError::Unavailable))?)

@@ -16,7 +16,7 @@ mod selection;
 pub use access::{DeskRefusal, DeskRequest, LeaseDesk, LeaseDeskParts, Operators, Told};
 pub use ending::{Desk, DeskParts, Ended};
 pub use held::{HeldCredentials, HeldLease};
-pub use open_leases::{OpenLease, OpenLeases, OpenPage};
+pub use open_leases::{OpenLease, OpenLeases, OpenPage, Said};
 pub use proof::{SessionAnswer, SessionProbe, SessionProber};
 pub use run::{Pace, RunError, Summary, Whose};
 pub use selection::{BadSelection, GivenSelection, Selection};

@@ -234,7 +234,7 @@ impl Desk {
                     let answer = match wide.answer_for(&open.lease) {
                         Some(answer) => answer,
                         // Also what was issued since: it did not end with the others.
-                        None => self.ask(&open, by).await?,
+                        None => self.ask(&open, by, whose).await?,
                     };
                     let is_away = matches!(&answer, Answer::Not(finding) if finding.away);
                     failures = if is_away { failures + 1 } else { 0 };

@@ -338,6 +338,24 @@ async fn a_server_that_refuses_is_said_to_have_failed_and_can_be_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_asks_again_at_once_is_told_what_was_said_and_adds_no_row() {
+    let refusal = Reply::http(403, "application/json", r#"{"Code":"AccessDenied"}"#);
+    let (service, server) = before("minio", vec![refusal]).await;
+    let (id, _) = lease(&service, "ada", "team-a").await;
+    for told in ["object_server_refused", "said_before"] {
+        let answer = end(&service, &token("ada", &[]), id).await.json();
+        assert_eq!((&answer["outcome"], &answer["told"]), (&json!("revoke_failed"), &json!(told)));
+    }
+    assert_eq!((told(&service, id).await.len(), asked(&server, "tokenRevokeType")), (2, 1));
+    end(&service, &operator(), id).await;
+    assert_eq!(
+        (told(&service, id).await.len(), asked(&server, "tokenRevokeType")),
+        (4, 2),
+        "an operator need not wait"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_only_all_of_a_parent_can_be_ended_one_of_several_ends_by_itself() {
     let over = Reply::http(403, "application/xml", "<Error><Code>InvalidAccessKeyId</Code></Error>");
     // Another key than the first: one key for two leases is refused.
