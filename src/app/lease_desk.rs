@@ -18,7 +18,7 @@ use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
 use crate::desk::{
     Desk, DeskParts, Ended, HeldCredentials, LeaseDesk, LeaseDeskParts, Operators, Pace, RunError, Selection,
-    SessionProbe, SessionProber, Summary,
+    SessionProbe, SessionProber, Summary, Whose,
 };
 use crate::object_server::probe::Prober;
 use crate::object_server::s3::{S3Client, S3Settings};
@@ -114,7 +114,7 @@ pub async fn revoke_leases(
 ) -> Result<Summary, DeskError> {
     let server = Arc::new(with_administrator(&config, administrator, &wish.selection, &clock)?);
     let (desk, by, tasks) = at_the_console(&config, server, wish, clock).await?;
-    let ran = desk.run(&wish.selection, &by, wish.pace, stop, told).await;
+    let ran = desk.run((&wish.selection, Whose::Operators), &by, wish.pace, stop, told).await;
     close(desk, &tasks, &config).await;
     Ok(ran?)
 }

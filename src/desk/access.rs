@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::run::RunError;
-use super::{BadSelection, Desk, Ended, OpenLease, Pace, Selection, Summary};
+use super::{BadSelection, Desk, Ended, OpenLease, Pace, Selection, Summary, Whose};
 use crate::audit::{
     AuditError, AuditLog, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request, RevokedBy, StoreError,
 };
@@ -114,8 +114,21 @@ pub struct LeaseDesk {
     desk: Arc<Desk>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    operators_turns: Turns,
+    holders_turns: Turns,
+}
+
+/// What is under way at once, of operators and of holders each: holders must not keep an operator waiting.
+#[derive(Debug)]
+struct Turns {
     runs: Arc<Semaphore>,
     single: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self { runs: Arc::new(Semaphore::new(1)), single: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
 }
 
 impl LeaseDesk {
@@ -123,8 +136,8 @@ impl LeaseDesk {
     #[must_use]
     pub fn new(parts: LeaseDeskParts) -> Self {
         let LeaseDeskParts { operators, desk, tasks, stop } = parts;
-        let (runs, single) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(AT_ONCE)));
-        Self { operators, desk: Arc::new(desk), tasks, stop, runs, single }
+        let (operators_turns, holders_turns) = (Turns::new(), Turns::new());
+        Self { operators, desk: Arc::new(desk), tasks, stop, operators_turns, holders_turns }
     }
 
     /// Ends one lease.
@@ -135,12 +148,13 @@ impl LeaseDesk {
         let Some(open) = open.filter(|open| caller.may_end(&open.lease)) else {
             return Err(self.turn_away(&by, caller.identity, what, DeskRefusal::NoSuchLease).await);
         };
-        let turn = Arc::clone(&self.single).try_acquire_owned().map_err(|_| DeskRefusal::Busy)?;
+        let whose = caller.whose();
+        let turn = Arc::clone(&self.turns(whose).single).try_acquire_owned().map_err(|_| DeskRefusal::Busy)?;
         let desk = Arc::clone(&self.desk);
         // On a task of its own: once the wish is on record, what was seen must follow, also when the caller hangs up.
         let ending = async move {
             let _turn = turn;
-            desk.end(&open, &by).await
+            desk.end(&open, &by, whose).await
         };
         let ended = self.tasks.spawn(ending.in_current_span()).await;
         Ok(ended.unwrap_or(Err(AuditError::Unavailable))?)
@@ -169,14 +183,15 @@ impl LeaseDesk {
             };
             return Err(self.turn_away(&by, caller.identity, what, refusal).await);
         }
-        let turn = Arc::clone(&self.runs).try_acquire_owned().map_err(|_| DeskRefusal::Busy)?;
+        let whose = caller.whose();
+        let turn = Arc::clone(&self.turns(whose).runs).try_acquire_owned().map_err(|_| DeskRefusal::Busy)?;
         let (tell, told) = mpsc::channel(UNREAD);
         let (desk, stop) = (Arc::clone(&self.desk), self.stop.clone());
         let running = async move {
             let _turn = turn;
             // A full or closed channel is a reader's loss: the log has every row.
             let mut say = |ended| drop(tell.try_send(Told::Ended(Box::new(ended))));
-            let ran = desk.run(&selection, &by, Pace::USUAL, &stop, &mut say).await;
+            let ran = desk.run((&selection, whose), &by, Pace::USUAL, &stop, &mut say).await;
             let over = ran.map_err(|error| {
                 tracing::error!(%error, "a run of revocations broke off");
                 match error {
@@ -188,6 +203,13 @@ impl LeaseDesk {
         };
         self.tasks.spawn(running.in_current_span());
         Ok(told)
+    }
+
+    fn turns(&self, whose: Whose) -> &Turns {
+        match whose {
+            Whose::Operators => &self.operators_turns,
+            Whose::Holders => &self.holders_turns,
+        }
     }
 
     async fn find(&self, lease: LeaseId) -> Result<Option<OpenLease>, StoreError> {
@@ -257,6 +279,10 @@ struct Caller {
 }
 
 impl Caller {
+    fn whose(&self) -> Whose {
+        if self.is_operator { Whose::Operators } else { Whose::Holders }
+    }
+
     /// An operator any, everybody their own. A lease is a holder's by issuer and subject: the same subject at another issuer
     /// is somebody else.
     fn may_end(&self, lease: &LeaseOnRecord) -> bool {

@@ -9,11 +9,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::proof::Proof;
-use super::{HeldCredentials, OpenLease, OpenLeases, SessionProbe};
+use super::{HeldCredentials, OpenLease, OpenLeases, SessionProbe, Whose};
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LeaseOnRecord, Revoked, RevokedBy, instant};
 use crate::clock::Clock;
 use crate::lease::Revocation;
 use crate::object_server::{LeaseToEnd, ObjectServer, ObjectServerError};
+
+/// How long a holder that wishes again for the end of a lease is told what was said last: each wish is two rows, and at MinIO a
+/// scan of all sessions.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// What the desk works with.
 #[derive(Debug)]
@@ -83,6 +87,19 @@ pub(super) struct Finding {
     pub(super) seen: Revoked,
     pub(super) told: Option<String>,
     pub(super) advice: Option<&'static str>,
+    /// The object server is away: the next lease would fare the same.
+    pub(super) away: bool,
+}
+
+/// What the object server said to one wish.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It was not asked: what it would say is on record.
+    OnRecord(Finding),
+    /// It is done, asked at this time on the monotonic clock. The proof, if there can be one, is under way.
+    Done(Option<Proof>, Duration),
+    /// It could not, or would not.
+    Not(Finding),
 }
 
 /// How far one wish got.
@@ -96,7 +113,7 @@ pub(super) enum Asked {
 
 impl Finding {
     pub(super) fn of(seen: Revoked, told: Option<String>) -> Self {
-        Self { seen, told, advice: advice(seen) }
+        Self { seen, told, advice: advice(seen), away: false }
     }
 
     /// The object server could not, or would not.
@@ -116,7 +133,9 @@ impl Finding {
             | ObjectServerError::KeepsNoList
             | ObjectServerError::Undone { .. }
             | ObjectServerError::LeftBehind { .. }
-            | ObjectServerError::OfParent { .. } => Self::of(Revoked::Failed, Some(error.code().to_owned())),
+            | ObjectServerError::OfParent { .. } => {
+                Self { away: error.is_away(), ..Self::of(Revoked::Failed, Some(error.code().to_owned())) }
+            }
         }
     }
 }
@@ -125,7 +144,7 @@ fn advice(seen: Revoked) -> Option<&'static str> {
     match seen {
         Revoked::RefusedAtServer { .. } | Revoked::GoneFromListing => None,
         Revoked::Unproven => Some(
-            "the object server says it is done; the service that minted it can prove it, by DELETE /v1/leases/{id}",
+            "the object server says it is done, and nobody saw it refused: it stays open on record until its end, or until the object server's list shows it gone",
         ),
         Revoked::EndsByItself => {
             Some("this object server ends no lease alone: see docs/operations.md, \"A key has leaked\"")
@@ -142,8 +161,9 @@ impl Desk {
     }
 
     /// Ends one open lease, as far as the object server can. On an error the log did not take the wish: nothing was sent.
-    pub async fn end(&self, open: &OpenLease, by: &RevokedBy) -> Result<Ended, AuditError> {
-        match self.ask(open, by).await? {
+    pub async fn end(&self, open: &OpenLease, by: &RevokedBy, whose: Whose) -> Result<Ended, AuditError> {
+        let answer = self.ask(open, by, whose).await?;
+        match self.finish(&open.lease, by, answer).await {
             Asked::Told(ended) => Ok(*ended),
             Asked::Unseen => {
                 // One lease in, one out.
@@ -154,46 +174,56 @@ impl Desk {
         }
     }
 
-    /// Asks for the end of one lease, and looks by its own credential where that is held.
-    pub(super) async fn ask(&self, open: &OpenLease, by: &RevokedBy) -> Result<Asked, AuditError> {
+    /// Asks for the end of one lease.
+    pub(super) async fn ask(&self, open: &OpenLease, by: &RevokedBy, whose: Whose) -> Result<Answer, AuditError> {
         let lease = &open.lease;
         // The same answer to the same wish: whoever asks again and again must not fill the log.
         let ends_alone = self.parts.object_server.capabilities().revocation == Revocation::Lease;
         if open.is_left_to_itself() && !ends_alone {
-            return Ok(Asked::Told(Box::new(told(lease, Finding::of(Revoked::EndsByItself, None), true))));
+            return Ok(Answer::OnRecord(Finding::of(Revoked::EndsByItself, None)));
+        }
+        let said = open.said_within(AGAIN_AFTER, self.parts.clock.now());
+        if let Some(said) = said.filter(|_| whose == Whose::Holders) {
+            return Ok(Answer::OnRecord(Finding::of(said, Some("said_before".to_owned()))));
         }
         self.parts.log.request_revocation(lease, by).await?;
         let proof = if ends_alone { self.begin_proof(lease).await } else { None };
         let began = self.parts.clock.elapsed();
         let asked = self.parts.object_server.revoke(&to_end(lease)).await;
-        let finding = match asked {
-            Ok(()) => self.see(proof, began).await,
+        Ok(match asked {
+            Ok(()) => Answer::Done(proof, began),
             Err(error) => {
                 tracing::warn!(lease_id = %lease.id(), %error, "a lease could not be ended at the object server");
-                Some(Finding::of_error(&error))
+                Answer::Not(Finding::of_error(&error))
             }
-        };
-        Ok(self.conclude(lease, by, finding).await)
+        })
     }
 
-    /// Says what was seen, if anybody looked.
-    pub(super) async fn conclude(&self, lease: &LeaseOnRecord, by: &RevokedBy, finding: Option<Finding>) -> Asked {
+    /// Looks by the lease's own credential where that is held, and says what was seen.
+    pub(super) async fn finish(&self, lease: &LeaseOnRecord, by: &RevokedBy, answer: Answer) -> Asked {
+        let finding = match answer {
+            Answer::OnRecord(finding) => return Asked::Told(Box::new(told(lease, finding, true))),
+            Answer::Done(proof, began) => self.see(proof, began).await,
+            Answer::Not(finding) => Some(finding),
+        };
         match finding {
             Some(finding) => Asked::Told(Box::new(self.say(lease, by, finding).await)),
             None => Asked::Unseen,
         }
     }
 
-    /// Asks with the lease's own credentials, if they are held.
+    /// Asks with the lease's own credentials, if they are held. None: what they may do does not tell an end from a denial.
     pub(super) async fn begin_proof(&self, lease: &LeaseOnRecord) -> Option<Proof> {
         let probe = self.parts.probe.as_ref()?;
         let held = self.parts.held.get(lease.id(), self.parts.clock.now())?;
-        Some(Proof::begin(Arc::clone(probe), held).await)
+        let proof = Proof::begin(Arc::clone(probe), held, self.parts.held.was_allowed(lease.id())).await?;
+        self.parts.held.note_allowed(lease.id());
+        Some(proof)
     }
 
     /// What is seen by its own credential once the object server says that the lease has ended; nothing, where that is not
     /// held.
-    pub(super) async fn see(&self, proof: Option<Proof>, began: Duration) -> Option<Finding> {
+    async fn see(&self, proof: Option<Proof>, began: Duration) -> Option<Finding> {
         let proof = proof?;
         let finding = match proof.first_refusal(self.parts.clock.as_ref(), began).await {
             Some(refusal) => Finding::of(Revoked::RefusedAtServer { after: refusal.after }, Some(refusal.code)),
@@ -218,7 +248,7 @@ impl Desk {
 }
 
 fn told(lease: &LeaseOnRecord, finding: Finding, recorded: bool) -> Ended {
-    let Finding { seen, told, advice } = finding;
+    let Finding { seen, told, advice, away: _ } = finding;
     let holder = lease.holder();
     let refused_after_ms = match seen {
         Revoked::RefusedAtServer { after } => Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),

@@ -23,10 +23,17 @@ pub struct HeldLease {
     pub session_policy: SessionPolicy,
 }
 
+#[derive(Debug)]
+struct Kept {
+    lease: HeldLease,
+    /// S3 was seen to allow what it is asked for as a proof.
+    was_allowed: bool,
+}
+
 /// What this process minted and handed out, by lease.
 #[derive(Default)]
 pub struct HeldCredentials {
-    held: Mutex<BTreeMap<LeaseId, HeldLease>>,
+    held: Mutex<BTreeMap<LeaseId, Kept>>,
 }
 
 impl HeldCredentials {
@@ -34,13 +41,13 @@ impl HeldCredentials {
     pub fn keep(&self, id: LeaseId, lease: HeldLease, now: OffsetDateTime) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(oldest) = held.first_entry() {
-            if oldest.get().credentials.expiration > now {
+            if oldest.get().lease.credentials.expiration > now {
                 break;
             }
             oldest.remove();
         }
         if held.len() < MOST {
-            held.insert(id, lease);
+            held.insert(id, Kept { lease, was_allowed: false });
         }
     }
 
@@ -48,7 +55,19 @@ impl HeldCredentials {
     #[must_use]
     pub fn get(&self, lease: LeaseId, now: OffsetDateTime) -> Option<HeldLease> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&lease).filter(|held| held.credentials.expiration > now).cloned()
+        held.get(&lease).map(|kept| &kept.lease).filter(|held| held.credentials.expiration > now).cloned()
+    }
+
+    /// Whether S3 was seen to take the credentials of a lease: only then is a refusal of them an end.
+    pub(super) fn was_allowed(&self, lease: LeaseId) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&lease).is_some_and(|kept| kept.was_allowed)
+    }
+
+    /// S3 took them.
+    pub(super) fn note_allowed(&self, lease: LeaseId) {
+        if let Some(kept) = self.held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&lease) {
+            kept.was_allowed = true;
+        }
     }
 
     /// Forgets those of a lease.

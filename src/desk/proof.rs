@@ -1,5 +1,6 @@
 //! The proof that a credential is worth nothing any more: the very credential asks S3 for something that its lease allows,
-//! until S3 refuses. Its first refusal is what ends a lease for certain; a server's word that it did is not.
+//! until S3 refuses. Only the refusal of what was allowed before, twice in a row, ends a lease for certain: a server's word
+//! that it did is not enough, and a node that has yet to read its sessions refuses good ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,6 @@ impl SessionProbe for SessionProber {
 pub(super) struct Proof {
     probe: Arc<dyn SessionProbe>,
     lease: HeldLease,
-    /// What was asked was allowed before: then any refusal of it is one of the session. Some servers have one code for both.
-    was_allowed: bool,
 }
 
 /// The first refusal.
@@ -82,25 +81,38 @@ pub(super) struct FirstRefusal {
 }
 
 impl Proof {
-    /// Asks once, while the lease should still be good.
-    pub(super) async fn begin(probe: Arc<dyn SessionProbe>, lease: HeldLease) -> Self {
-        let was_allowed = probe.ask(&lease).await == SessionAnswer::Allowed;
-        Self { probe, lease, was_allowed }
+    /// Asks once, while the lease should still be good. None: it is not allowed now and never was, as `was_allowed` has it;
+    /// what refuses it before its end was asked for would prove nothing after.
+    pub(super) async fn begin(probe: Arc<dyn SessionProbe>, lease: HeldLease, was_allowed: bool) -> Option<Self> {
+        let provable = was_allowed
+            || match probe.ask(&lease).await {
+                SessionAnswer::Allowed => true,
+                // It says of itself that it is of a session that has ended.
+                SessionAnswer::Over(code) => code == "ExpiredToken",
+                SessionAnswer::Denied(_) | SessionAnswer::Unclear => false,
+            };
+        provable.then_some(Self { probe, lease })
     }
 
-    /// Asks again and again until S3 refuses, or for so long that it is not to be expected any more. `began` is when the
+    /// Asks again and again until S3 refuses twice in a row, or for so long that it is not to be expected any more. `began` is when the
     /// object server was asked, on the monotonic clock.
     pub(super) async fn first_refusal(&self, clock: &dyn Clock, began: Duration) -> Option<FirstRefusal> {
         let mut pause = FIRST_PAUSE;
+        let mut first = None;
         loop {
             let answer = self.probe.ask(&self.lease).await;
             let after = clock.elapsed().saturating_sub(began);
             match answer {
-                SessionAnswer::Over(code) => return Some(FirstRefusal { after, code }),
-                SessionAnswer::Denied(code) if self.was_allowed => return Some(FirstRefusal { after, code }),
-                SessionAnswer::Denied(_) | SessionAnswer::Allowed | SessionAnswer::Unclear => {}
+                SessionAnswer::Over(code) | SessionAnswer::Denied(code) => {
+                    if first.is_some() {
+                        return first;
+                    }
+                    first = Some(FirstRefusal { after, code });
+                    pause = FIRST_PAUSE;
+                }
+                SessionAnswer::Allowed | SessionAnswer::Unclear => first = None,
             }
-            if after >= PATIENCE {
+            if first.is_none() && after >= PATIENCE {
                 return None;
             }
             sleep(pause).await;
@@ -161,8 +173,10 @@ mod tests {
             expiration: OffsetDateTime::UNIX_EPOCH,
         };
         let lease = HeldLease { credentials: Arc::new(credentials), session_policy: SessionPolicy::for_tests("{}") };
-        let proof = Proof::begin(says.clone(), lease).await;
-        let first = proof.first_refusal(&Ticking::default(), Duration::ZERO).await;
+        let first = match Proof::begin(says.clone(), lease, false).await {
+            Some(proof) => proof.first_refusal(&Ticking::default(), Duration::ZERO).await,
+            None => None,
+        };
         let asked = *says.asked.lock().unwrap();
         (first, asked)
     }
@@ -172,16 +186,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_refusal_counts_and_nobody_asks_after_it() {
+    async fn the_first_of_two_refusals_counts_and_nobody_asks_after_them() {
         let over = SessionAnswer::Over("InvalidAccessKeyId".to_owned());
         let (first, asked) = proof(&[SessionAnswer::Allowed, SessionAnswer::Allowed, over.clone()]).await;
         let first = first.unwrap();
-        assert_eq!((first.code.as_str(), first.after, asked), ("InvalidAccessKeyId", Duration::from_secs(8), 3));
-        assert!(proof(&[SessionAnswer::Unclear, over]).await.0.is_some(), "its code alone means the session");
+        assert_eq!((first.code.as_str(), first.after, asked), ("InvalidAccessKeyId", Duration::from_secs(8), 4));
     }
 
     #[tokio::test]
-    async fn a_denial_proves_something_only_of_what_was_allowed_before() {
+    async fn one_refusal_alone_ends_nothing() {
+        let over = || SessionAnswer::Over("InvalidAccessKeyId".to_owned());
+        let (first, _) = proof(&[SessionAnswer::Allowed, over(), SessionAnswer::Allowed]).await;
+        assert_eq!(first, None, "a node that was starting");
+        let (first, _) = proof(&[SessionAnswer::Allowed, over(), SessionAnswer::Unclear, over(), over()]).await;
+        assert!(first.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_proves_something_only_of_what_was_allowed_before() {
+        let over = |code: &str| SessionAnswer::Over(code.to_owned());
+        assert_eq!(proof(&[over("InvalidAccessKeyId")]).await, (None, 1));
+        assert_eq!(proof(&[SessionAnswer::Unclear, over("InvalidAccessKeyId")]).await, (None, 1));
+        assert!(proof(&[over("ExpiredToken")]).await.0.is_some(), "its code alone means the session");
         assert!(proof(&[SessionAnswer::Allowed, denied()]).await.0.is_some());
         assert_eq!(proof(&[denied()]).await.0, None);
         assert_eq!(proof(&[SessionAnswer::Unclear, denied()]).await.0, None);
@@ -191,6 +217,6 @@ mod tests {
     async fn a_server_that_goes_on_is_not_asked_for_ever() {
         let (first, asked) = proof(&[SessionAnswer::Allowed]).await;
         assert_eq!((first, asked), (None, 4), "once before, and until ten seconds have passed");
-        assert_eq!(proof(&[SessionAnswer::Unclear]).await.0, None);
+        assert_eq!(proof(&[SessionAnswer::Unclear]).await, (None, 1), "what cannot be asked is not waited for");
     }
 }

@@ -7,16 +7,26 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::ending::{Asked, Finding};
+use super::ending::{Answer, Asked, Finding};
+use super::proof::Proof;
 use super::{Desk, Ended, OpenLease, Selection};
 use crate::audit::question::Place;
 use crate::audit::{AuditError, Inquiry, KeyFingerprint, LeaseOnRecord, Revoked, RevokedBy, StoreError};
-use crate::lease::Revocation;
+use crate::lease::{LeaseId, Revocation};
 
 /// After so many failures in a row the object server is away: the others would fare the same.
 const AWAY: u32 = 3;
+/// Leases whose proof is under way at once.
+const PROOFS: usize = 32;
+/// How long proofs may take to begin before one request ends the leases of all of them.
+const BEGIN_PROOFS: Duration = Duration::from_secs(5);
+/// Leases whose proof may wait: as many as credentials are held.
+const UNPROVEN: usize = 20_000;
+/// How often the leases are read until nothing new is found: rows commit late, and clocks of other instances are behind.
+const PASSES: u32 = 3;
 /// Wishes put on record at once: the log's queue is the exchanges' too.
 const AT_ONCE: usize = 64;
 
@@ -52,7 +62,7 @@ pub struct Summary {
     pub end_by_themselves: u64,
     /// The object server could not be asked, or refused.
     pub failed: u64,
-    /// Whether every lease was worked on that was meant.
+    /// Whether every lease was worked on that was meant: read once more, there was no other.
     pub complete: bool,
 }
 
@@ -86,8 +96,43 @@ pub enum RunError {
     Store(#[from] StoreError),
 }
 
-/// What was said to one wide request, by parent.
-type Wide = BTreeMap<Option<KeyFingerprint>, Result<Duration, Finding>>;
+/// Whose wish a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of somebody with `lease.revoke`, or at the console.
+    Operators,
+    /// Of a holder, of its own leases: one by one, and never by a means that could end another's.
+    Holders,
+}
+
+/// What was asked for in wide requests.
+#[derive(Debug, Default)]
+struct Wide {
+    /// What was said, by parent.
+    asked: BTreeMap<Option<KeyFingerprint>, Result<Duration, Finding>>,
+    /// The leases whose end was wished for before, each with its proof, if there can be one.
+    meant: BTreeMap<LeaseId, Option<Proof>>,
+}
+
+impl Wide {
+    /// What was said of a lease; nothing, if it was not among them.
+    fn answer_for(&mut self, lease: &LeaseOnRecord) -> Option<Answer> {
+        let asked = self.asked.get(&lease.parent().cloned())?;
+        let proof = self.meant.remove(&lease.id())?;
+        Some(match asked {
+            Ok(began) => Answer::Done(proof, *began),
+            Err(finding) => Answer::Not(finding.clone()),
+        })
+    }
+}
+
+/// Whether somebody else's lease may be of this parent: a lease of an unknown parent may be of any.
+fn is_shared(parents_of_others: &BTreeSet<Option<KeyFingerprint>>, parent: Option<&KeyFingerprint>) -> bool {
+    match parent {
+        Some(_) => parents_of_others.contains(&parent.cloned()) || parents_of_others.contains(&None),
+        None => !parents_of_others.is_empty(),
+    }
+}
 
 impl Desk {
     /// Puts on record that somebody is about to be shown leases.
@@ -118,7 +163,7 @@ impl Desk {
     /// end, when the object server's list was asked for all of them at once; on an error, what was told was done.
     pub async fn run(
         &self,
-        selection: &Selection,
+        (selection, whose): (&Selection, Whose),
         by: &RevokedBy,
         pace: Pace,
         stop: &CancellationToken,
@@ -129,7 +174,24 @@ impl Desk {
             summary.count(&ended);
             told(ended);
         };
-        let ran = self.end_each(selection, by, (pace, stop), &mut tell, &mut unseen).await;
+        // Proofs wait beside the requests: a server that goes on honouring a lease for ten seconds must not hold up the others.
+        let (answered, mut answers) = mpsc::channel(UNPROVEN);
+        let asking = self.ask_each((selection, whose), by, (pace, stop), answered);
+        let looking = async {
+            let waiting = stream::poll_fn(|context| answers.poll_recv(context));
+            let finish = |(lease, answer): (LeaseOnRecord, Answer)| async move {
+                let asked = self.finish(&lease, by, answer).await;
+                (lease, asked)
+            };
+            let mut finished = waiting.map(finish).buffer_unordered(PROOFS);
+            while let Some((lease, asked)) = finished.next().await {
+                match asked {
+                    Asked::Told(ended) => tell(*ended),
+                    Asked::Unseen => unseen.push(lease),
+                }
+            }
+        };
+        let (ran, ()) = futures::future::join(asking, looking).await;
         // Also of a run that was stopped or broke off: these have been asked for.
         for ended in self.look_for(unseen, by).await {
             tell(ended);
@@ -138,45 +200,54 @@ impl Desk {
         Ok(summary)
     }
 
-    /// Answers whether every lease was worked on. `unseen` are those that somebody has yet to see gone.
-    async fn end_each(
+    /// Answers whether every lease was worked on.
+    async fn ask_each(
         &self,
-        selection: &Selection,
+        (selection, whose): (&Selection, Whose),
         by: &RevokedBy,
         (pace, stop): (Pace, &CancellationToken),
-        tell: &mut (dyn FnMut(Ended) + Send),
-        unseen: &mut Vec<LeaseOnRecord>,
+        answered: mpsc::Sender<(LeaseOnRecord, Answer)>,
     ) -> Result<bool, RunError> {
-        let wide = self.end_together(selection, by, stop).await?;
-        let mut pages = Pages::of(self, selection);
+        let mut wide = match whose {
+            Whose::Operators => self.end_together(selection, by, stop).await?,
+            // What else is of the parent is not theirs to end.
+            Whose::Holders => Wide::default(),
+        };
         let (mut failures, mut next_at) = (0, Duration::ZERO);
-        while let Some(page) = pages.next().await? {
-            for open in page {
-                let pause = next_at.saturating_sub(self.parts.clock.elapsed());
-                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                    return Ok(false);
-                }
-                if stop.is_cancelled() || failures >= AWAY {
-                    return Ok(false);
-                }
-                next_at = self.parts.clock.elapsed() + pace.between();
-                let asked = match wide.get(&open.lease.parent().cloned()) {
-                    Some(asked) => self.end_with_the_others(&open, by, asked).await?,
-                    None => self.ask(&open, by).await?,
-                };
-                match asked {
-                    Asked::Told(ended) => {
-                        failures = if ended.seen == Revoked::Failed { failures + 1 } else { 0 };
-                        tell(*ended);
+        let mut asked = BTreeSet::new();
+        for _ in 0..PASSES {
+            let before = asked.len();
+            let mut pages = Pages::of(self, selection);
+            while let Some(page) = pages.next().await? {
+                for open in page {
+                    if !asked.insert(open.lease.id()) {
+                        continue;
                     }
-                    Asked::Unseen => {
-                        failures = 0;
-                        unseen.push(open.lease);
+                    let pause = next_at.saturating_sub(self.parts.clock.elapsed());
+                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                        return Ok(false);
                     }
+                    if stop.is_cancelled() || failures >= AWAY {
+                        return Ok(false);
+                    }
+                    next_at = self.parts.clock.elapsed() + pace.between();
+                    let answer = match wide.answer_for(&open.lease) {
+                        Some(answer) => answer,
+                        // Also what was issued since: it did not end with the others.
+                        None => self.ask(&open, by, whose).await?,
+                    };
+                    let is_away = matches!(&answer, Answer::Not(finding) if finding.away);
+                    failures = if is_away { failures + 1 } else { 0 };
+                    // Whoever listens ends after this.
+                    let _ = answered.send((open.lease, answer)).await;
                 }
             }
+            if asked.len() == before {
+                return Ok(true);
+            }
         }
-        Ok(true)
+        // New ones come as fast as they are ended.
+        Ok(false)
     }
 
     /// Puts the wish on record for every lease of the parents whose leases are all meant, and asks for the end of all of them.
@@ -186,7 +257,7 @@ impl Desk {
         by: &RevokedBy,
         stop: &CancellationToken,
     ) -> Result<Wide, RunError> {
-        let mut wide = Wide::new();
+        let mut wide = Wide::default();
         let needs_it = match self.parts.object_server.capabilities().revocation {
             // One by one is as good, and touches nothing else; of everything, one request ends all at once.
             Revocation::Lease => *selection == Selection::All,
@@ -198,27 +269,35 @@ impl Desk {
         let shared = self.parents_of_others(selection).await?;
         let mut parents = BTreeSet::new();
         let mut pages = Pages::of(self, selection);
+        // So long for the proofs of all: what a server that hangs costs before anything is ended.
+        let until = tokio::time::Instant::now() + BEGIN_PROOFS;
         while let Some(page) = pages.next().await? {
-            let mut meant = Vec::with_capacity(page.len());
-            for open in page {
-                let parent = open.lease.parent().cloned();
-                // A lease of an unknown parent may be of this one.
-                let is_shared = shared.contains(&parent) || shared.contains(&None);
-                if is_shared || (parent.is_none() && !shared.is_empty()) {
-                    continue;
-                }
-                meant.push(open);
-            }
+            let meant: Vec<_> = page
+                .into_iter()
+                .filter(|open| !is_shared(&shared, open.lease.parent()))
+                .map(|open| open.lease)
+                .collect();
             if stop.is_cancelled() {
-                return Ok(Wide::new());
+                return Ok(Wide::default());
             }
             // The log commits together what comes together.
             let log = &self.parts.log;
-            let wishes: Vec<_> = meant.iter().map(|open| log.request_revocation(&open.lease, by)).collect();
+            let wishes: Vec<_> = meant.iter().map(|lease| log.request_revocation(lease, by)).collect();
             stream::iter(wishes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-            parents.extend(meant.iter().map(|open| open.lease.parent().cloned()));
+            parents.extend(meant.iter().map(|lease| lease.parent().cloned()));
+            wide.meant.extend(meant.iter().map(|lease| (lease.id(), None)));
+            let begun: Vec<_> =
+                meant.iter().map(|lease| async { (lease.id(), self.begin_proof(lease).await) }).collect();
+            let mut begun = stream::iter(begun).buffer_unordered(PROOFS);
+            while let Ok(Some((lease, proof))) = tokio::time::timeout_at(until, begun.next()).await {
+                wide.meant.insert(lease, proof);
+            }
         }
         for parent in parents {
+            // Directly before: somebody else may have been issued a lease of it since.
+            if is_shared(&self.parents_of_others(selection).await?, parent.as_ref()) {
+                continue;
+            }
             let began = self.parts.clock.elapsed();
             let asked = match self.parts.object_server.revoke_all(parent.as_ref()).await {
                 Ok(()) => Ok(began),
@@ -229,30 +308,10 @@ impl Desk {
             };
             // Where each can be ended alone, that is tried next.
             if asked.is_ok() || self.parts.object_server.capabilities().revocation != Revocation::Lease {
-                wide.insert(parent, asked);
+                wide.asked.insert(parent, asked);
             }
         }
         Ok(wide)
-    }
-
-    async fn end_with_the_others(
-        &self,
-        open: &OpenLease,
-        by: &RevokedBy,
-        asked: &Result<Duration, Finding>,
-    ) -> Result<Asked, AuditError> {
-        // Issued since: it ended with the others.
-        if !open.is_requested() {
-            self.parts.log.request_revocation(&open.lease, by).await?;
-        }
-        let finding = match asked {
-            Ok(began) => {
-                // Too late to see it allowed: only a code that means the session proves its end.
-                self.see(self.begin_proof(&open.lease).await, *began).await
-            }
-            Err(finding) => Some(finding.clone()),
-        };
-        Ok(self.conclude(&open.lease, by, finding).await)
     }
 
     /// The parents of open leases that are not meant.

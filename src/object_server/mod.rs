@@ -227,6 +227,25 @@ fn causes(error: Option<&reqwest::Error>) -> String {
 }
 
 impl ObjectServerError {
+    /// Whether it is of the server, not of what was asked: the next request would fare the same.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Interrupted(_) | Self::NotReady | Self::Nonsense { .. } => true,
+            Self::Refused { .. }
+            | Self::ReceiptMismatch
+            | Self::Unsendable
+            | Self::ExpirationUnbelievable { .. }
+            | Self::Outdated { .. }
+            | Self::Undone { .. }
+            | Self::LeftBehind { .. }
+            | Self::UnknownParent { .. }
+            | Self::NotRevocable { .. }
+            | Self::KeepsNoList => false,
+            Self::OfParent { source, .. } => source.is_away(),
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

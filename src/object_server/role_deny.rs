@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::s3::{S3Answer, S3Client, S3Error, S3Key, S3Request};
@@ -43,9 +44,19 @@ impl RoleDeny {
         Self { settings, clock }
     }
 
-    /// Puts the policy on the role, and reads it back: a server that only says yes is not believed.
+    /// Puts the policy on the role, and reads it back: a server that only says yes is not believed. The instant never moves
+    /// back: a clock that is behind must not give sessions back that were ended.
     pub async fn deny_older_sessions(&self) -> Result<(), ObjectServerError> {
-        let document = deny_before(self.clock.now());
+        let now = first_allowed(self.clock.now());
+        let answer = self.call("GetRolePolicy", &[]).await?;
+        let present = if answer.is_success() {
+            instant_in(&text_of(&answer))
+        } else if answer.status() == 404 {
+            None
+        } else {
+            return Err(refused(&answer));
+        };
+        let document = deny_before(present.map_or(now, |present| present.max(now)));
         let answer = self.call("PutRolePolicy", &[("PolicyDocument", &document)]).await?;
         if !answer.is_success() {
             return Err(refused(&answer));
@@ -54,9 +65,7 @@ impl RoleDeny {
         if !answer.is_success() {
             return Err(refused(&answer));
         }
-        // Ceph sends the document as it was put, AWS percent-encoded.
-        let text = String::from_utf8_lossy(answer.body());
-        let text = percent_encoding::percent_decode_str(&text).decode_utf8_lossy().replace("&quot;", "\"");
+        let text = text_of(&answer);
         let instant = instant_of(&document);
         let has = !instant.is_empty() && text.contains(&instant);
         if has {
@@ -83,8 +92,24 @@ impl RoleDeny {
 
 /// Everything of a session issued up to now. Servers tell the time of issue in whole seconds: what was issued within this one
 /// is denied with the others, and so is what is issued in the rest of it.
-fn deny_before(now: OffsetDateTime) -> String {
-    let after = now.replace_nanosecond(0).unwrap_or(now) + Duration::SECOND;
+fn first_allowed(now: OffsetDateTime) -> OffsetDateTime {
+    now.replace_nanosecond(0).unwrap_or(now) + Duration::SECOND
+}
+
+/// Ceph sends the document as it was put, AWS percent-encoded.
+fn text_of(answer: &S3Answer) -> String {
+    let text = String::from_utf8_lossy(answer.body());
+    percent_encoding::percent_decode_str(&text).decode_utf8_lossy().replace("&quot;", "\"")
+}
+
+/// The instant of a policy that is there.
+fn instant_in(text: &str) -> Option<OffsetDateTime> {
+    let (_, after) = text.split_once("aws:TokenIssueTime")?;
+    let instant = after.trim_start_matches(['"', ':', ' ', '[']).split('"').next()?;
+    OffsetDateTime::parse(instant, &Rfc3339).ok()
+}
+
+fn deny_before(after: OffsetDateTime) -> String {
     let after = after.to_offset(time::UtcOffset::UTC);
     let instant = format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
@@ -188,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_was_issued_within_this_second_is_denied_with_the_rest() {
-        let document = deny_before(datetime!(2026-11-22 03:00:59.75 UTC));
+        let document = deny_before(first_allowed(datetime!(2026-11-22 03:00:59.75 UTC)));
         assert_eq!(instant_of(&document), "2026-11-22T03:01:00Z");
         assert_eq!(
             document,
@@ -199,17 +224,29 @@ mod tests {
     #[tokio::test]
     async fn a_yes_without_the_policy_in_place_is_not_believed() {
         let yes = || Reply::http(200, "text/xml", "<PutRolePolicyResponse/>");
-        let (denied, received) = deny(vec![yes()]).await;
+        let (denied, received) = deny(vec![Reply::refusal(404, "NoSuchEntity"), yes()]).await;
         assert!(matches!(denied, Err(ObjectServerError::Nonsense { .. })), "{denied:?}");
-        assert_eq!(received.len(), 2);
-        let body = &received[0].body;
+        assert_eq!(received.len(), 3);
+        let body = &received[1].body;
         assert!(
             body.starts_with("Action=PutRolePolicy&Version=2010-05-08&RoleName=vend&PolicyName=stint-revoked&"),
             "{body}"
         );
         assert!(body.contains("aws%3ATokenIssueTime") && body.contains("%22Effect%22%3A%22Deny%22"), "{body}");
-        assert!(received[0].headers["authorization"].contains("/us-east-1/iam/aws4_request"), "{received:?}");
-        assert!(received[1].body.starts_with("Action=GetRolePolicy&"), "{received:?}");
+        assert!(received[1].headers["authorization"].contains("/us-east-1/iam/aws4_request"), "{received:?}");
+        assert!(received[2].body.starts_with("Action=GetRolePolicy&"), "{received:?}");
+    }
+
+    #[tokio::test]
+    async fn the_instant_never_moves_back() {
+        for (present, kept) in [("2999-01-01T00:00:00Z", true), ("2001-01-01T00:00:00Z", false)] {
+            let there = deny_before(OffsetDateTime::parse(present, &Rfc3339).unwrap());
+            for text in [there.clone(), there.replace('"', "%22").replace(':', "%3A")] {
+                let (denied, received) = deny(vec![Reply::http(200, "text/xml", &text)]).await;
+                assert_eq!(denied.is_ok(), kept, "read back: {denied:?}");
+                assert_eq!(received[1].body.contains(&present.replace(':', "%3A")), kept, "{received:?}");
+            }
+        }
     }
 
     #[tokio::test]

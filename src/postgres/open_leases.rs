@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{PostgresError, PostgresStore};
 use crate::audit::question::Place;
 use crate::audit::{AuditRow, LeaseOnRecord, StoreError};
-use crate::desk::{OpenLease, OpenLeases, OpenPage, Selection};
+use crate::desk::{OpenLease, OpenLeases, OpenPage, Said, Selection};
 
 /// Leases in a page: some hundred kilobytes.
 const PAGE: i64 = 500;
@@ -94,11 +94,11 @@ impl PostgresStore {
         Ok(rows.fetch_all(&mut *reading).await?)
     }
 
-    /// The reason of the latest `lease.revoked` of each.
-    async fn last_said(&self, leases: &[Uuid]) -> Result<BTreeMap<Uuid, String>, PostgresError> {
+    /// The latest `lease.revoked` of each.
+    async fn last_said(&self, leases: &[Uuid]) -> Result<BTreeMap<Uuid, Said>, PostgresError> {
         let rows = sqlx::query!(
             r#"
-            select distinct on (lease_id) lease_id as "lease_id!", reason
+            select distinct on (lease_id) lease_id as "lease_id!", reason, occurred_at
             from audit_event
             where lease_id = any($1) and type = 'lease.revoked'
             order by lease_id, occurred_at desc, stream desc, seq desc
@@ -107,6 +107,6 @@ impl PostgresStore {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(|row| (row.lease_id, row.reason)).collect())
+        Ok(rows.into_iter().map(|row| (row.lease_id, Said { reason: row.reason, at: row.occurred_at })).collect())
     }
 }

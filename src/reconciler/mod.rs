@@ -188,7 +188,7 @@ impl Reconciler {
                 failed @ (Some(Err(_)) | None) => {
                     if let Some(Err(error)) = failed {
                         // The others would wait as long for the same answer.
-                        server_is_away = is_away(&error);
+                        server_is_away = error.is_away();
                         tracing::warn!(%lease_id, %error, "an abandoned lease could not be revoked yet");
                     }
                     if self.parts.clock.now() < lone.must_end_at() + SLACK {
@@ -210,25 +210,4 @@ impl Reconciler {
 
 fn to_end(lone: &LoneIntent) -> LeaseToEnd {
     LeaseToEnd { id: lone.lease_id(), parent: lone.parent().cloned() }
-}
-
-/// Whether the next lease would fare the same.
-fn is_away(error: &ObjectServerError) -> bool {
-    match error {
-        ObjectServerError::Unreachable(_)
-        | ObjectServerError::Interrupted(_)
-        | ObjectServerError::NotReady
-        | ObjectServerError::Nonsense { .. } => true,
-        ObjectServerError::Refused { .. }
-        | ObjectServerError::ReceiptMismatch
-        | ObjectServerError::Unsendable
-        | ObjectServerError::ExpirationUnbelievable { .. }
-        | ObjectServerError::Outdated { .. }
-        | ObjectServerError::Undone { .. }
-        | ObjectServerError::LeftBehind { .. }
-        | ObjectServerError::UnknownParent { .. }
-        | ObjectServerError::NotRevocable { .. }
-        | ObjectServerError::KeepsNoList => false,
-        ObjectServerError::OfParent { source, .. } => is_away(source),
-    }
 }

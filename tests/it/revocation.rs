@@ -2,7 +2,7 @@
 //! "refused" was seen with the very credential, here at an object server that keeps its sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use stint::audit::{
 use stint::clock::{Clock, SystemClock};
 use stint::demo::object_server::{DemoObjectServer, ParentKey};
 use stint::desk::{
-    Desk, DeskParts, HeldCredentials, OpenLease, OpenLeases, OpenPage, Pace, RunError, Selection, Summary,
+    Desk, DeskParts, HeldCredentials, OpenLease, OpenLeases, OpenPage, Pace, RunError, Selection, Summary, Whose,
 };
 use stint::lease::{AssumeRole, Capabilities};
 use stint::object_server::{
@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::harness::binary::{Ended, Running, Site, run, stint};
 use crate::harness::database::fresh_database;
-use crate::harness::object_server::{Reply, ScriptedObjectServer};
+use crate::harness::object_server::{Reply, ScriptedObjectServer, again};
 use crate::harness::parts::StoreDouble;
 use crate::harness::service::{Seen, Service, Setup, now};
 use crate::harness::signed::Key;
@@ -342,10 +342,30 @@ async fn a_server_that_refuses_is_said_to_have_failed_and_can_be_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_asks_again_at_once_is_told_what_was_said_and_adds_no_row() {
+    let refusal = Reply::http(403, "application/json", r#"{"Code":"AccessDenied"}"#);
+    let (service, server) = before("minio", vec![refusal]).await;
+    let (id, _) = lease(&service, "ada", "team-a").await;
+    for told in ["object_server_refused", "said_before"] {
+        let answer = end(&service, &token("ada", &[]), id).await.json();
+        assert_eq!((&answer["outcome"], &answer["told"]), (&json!("revoke_failed"), &json!(told)));
+    }
+    assert_eq!((told(&service, id).await.len(), asked(&server, "tokenRevokeType")), (2, 1));
+    end(&service, &operator(), id).await;
+    assert_eq!(
+        (told(&service, id).await.len(), asked(&server, "tokenRevokeType")),
+        (4, 2),
+        "an operator need not wait"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_only_all_of_a_parent_can_be_ended_one_of_several_ends_by_itself() {
     let over = Reply::http(403, "application/xml", "<Error><Code>InvalidAccessKeyId</Code></Error>");
-    let minted = Reply::credentials_for(Duration::from_mins(58));
-    let replies = vec![minted, Reply::http(200, "application/json", r#"{"revoked":2}"#), over];
+    // Another key than the first: one key for two leases is refused.
+    let minted = again(&Reply::credentials_for(Duration::from_mins(58)), 2);
+    let allowed = || Reply::http(200, "application/xml", "<ListBucketResult/>");
+    let replies = vec![minted, allowed(), allowed(), Reply::http(200, "application/json", r#"{"revoked":2}"#), over];
     let (service, server) = before("rustfs", replies).await;
     let (ada, _) = lease(&service, "ada", "team-a").await;
     let (bob, _) = lease(&service, "bob", "team-a").await;
@@ -366,6 +386,19 @@ async fn where_only_all_of_a_parent_can_be_ended_one_of_several_ends_by_itself()
     assert_eq!(group.len(), 3, "{group:?}");
     assert_eq!(group[2]["summary"]["proven"], 2, "{group:?}");
     assert_eq!(reasons(&told(&service, bob).await), ["requested", "refused_at_server"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_ends_nothing_by_a_means_that_could_end_anothers() {
+    let revoked = Reply::http(200, "application/json", r#"{"revoked":1}"#);
+    let (service, server) = before("rustfs", vec![revoked]).await;
+    lease(&service, "ada", "team-a").await;
+    let own = json!({"subject": "ada", "issuer": "authentik"});
+    let ended = lines(&revoke(&service, &token("ada", &[]), &own).await);
+    assert_eq!(ended[1]["summary"]["end_by_themselves"], 1, "{ended:?}");
+    assert_eq!(asked(&server, "revoke-tokens"), 0);
+    lines(&revoke(&service, &operator(), &own).await);
+    assert_eq!(asked(&server, "revoke-tokens"), 1, "an operator may");
 }
 
 /// The program, a database with two leases, and the object server that minted them; the service has ended.
@@ -419,11 +452,9 @@ async fn the_command_lists_asks_and_ends_and_never_says_more_than_it_saw() {
     assert!(all.stdout.contains("bob") && all.stdout.contains("revoked_unproven"), "{all:?}");
     assert!(!demo.takes(&bob).await);
 
-    // The service that minted them can still see it, and then they are closed.
-    let proven = lines(&revoke(&service, &operator(), &json!({"all": true})).await);
-    assert_eq!(proven[2]["summary"]["proven"], 2, "{proven:?}");
-    let none = command(&site, &["--all", "--yes"]).await;
-    assert_eq!((none.code, none.stdout.contains("ok: 0 leases")), (Some(0), true), "{none:?}");
+    // The service that minted them never saw them allowed: that they are refused now is no proof, and they are open still.
+    let unproven = lines(&revoke(&service, &operator(), &json!({"all": true})).await);
+    assert_eq!(unproven[2]["summary"]["unproven"], 2, "{unproven:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -468,21 +499,37 @@ async fn a_wrong_call_sends_and_records_nothing() {
     assert!(!service.rows().await.iter().any(|row| row.kind == "lease.revoked"));
 }
 
-/// One lease, open for ever.
+/// So many leases, open for ever; read again, there are `later` more.
 #[derive(Debug)]
-struct OneLease;
+struct Open {
+    leases: u128,
+    later: u128,
+    read: AtomicU32,
+}
+
+impl Open {
+    fn these(leases: u128) -> Self {
+        Self { leases, later: 0, read: AtomicU32::new(0) }
+    }
+}
+
+fn on_record(number: u128) -> OpenLease {
+    let row = json!({
+        "effect": "allow", "granted_seconds": 900, "id": Uuid::nil(), "issuer": "authentik", "subject": "ada",
+        "lease_id": Uuid::from_u128(number), "occurred_at": "2026-11-22T03:00:00.000000Z", "reason": "granted",
+        "ends_at": "2026-11-22T04:00:00.000000Z", "role_session_name": "s", "seq": 1, "stream": Uuid::nil(),
+        "session_policy_sha256": "0".repeat(64), "type": "lease.issued", "role": "team",
+    });
+    let lease = LeaseOnRecord::try_from(serde_json::from_value::<AuditRow>(row).unwrap()).unwrap();
+    OpenLease { lease, last_said: None }
+}
 
 #[async_trait]
-impl OpenLeases for OneLease {
+impl OpenLeases for Open {
     async fn open(&self, _: &Selection, _: OffsetDateTime, _: Option<Place>) -> Result<OpenPage, StoreError> {
-        let row = json!({
-            "effect": "allow", "granted_seconds": 900, "id": Uuid::nil(), "issuer": "authentik", "subject": "ada",
-            "lease_id": Uuid::from_u128(7), "occurred_at": "2026-11-22T03:00:00.000000Z", "reason": "granted",
-            "ends_at": "2026-11-22T04:00:00.000000Z", "role_session_name": "s", "seq": 1, "stream": Uuid::nil(),
-            "session_policy_sha256": "0".repeat(64), "type": "lease.issued",
-        });
-        let lease = LeaseOnRecord::try_from(serde_json::from_value::<AuditRow>(row).unwrap()).unwrap();
-        Ok(OpenPage { leases: vec![OpenLease { lease, last_said: None }], next: None })
+        let again = self.read.fetch_add(1, Ordering::Relaxed) > 0;
+        let leases = self.leases + if again { self.later } else { 0 };
+        Ok(OpenPage { leases: (1..=leases).map(on_record).collect(), next: None })
     }
 }
 
@@ -577,7 +624,7 @@ async fn end_three(lists: Lists, parent: &'static str) -> (Summary, Vec<String>,
     };
     let role = Selection::Role("team".to_owned());
     let pace = Pace::per_second(1000).unwrap();
-    let summary = desk.run(&role, &by(), pace, &CancellationToken::new(), &mut tell).await.unwrap();
+    let summary = desk.run((&role, Whose::Operators), &by(), pace, &CancellationToken::new(), &mut tell).await.unwrap();
     let rows = store.told().into_iter().map(|(_, reason)| reason).collect();
     (summary, told, rows, lister.asked.load(Ordering::SeqCst))
 }
@@ -610,9 +657,18 @@ async fn a_list_that_is_refused_not_kept_or_of_another_parent_proves_nothing() {
 
 /// A desk around a log store double, before a server that says yes to everything.
 async fn desk(store: Arc<StoreDouble>, tasks: &TaskTracker) -> (Desk, ScriptedObjectServer) {
-    let double = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
+    desk_of(Open::these(1), store, vec![Reply::http(204, "text/plain", "")], tasks).await
+}
+
+async fn desk_of(
+    open: Open,
+    store: Arc<StoreDouble>,
+    replies: Vec<Reply>,
+    tasks: &TaskTracker,
+) -> (Desk, ScriptedObjectServer) {
+    let double = ScriptedObjectServer::start(replies).await;
     let server = Arc::new(minio(double.endpoint()));
-    (desk_with(store, tasks, server, Arc::new(OneLease)), double)
+    (desk_with(store, tasks, server, Arc::new(open)), double)
 }
 
 fn minio(endpoint: &str) -> MinioServer {
@@ -659,7 +715,7 @@ fn by() -> RevokedBy {
 
 async fn run_all(desk: &Desk, selection: Selection, stop: &CancellationToken) -> (Result<Summary, RunError>, usize) {
     let mut told = 0;
-    let ran = desk.run(&selection, &by(), Pace::USUAL, stop, &mut |_ended| told += 1).await;
+    let ran = desk.run((&selection, Whose::Operators), &by(), Pace::USUAL, stop, &mut |_ended| told += 1).await;
     (ran, told)
 }
 
@@ -690,4 +746,40 @@ async fn a_run_that_was_stopped_before_it_began_touches_nothing() {
         assert_eq!((ran.unwrap(), told, server.received().len()), (Summary::default(), 0, 0));
     }
     assert!(store.told().is_empty());
+}
+
+#[tokio::test]
+async fn leases_that_the_server_will_not_end_hold_up_no_other_and_a_server_that_is_away_does() {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let role = || Selection::Role("team".to_owned());
+    let refusal = Reply::http(403, "application/json", r#"{"Code":"AccessDenied"}"#);
+    let (desk, server) = desk_of(Open::these(5), Arc::default(), vec![refusal], &tasks).await;
+    let (ran, told) = run_all(&desk, role(), &stop).await;
+    let expected = Summary { leases: 5, failed: 5, complete: true, ..Summary::default() };
+    assert_eq!((ran.unwrap(), told, asked(&server, "tokenRevokeType")), (expected, 5, 5));
+    let (desk, server) = desk_of(Open::these(5), Arc::default(), vec![Reply::Close], &tasks).await;
+    let (ran, told) = run_all(&desk, role(), &stop).await;
+    let expected = Summary { leases: 3, failed: 3, complete: false, ..Summary::default() };
+    assert_eq!((ran.unwrap(), told), (expected, 3));
+    drop(server);
+}
+
+#[tokio::test]
+async fn what_is_found_only_when_read_again_is_ended_too_and_by_itself() {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    for (later, selection, requests) in [
+        (0, Selection::Role("team".to_owned()), 2),
+        (1, Selection::Role("team".to_owned()), 3),
+        (0, Selection::All, 1),
+        // One request for the two that were there, and one for the one that was issued after it.
+        (1, Selection::All, 2),
+    ] {
+        let open = Open { later, ..Open::these(2) };
+        let (desk, server) = desk_of(open, Arc::default(), vec![Reply::http(204, "text/plain", "")], &tasks).await;
+        let (ran, _) = run_all(&desk, selection.clone(), &stop).await;
+        let summary = ran.unwrap();
+        assert_eq!((u128::from(summary.leases), summary.complete), (2 + later, true), "{selection:?}");
+        let requested = asked(&server, "evoke");
+        assert_eq!(requested, requests, "{selection:?} {later}: {:?}", server.received());
+    }
 }

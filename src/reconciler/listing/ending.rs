@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compare::{ABOUT_TO_END, possible};
 use super::records::{Turn, UnissuedLease};
 use super::report::{FoundOrphan, ReconcileError};
-use super::{super::is_away, ListingReconciler, Open, leases_of};
+use super::{ListingReconciler, Open, leases_of};
 use crate::audit::{KeyFingerprint, Orphan, OrphanFate, Orphanhood};
 use crate::lease::LeaseId;
 use crate::object_server::LeaseToEnd;
@@ -41,7 +41,7 @@ impl ListingReconciler {
             let to_end = LeaseToEnd { id: *lease, parent: Some(parent.clone()) };
             if let Err(error) = self.parts.object_server.revoke(&to_end).await {
                 tracing::warn!(lease_id = %lease, %error, "an orphan could not be revoked yet");
-                if is_away(&error) {
+                if error.is_away() {
                     return Ok(());
                 }
             }
