@@ -270,7 +270,7 @@ impl Desk {
         let mut parents = BTreeSet::new();
         let mut pages = Pages::of(self, selection);
         // So long for the proofs of all: what a server that hangs costs before anything is ended.
-        let until = tokio::time::Instant::now() + BEGIN_PROOFS;
+        let until = self.parts.clock.elapsed() + BEGIN_PROOFS;
         while let Some(page) = pages.next().await? {
             let meant: Vec<_> = page
                 .into_iter()
@@ -289,7 +289,8 @@ impl Desk {
             let begun: Vec<_> =
                 meant.iter().map(|lease| async { (lease.id(), self.begin_proof(lease).await) }).collect();
             let mut begun = stream::iter(begun).buffer_unordered(PROOFS);
-            while let Ok(Some((lease, proof))) = tokio::time::timeout_at(until, begun.next()).await {
+            let left = || until.saturating_sub(self.parts.clock.elapsed());
+            while let Ok(Some((lease, proof))) = tokio::time::timeout(left(), begun.next()).await {
                 wide.meant.insert(lease, proof);
             }
         }
