@@ -444,9 +444,10 @@ pub(crate) async fn probes_tell_what_a_session_may(
     let statements = [objects_only, deny.clone()];
     let session = leased(&sts.session(&statements).await);
     let parts = Probe::inside(&policy(&statements), &[]).unwrap();
-    let (yes, no) = match nowhere {
-        ProbeAnswer::NotThere => (ProbeAnswer::NotThere, ProbeAnswer::NotThere),
-        _ => (ProbeAnswer::Allowed, ProbeAnswer::Denied { code: "AccessDenied".to_owned() }),
+    let (yes, no) = if nowhere == ProbeAnswer::NotThere {
+        (ProbeAnswer::NotThere, ProbeAnswer::NotThere)
+    } else {
+        (ProbeAnswer::Allowed, ProbeAnswer::Denied { code: "AccessDenied".to_owned() })
     };
     assert_eq!(prober.ask(&session, &parts).await.unwrap(), yes);
     assert_eq!(prober.ask(&nothing, &parts).await.unwrap(), no);
