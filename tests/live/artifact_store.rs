@@ -39,13 +39,25 @@ pub(crate) async fn keeps_its_artifacts(
     foreign: &str,
     wanted: &Value,
 ) {
+    keeps_its_artifacts_with(&[], stint, database, endpoint, foreign, wanted).await;
+}
+
+/// The same, with an SDK that is told more by its environment.
+pub(crate) async fn keeps_its_artifacts_with(
+    environment: &[(&str, &str)],
+    stint: &Stint,
+    database: &Database,
+    endpoint: &str,
+    foreign: &str,
+    wanted: &Value,
+) {
     let token = Keycloak::shared().await.token("studio").await;
     let lease = async || {
         let answer = stint.lease(&token, wanted).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
         answer.keys()
     };
-    let place = Place { endpoint, region: "us-east-1", bucket: BUCKET, prefix: PREFIX, foreign };
+    let place = Place { endpoint, region: "us-east-1", bucket: BUCKET, prefix: PREFIX, foreign, environment };
     let mut store = ArtifactStore::start(&place, &lease().await);
     assert_eq!(store.until_it_awaits_a_lease(), FIRST);
     assert_eq!(store.renewed(&lease().await), SECOND);

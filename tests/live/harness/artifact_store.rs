@@ -19,6 +19,8 @@ pub(crate) struct Place<'a> {
     pub(crate) prefix: &'a str,
     /// A bucket that it must not reach.
     pub(crate) foreign: &'a str,
+    /// What else its SDK is told by the environment.
+    pub(crate) environment: &'a [(&'a str, &'a str)],
 }
 
 /// A client at work.
@@ -59,6 +61,7 @@ impl ArtifactStore {
         ] {
             command.env(format!("ARTIFACTSTORE_S3_{name}"), value);
         }
+        command.envs(place.environment.iter().copied());
         command.current_dir(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().expect("python runs");
         let input = child.stdin.take().expect("piped");
