@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 use super::object_server::{s3_client_within, s3_key};
 use super::{StartError, fingerprint_key, open_log, parents, random};
 use crate::audit::{
-    AuditError, AuditLog, Door, FingerprintKey, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request,
-    RevokedBy, StoreError,
+    AuditError, AuditLog, FingerprintKey, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request, RevokedBy,
+    StoreError,
 };
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
@@ -129,15 +129,8 @@ pub async fn list_leases(
 ) -> Result<(), DeskError> {
     let server = Arc::new(parents::parents(&config.object_server, &fingerprint_key(&config), &clock)?);
     let (desk, by, tasks) = at_the_console(&config, server, wish, clock).await?;
-    let request = Request {
-        origin: by.origin,
-        requested_role: None,
-        requested_seconds: None,
-        session_name: None,
-        token_sha256: None,
-    };
-    let identity =
-        Identity { issuer: "os".to_owned(), subject: wish.user.clone(), client: None, groups: Vec::new(), jti: None };
+    let request = Request::for_no_lease(by.origin, None);
+    let identity = Identity::at_the_console(wish.user.clone());
     let detail = format!("list open leases: {}", wish.selection.told());
     let read = Inquiry { request, identity, effect: RecordedEffect::Allow, reason: "read", detail };
     let listed = match desk.record_reading(read).await {
@@ -160,7 +153,7 @@ async fn at_the_console(
     let request_id = time_ordered_id(clock.now(), &mut random()?);
     let user = wish.user.as_deref().unwrap_or("unknown");
     let by = RevokedBy {
-        origin: Origin { door: Door::Cli, address: None, request_id },
+        origin: Origin::console(request_id),
         token_sha256: None,
         actor: format!("os:{user}"),
         why: wish.why.clone(),

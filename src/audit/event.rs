@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::key::KeyId;
 use super::{KeyFingerprint, StreamHead};
 use crate::lease::LeaseId;
-use crate::token::{Group, VerifiedToken};
+use crate::token::{Group, SignedIdentity, VerifiedToken};
 
 /// One event, as it becomes one row of `audit_event`.
 #[derive(Debug, Clone)]
@@ -186,6 +186,14 @@ pub struct Origin {
     pub request_id: Uuid,
 }
 
+impl Origin {
+    /// The command line.
+    #[must_use]
+    pub fn console(request_id: Uuid) -> Self {
+        Self { door: Door::Cli, address: None, request_id }
+    }
+}
+
 /// What was asked.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -201,6 +209,14 @@ pub struct Request {
     pub token_sha256: Option<String>,
 }
 
+impl Request {
+    /// One that asks for no lease: what an operator or a reader sends. `token_sha256` as above.
+    #[must_use]
+    pub fn for_no_lease(origin: Origin, token_sha256: Option<String>) -> Self {
+        Self { origin, requested_role: None, requested_seconds: None, session_name: None, token_sha256 }
+    }
+}
+
 /// Whom a valid signature named.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -214,6 +230,27 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// `jti`.
     pub jti: Option<String>,
+}
+
+impl Identity {
+    /// Whoever runs a command, as the operating system tells: issuer `os`.
+    #[must_use]
+    pub fn at_the_console(user: Option<String>) -> Self {
+        Self { issuer: "os".to_owned(), subject: user, client: None, groups: Vec::new(), jti: None }
+    }
+}
+
+/// What a refused token says of itself, its signature being good.
+impl From<SignedIdentity> for Identity {
+    fn from(signed: SignedIdentity) -> Self {
+        Self {
+            issuer: signed.issuer.as_str().to_owned(),
+            subject: signed.subject.map(|subject| subject.as_str().to_owned()),
+            client: None,
+            groups: Vec::new(),
+            jti: signed.jti,
+        }
+    }
 }
 
 impl From<&VerifiedToken> for Identity {

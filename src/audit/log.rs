@@ -16,7 +16,7 @@ use super::scribe::Scribe;
 use super::tally::Tally;
 use super::writer::{Entry, LogMeter, Progress, Writer, WriterParts};
 use super::{
-    Abandonment, Address, AuditStore, Door, Event, EventKind, Identity, KeyFingerprint, LeaseFacts, LoneIntent, Origin,
+    Abandonment, Address, AuditStore, Event, EventKind, Identity, KeyFingerprint, LeaseFacts, LoneIntent, Origin,
     Orphan, OrphanFate, Outcome, RecordedEffect, Request, SigningKey,
 };
 use crate::clock::Clock;
@@ -223,13 +223,7 @@ impl AuditLog {
         assume_role: &AssumeRole,
         request_id: Uuid,
     ) -> Result<AuditReceipt, AuditError> {
-        let request = Request {
-            origin: Origin { door: Door::Cli, address: None, request_id },
-            requested_role: None,
-            requested_seconds: None,
-            session_name: None,
-            token_sha256: None,
-        };
+        let request = Request::for_no_lease(Origin::console(request_id), None);
         let event = Event {
             request: Some(request),
             role: Some(VERIFICATION.to_owned()),

@@ -205,13 +205,7 @@ impl AuditLog {
 
     fn revocation(&self, lease: &LeaseOnRecord, by: &RevokedBy, reason: &'static str) -> Event {
         Event {
-            request: Some(Request {
-                origin: by.origin,
-                requested_role: None,
-                requested_seconds: None,
-                session_name: None,
-                token_sha256: by.token_sha256.clone(),
-            }),
+            request: Some(Request::for_no_lease(by.origin, by.token_sha256.clone())),
             actor: Some(by.actor.clone()),
             ..self.of_lease(lease, reason)
         }

@@ -601,8 +601,7 @@ mod tests {
         let origin =
             Origin { door: Door::Sts, address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), request_id: Uuid::nil() };
         let token_sha256 = Some(format!("{token:064x}"));
-        let request =
-            Request { origin, requested_role: None, requested_seconds: None, session_name: None, token_sha256 };
+        let request = Request::for_no_lease(origin, token_sha256);
         let identity = Identity { issuer: "a".into(), subject: None, client: None, groups: Vec::new(), jti: None };
         Refused { request, identity, reason, policy_hash: None }
     }

@@ -240,25 +240,12 @@ impl LeaseDesk {
             self.log().count_refusal(refusal.reason.code(), by.origin.address);
             return refusal.into();
         };
-        let identity = Identity {
-            issuer: signed.issuer.as_str().to_owned(),
-            subject: signed.subject.map(|subject| subject.as_str().to_owned()),
-            client: None,
-            groups: Vec::new(),
-            jti: signed.jti,
-        };
-        self.turn_away(by, identity, what.to_owned(), refusal.into()).await
+        self.turn_away(by, Identity::from(*signed), what.to_owned(), refusal.into()).await
     }
 
     /// On record once, then counted: whoever may not end leases must not fill the log by asking again and again.
     async fn turn_away(&self, by: &RevokedBy, identity: Identity, what: String, refusal: DeskRefusal) -> DeskRefusal {
-        let request = Request {
-            origin: by.origin,
-            requested_role: None,
-            requested_seconds: None,
-            session_name: None,
-            token_sha256: by.token_sha256.clone(),
-        };
+        let request = Request::for_no_lease(by.origin, by.token_sha256.clone());
         let (effect, reason) = (RecordedEffect::Deny, refusal.code());
         match self.log().refuse_reader(Inquiry { request, identity, effect, reason, detail: what }).await {
             Ok(()) => refusal,

@@ -26,7 +26,7 @@ use crate::object_server::{
 };
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
-use crate::token::{SignedIdentity, TokenRefusal, Unverified, VerifiedToken, Verifier};
+use crate::token::{TokenRefusal, Unverified, VerifiedToken, Verifier};
 
 pub use trial::Untrusted;
 
@@ -372,7 +372,7 @@ impl Exchange {
             log.count_refusal(reason, asked.origin.address);
             return Refusal::Token(refusal);
         };
-        let refused = Refused { request: asked, identity: identity_of(*signed), reason, policy_hash: None };
+        let refused = Refused { request: asked, identity: Identity::from(*signed), reason, policy_hash: None };
         self.recorded(log.refuse_token(refused), Refusal::Token(refusal)).await
     }
 
@@ -430,16 +430,6 @@ fn recordable(request: &ExchangeRequest) -> Request {
         requested_seconds: request.duration.map(|duration| duration.as_secs()),
         session_name: request.session_name.clone(),
         token_sha256: Some(request.token.digest().to_hex()),
-    }
-}
-
-fn identity_of(signed: SignedIdentity) -> Identity {
-    Identity {
-        issuer: signed.issuer.as_str().to_owned(),
-        subject: signed.subject.map(|subject| subject.as_str().to_owned()),
-        client: None,
-        groups: Vec::new(),
-        jti: signed.jti,
     }
 }
 

@@ -24,8 +24,8 @@ pub use question::{Kind, Question};
 
 use crate::audit::question::{BadQuestion, Cursor, Given, MOST, Questions};
 use crate::audit::{
-    AuditError, AuditLog, Checkpoint, Door, FingerprintKey, Identity, Inquiry as Asked, Inspection, Ledger,
-    LedgerError, Origin, RecordedEffect, Request, SigningKey, StoreError,
+    AuditError, AuditLog, Checkpoint, FingerprintKey, Identity, Inquiry as Asked, Inspection, Ledger, LedgerError,
+    Origin, RecordedEffect, Request, SigningKey, StoreError,
 };
 use crate::clock::Clock;
 use crate::policy::{Permission, PolicySet};
@@ -113,8 +113,8 @@ impl Reader {
     /// ask through us is on record like everyone's.
     #[must_use]
     pub fn at_the_console(user: Option<String>, request_id: uuid::Uuid) -> Self {
-        let identity = Identity { issuer: "os".to_owned(), subject: user, client: None, groups: Vec::new(), jti: None };
-        Self { identity, request: request(Origin { door: Door::Cli, address: None, request_id }, None) }
+        let request = Request::for_no_lease(Origin::console(request_id), None);
+        Self { identity: Identity::at_the_console(user), request }
     }
 }
 
@@ -183,7 +183,7 @@ impl Inquiry {
     /// Steps 1 and 2. What a stranger asked in vain is not kept, only which question it was.
     async fn admit(&self, token: &Unverified, kind: Kind, origin: Origin) -> Result<Reader, InquiryRefusal> {
         let Readers { verifier, policies } = &self.readers;
-        let request = request(origin, Some(token.digest().to_hex()));
+        let request = Request::for_no_lease(origin, Some(token.digest().to_hex()));
         let verified = match verifier.verify(token, self.archive.parts.clock.now()).await {
             Ok(verified) => verified,
             Err(refusal) => return Err(self.refuse_token(request, kind, refusal).await),
@@ -201,14 +201,7 @@ impl Inquiry {
             self.archive.parts.log.count_refusal(refusal.reason.code(), request.origin.address);
             return refusal.into();
         };
-        let identity = Identity {
-            issuer: signed.issuer.as_str().to_owned(),
-            subject: signed.subject.map(|subject| subject.as_str().to_owned()),
-            client: None,
-            groups: Vec::new(),
-            jti: signed.jti,
-        };
-        self.turn_away(request, identity, kind, refusal.into()).await
+        self.turn_away(request, Identity::from(*signed), kind, refusal.into()).await
     }
 
     /// On record once, then counted: whoever may not read the log must not fill it by asking again and again.
@@ -317,8 +310,4 @@ async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, InquiryRef
 
 fn permitted(policies: &PolicySet, token: &VerifiedToken) -> bool {
     policies.operators().permits(token, Permission::AuditRead).is_some()
-}
-
-fn request(origin: Origin, token_sha256: Option<String>) -> Request {
-    Request { origin, requested_role: None, requested_seconds: None, session_name: None, token_sha256 }
 }

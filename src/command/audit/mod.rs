@@ -19,7 +19,7 @@ pub use verify::{VerifyOptions, verify};
 
 use super::Failure;
 use crate::app::{StartError, open_log};
-use crate::audit::{AuditError, Door, Identity, Inquiry, LedgerError, Origin, RecordedEffect, Request};
+use crate::audit::{AuditError, Identity, Inquiry, LedgerError, Origin, RecordedEffect, Request};
 use crate::clock::{Clock, SystemClock, time_ordered_id};
 use crate::config::Config;
 use crate::postgres::{PostgresError, PostgresStore};
@@ -51,14 +51,8 @@ pub(crate) async fn record_reading(config: &Config, reason: &'static str, detail
     let mut rng = crate::app::random()?;
     let request_id = time_ordered_id(clock.now(), &mut rng);
     let log = open_log(&config.audit, store, clock, &tasks)?;
-    let request = Request {
-        origin: Origin { door: Door::Cli, address: None, request_id },
-        requested_role: None,
-        requested_seconds: None,
-        session_name: None,
-        token_sha256: None,
-    };
-    let identity = Identity { issuer: "os".to_owned(), subject: user(), client: None, groups: Vec::new(), jti: None };
+    let request = Request::for_no_lease(Origin::console(request_id), None);
+    let identity = Identity::at_the_console(user());
     let read = log.read(Inquiry { request, identity, effect: RecordedEffect::Allow, reason, detail }).await;
     drop(log);
     tasks.close();
