@@ -270,17 +270,8 @@ impl AuditLog {
     /// The same for an intent of another time, or of another instance, read back from the log.
     pub async fn abandon_lone(&self, lone: &LoneIntent, how: Abandonment) -> Result<(), AuditError> {
         let lone = lone.clone();
-        let event = Event {
-            request: lone.request,
-            identity: Some(lone.identity),
-            role: lone.role,
-            roles: lone.roles,
-            matched_rule: lone.matched_rule,
-            policy_hash: lone.policy_hash,
-            lease: Some(lone.lease),
-            ..self.event(EventKind::LeaseAbandoned, RecordedEffect::Deny, how.as_str())
-        };
-        self.write(event).await
+        let said = self.event(EventKind::LeaseAbandoned, RecordedEffect::Deny, how.as_str());
+        self.write(lone.lease.event(Event { request: lone.request, ..said })).await
     }
 
     /// What the intent said, and that it is taken back: hence the effect.

@@ -4,7 +4,8 @@
 
 use time::OffsetDateTime;
 
-use super::event::{Door, Identity, LeaseFacts, Origin, Request};
+use super::event::{Door, LeaseFacts, Origin, Request};
+use super::recorded_lease::RecordedLease;
 use super::{AuditRow, EventKind, KeyFingerprint};
 use crate::lease::LeaseId;
 
@@ -12,12 +13,7 @@ use crate::lease::LeaseId;
 #[derive(Debug, Clone)]
 pub struct LoneIntent {
     pub(super) request: Option<Request>,
-    pub(super) identity: Identity,
-    pub(super) role: Option<String>,
-    pub(super) roles: Vec<String>,
-    pub(super) matched_rule: Option<String>,
-    pub(super) policy_hash: Option<String>,
-    pub(super) lease: LeaseFacts,
+    pub(super) lease: RecordedLease,
     said_at: OffsetDateTime,
     given_up: bool,
 }
@@ -31,13 +27,13 @@ impl LoneIntent {
     /// The lease.
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
-        self.lease.id
+        self.lease.facts.id
     }
 
     /// The parent that was to mint it, where the intent says.
     #[must_use]
     pub fn parent(&self) -> Option<&KeyFingerprint> {
-        self.lease.parent.as_ref()
+        self.lease.facts.parent.as_ref()
     }
 
     /// Whether its exchange said itself that it could not revoke it: then there is nobody left to wait for.
@@ -50,8 +46,9 @@ impl LoneIntent {
     /// counted from the row. The mint came some seconds later, and clocks differ: whoever relies on it adds to it.
     #[must_use]
     pub fn must_end_at(&self) -> OffsetDateTime {
-        self.said_at
-            .saturating_add(time::Duration::seconds(i64::try_from(self.lease.granted_seconds).unwrap_or(i64::MAX)))
+        self.said_at.saturating_add(time::Duration::seconds(
+            i64::try_from(self.lease.facts.granted_seconds).unwrap_or(i64::MAX),
+        ))
     }
 }
 
@@ -65,40 +62,18 @@ impl TryFrom<AuditRow> for LoneIntent {
         if !given_up && !others.iter().any(|kind| row.kind == kind.as_str()) {
             return Err(NotAnIntent);
         }
-        let granted = row.granted_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let door = row.door.as_deref().and_then(Door::parse);
         let request = door.zip(row.request_id).map(|(door, request_id)| Request {
             origin: Origin { door, address: row.address, request_id },
-            requested_role: row.requested_role,
+            requested_role: row.requested_role.clone(),
             requested_seconds: row.requested_seconds.and_then(|seconds| u64::try_from(seconds).ok()),
-            session_name: row.session_name,
-            token_sha256: row.token_sha256,
+            session_name: row.session_name.clone(),
+            token_sha256: row.token_sha256.clone(),
         });
-        Ok(Self {
-            request,
-            identity: Identity {
-                issuer: row.issuer.ok_or(NotAnIntent)?,
-                subject: row.subject,
-                client: row.client,
-                groups: row.groups,
-                jti: row.jti,
-            },
-            role: row.role,
-            roles: row.roles,
-            matched_rule: row.matched_rule,
-            policy_hash: row.policy_hash,
-            lease: LeaseFacts {
-                id: LeaseId::from_uuid(row.lease_id.ok_or(NotAnIntent)?),
-                role_session_name: row.role_session_name.ok_or(NotAnIntent)?,
-                session_policy_sha256: row.session_policy_sha256.ok_or(NotAnIntent)?,
-                session_policy: None,
-                granted_seconds: granted.ok_or(NotAnIntent)?,
-                parent: row.parent_fingerprint.as_deref().and_then(KeyFingerprint::parse),
-                key_fingerprint: None,
-                ends_at: None,
-            },
-            said_at: row.occurred_at,
-            given_up,
-        })
+        let said_at = row.occurred_at;
+        let recorded = RecordedLease::read(row).ok_or(NotAnIntent)?;
+        // Nobody was handed a key, and nothing that a row says of one or of its end is repeated.
+        let facts = LeaseFacts { key_fingerprint: None, ends_at: None, ..recorded.facts };
+        Ok(Self { request, lease: RecordedLease { facts, ..recorded }, said_at, given_up })
     }
 }

@@ -16,6 +16,7 @@ mod lone_intent;
 pub mod merkle;
 pub mod question;
 mod record;
+mod recorded_lease;
 mod report;
 mod revocation;
 mod scribe;

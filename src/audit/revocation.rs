@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::event::{Event, Identity, LeaseFacts, Origin, Request};
+use super::event::{Event, Identity, Origin, Request};
+use super::recorded_lease::RecordedLease;
 use super::{AuditError, AuditLog, AuditRow, EventKind, KeyFingerprint, RecordedEffect};
 use crate::lease::LeaseId;
 
@@ -19,12 +20,7 @@ const LONGEST_DETAIL: usize = 2048;
 /// A lease on record as issued, read back from its row.
 #[derive(Debug, Clone)]
 pub struct LeaseOnRecord {
-    identity: Identity,
-    role: Option<String>,
-    roles: Vec<String>,
-    matched_rule: Option<String>,
-    policy_hash: Option<String>,
-    lease: LeaseFacts,
+    lease: RecordedLease,
     issued_at: OffsetDateTime,
     ends_at: OffsetDateTime,
 }
@@ -38,37 +34,37 @@ impl LeaseOnRecord {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> LeaseId {
-        self.lease.id
+        self.lease.facts.id
     }
 
     /// The parent that minted it, where the row says.
     #[must_use]
     pub fn parent(&self) -> Option<&KeyFingerprint> {
-        self.lease.parent.as_ref()
+        self.lease.facts.parent.as_ref()
     }
 
     /// The fingerprint of its key, where the row says.
     #[must_use]
     pub fn key_fingerprint(&self) -> Option<&KeyFingerprint> {
-        self.lease.key_fingerprint.as_ref()
+        self.lease.facts.key_fingerprint.as_ref()
     }
 
     /// Its holder.
     #[must_use]
     pub fn holder(&self) -> &Identity {
-        &self.identity
+        &self.lease.identity
     }
 
     /// The role granted, or `any`.
     #[must_use]
     pub fn role(&self) -> Option<&str> {
-        self.role.as_deref()
+        self.lease.role.as_deref()
     }
 
     /// Every role combined into it.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        &self.roles
+        &self.lease.roles
     }
 
     /// When it was issued, by the clock of the service.
@@ -91,33 +87,9 @@ impl TryFrom<AuditRow> for LeaseOnRecord {
         if row.kind != EventKind::LeaseIssued.as_str() {
             return Err(NotALease);
         }
-        let ends_at = row.ends_at.ok_or(NotALease)?;
-        let granted = row.granted_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        Ok(Self {
-            identity: Identity {
-                issuer: row.issuer.ok_or(NotALease)?,
-                subject: row.subject,
-                client: row.client,
-                groups: row.groups,
-                jti: row.jti,
-            },
-            role: row.role,
-            roles: row.roles,
-            matched_rule: row.matched_rule,
-            policy_hash: row.policy_hash,
-            lease: LeaseFacts {
-                id: LeaseId::from_uuid(row.lease_id.ok_or(NotALease)?),
-                role_session_name: row.role_session_name.ok_or(NotALease)?,
-                session_policy_sha256: row.session_policy_sha256.ok_or(NotALease)?,
-                session_policy: None,
-                granted_seconds: granted.ok_or(NotALease)?,
-                parent: row.parent_fingerprint.as_deref().and_then(KeyFingerprint::parse),
-                key_fingerprint: row.key_fingerprint.as_deref().and_then(KeyFingerprint::parse),
-                ends_at: Some(ends_at),
-            },
-            issued_at: row.occurred_at,
-            ends_at,
-        })
+        let (issued_at, ends_at) = (row.occurred_at, row.ends_at.ok_or(NotALease)?);
+        let lease = RecordedLease::read(row).ok_or(NotALease)?;
+        Ok(Self { lease, issued_at, ends_at })
     }
 }
 
@@ -212,17 +184,7 @@ impl AuditLog {
     }
 
     fn of_lease(&self, lease: &LeaseOnRecord, reason: &'static str) -> Event {
-        let LeaseOnRecord { identity, role, roles, matched_rule, policy_hash, lease, issued_at: _, ends_at: _ } =
-            lease.clone();
-        Event {
-            identity: Some(identity),
-            role,
-            roles,
-            matched_rule,
-            policy_hash,
-            lease: Some(lease),
-            ..self.event(EventKind::LeaseRevoked, RecordedEffect::Deny, reason)
-        }
+        lease.lease.clone().event(self.event(EventKind::LeaseRevoked, RecordedEffect::Deny, reason))
     }
 }
 
