@@ -1,5 +1,5 @@
-//! What the log knows of leases by their keys, for the comparison with the object server's list. A turn is an advisory lock
-//! on a connection of its own: whoever loses the connection has lost the turn.
+//! What the log knows of leases by their keys, for the comparison with the object server's list. One
+//! instance compares at a time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::turn::{self, Work};
 use super::{PostgresError, PostgresStore};
 use crate::audit::{AuditRow, KeyFingerprint, LeaseOnRecord, OrphanFate, StoreError};
 use crate::lease::LeaseId;
 use crate::reconciler::listing::{KnownLease, LeaseRecords, Turn, UnissuedLease};
 
-/// "stint", and 2 for this. Advisory locks are a database's own, so another database's service is no rival.
-const LOCK: i64 = 0x7374_696e_7402;
 /// Open leases that are read at once, some 200 bytes each: those beyond are looked up by their keys.
 const MOST_OPEN: i64 = 500_000;
 /// Intents without an issue that one question answers.
@@ -61,19 +60,8 @@ impl PostgresLeaseRecords {
     }
 
     async fn try_turn(&self) -> Result<Option<Box<dyn Turn>>, PostgresError> {
-        let mut connection = self.store.pool.acquire().await?.detach();
-        // As for lone intents: a process that is stopped, or a machine that is gone, must not keep the turn.
-        sqlx::query!(
-            r#"
-            select
-                set_config('idle_session_timeout', '120s', false) as "idle!",
-                set_config('statement_timeout', '30s', false) as "statement!"
-            "#
-        )
-        .fetch_one(&mut connection)
-        .await?;
-        let got = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "got!""#, LOCK);
-        let got = got.fetch_one(&mut connection).await?;
+        let mut connection = turn::connect(&self.store, "30s").await?;
+        let got = turn::try_take(&mut connection, Work::Comparison).await?;
         Ok(got.then(|| -> Box<dyn Turn> { Box::new(Session { connection }) }))
     }
 }

@@ -9,13 +9,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::turn::{self, Work};
 use super::{PostgresError, PostgresStore};
 use crate::audit::{AuditRow, LoneIntent, StoreError};
 use crate::lease::LeaseId;
 use crate::reconciler::{Found, LoneIntents, Search};
 
-/// "stint", and 1 for the reconciler. Advisory locks are a database's own, so another database's service is no rival.
-const LOCK: i64 = 0x7374_696e_7401;
 /// What one search answers at most, of each kind.
 const MOST: i64 = 1000;
 
@@ -25,7 +24,7 @@ pub struct PostgresLoneIntents {
     session: Mutex<Option<Session>>,
 }
 
-/// A connection of our own, never of the pool: what it locks must not outlive our interest in it.
+/// A connection of our own, and whether it has the turn.
 struct Session {
     connection: PgConnection,
     holds_lock: bool,
@@ -39,18 +38,7 @@ impl PostgresLoneIntents {
     }
 
     async fn open(&self) -> Result<Session, PostgresError> {
-        let mut connection = self.store.pool.acquire().await?.detach();
-        // A session that asks nothing for two minutes belongs to a process that is stopped, or to a machine that is gone
-        // without a word: the server ends it, and with it the lock.
-        sqlx::query!(
-            r#"
-            select
-                set_config('idle_session_timeout', '120s', false) as "idle!",
-                set_config('statement_timeout', '10s', false) as "statement!"
-            "#
-        )
-        .fetch_one(&mut connection)
-        .await?;
+        let connection = turn::connect(&self.store, "10s").await?;
         Ok(Session { connection, holds_lock: false })
     }
 
@@ -61,11 +49,6 @@ impl PostgresLoneIntents {
     fn keep(&self, session: Session) {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
-}
-
-async fn try_lock(connection: &mut PgConnection) -> Result<bool, PostgresError> {
-    let got = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "got!""#, LOCK);
-    Ok(got.fetch_one(connection).await?)
 }
 
 impl fmt::Debug for PostgresLoneIntents {
@@ -83,7 +66,7 @@ impl LoneIntents for PostgresLoneIntents {
         };
         // On an error the connection is dropped, and the lock with it.
         if !session.holds_lock {
-            session.holds_lock = try_lock(&mut session.connection).await?;
+            session.holds_lock = turn::try_take(&mut session.connection, Work::LoneIntents).await?;
         }
         let found = if session.holds_lock { look(&mut session.connection, search).await? } else { Found::Elsewhere };
         self.keep(session);

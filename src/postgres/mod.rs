@@ -17,6 +17,7 @@ mod queries;
 mod questions;
 mod schema;
 mod seal_row;
+mod turn;
 mod unnamed;
 
 pub use connection::PostgresStore;
