@@ -77,6 +77,13 @@ impl Set {
         Self { parents, minting: Arc::new(MintingParents::new(default, of_roles)) }
     }
 
+    /// The parent that is named, whatever its duty; all of them where none is.
+    fn meant(&self, named: Option<&KeyFingerprint>) -> Result<Vec<&Parent>, ObjectServerError> {
+        let Some(named) = named else { return Ok(self.parents.values().collect()) };
+        let found = self.parents.values().find(|parent| KeyFingerprint::from(parent.id) == *named);
+        found.map(|parent| vec![parent]).ok_or_else(|| ObjectServerError::UnknownParent { fingerprint: named.clone() })
+    }
+
     fn minting(&self) -> impl Iterator<Item = &Parent> {
         self.parents.values().filter(|parent| parent.duty != Duty::Retired)
     }
@@ -150,33 +157,21 @@ impl ObjectServer for Parents {
     /// had. A row from before parents were told apart names none: then every parent is asked, and all must say yes.
     async fn revoke(&self, lease: &LeaseToEnd) -> Result<(), ObjectServerError> {
         let set = self.current.load_full();
-        let Some(named) = &lease.parent else {
-            let mut refused = Ok(());
-            for parent in set.parents.values() {
-                refused = refused.and(parent.server.revoke(lease).await);
-            }
-            return refused;
-        };
-        match set.parents.values().find(|parent| KeyFingerprint::from(parent.id) == *named) {
-            Some(parent) => parent.server.revoke(lease).await,
-            None => Err(ObjectServerError::UnknownParent { fingerprint: named.clone() }),
+        let mut refused = Ok(());
+        for parent in set.meant(lease.parent.as_ref())? {
+            refused = refused.and(parent.server.revoke(lease).await);
         }
+        refused
     }
 
     /// Of the parent that is named, retired or not; of none named, every parent's.
     async fn revoke_all(&self, parent: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
         let set = self.current.load_full();
-        let Some(named) = parent else {
-            let mut refused = Ok(());
-            for parent in set.parents.values() {
-                refused = refused.and(parent.server.revoke_all(None).await);
-            }
-            return refused;
-        };
-        match set.parents.values().find(|parent| KeyFingerprint::from(parent.id) == *named) {
-            Some(parent) => parent.server.revoke_all(None).await,
-            None => Err(ObjectServerError::UnknownParent { fingerprint: named.clone() }),
+        let mut refused = Ok(());
+        for parent in set.meant(parent)? {
+            refused = refused.and(parent.server.revoke_all(None).await);
         }
+        refused
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {

@@ -127,20 +127,13 @@ pub async fn verify(
     interrupted: &CancellationToken,
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Vec<Check> {
-    let prefix = format!("stint-verify/{}/", subject.run.simple());
-    let mut run =
-        Run { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told };
+    let mut run = Run::begin(subject, told);
     let finished = tokio::select! {
         biased;
         () = interrupted.cancelled() => false,
         () = run.checks() => true,
     };
-    if !finished {
-        run.tell(
-            "whole-run",
-            Verdict::failed("interrupted: the checks that are missing were not made", "run it again"),
-        );
-    }
+    run.tell_if_cut(finished);
     // Whatever the server does: whoever interrupted is waiting.
     let cleaned = tokio::time::timeout(CLEANUP, run.clean_up()).await;
     let cleaned = cleaned.unwrap_or_else(|_| {
@@ -160,20 +153,13 @@ pub async fn verify_parent(
     interrupted: &CancellationToken,
     told: &mut (dyn FnMut(&Check) + Send),
 ) -> Vec<Check> {
-    let prefix = format!("stint-verify/{}/", subject.run.simple());
-    let mut run =
-        Run { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told };
+    let mut run = Run::begin(subject, told);
     let finished = tokio::select! {
         biased;
         () = interrupted.cancelled() => false,
         () = run.parent_checks() => true,
     };
-    if !finished {
-        run.tell(
-            "whole-run",
-            Verdict::failed("interrupted: the checks that are missing were not made", "run it again"),
-        );
-    }
+    run.tell_if_cut(finished);
     let ended = tokio::time::timeout(CLEANUP, run.end_leases()).await;
     let left = ended.unwrap_or_else(|_| vec![format!("not finished in {} s", CLEANUP.as_secs())]);
     let cleaned = if left.is_empty() {
@@ -185,7 +171,19 @@ pub async fn verify_parent(
     run.checks
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn begin(subject: &'a Subject, told: &'a mut (dyn FnMut(&Check) + Send)) -> Self {
+        let prefix = format!("stint-verify/{}/", subject.run.simple());
+        Self { subject, prefix, leases: Vec::new(), keys: Vec::new(), scratch: None, checks: Vec::new(), told }
+    }
+
+    fn tell_if_cut(&mut self, finished: bool) {
+        if !finished {
+            let verdict = Verdict::failed("interrupted: the checks that are missing were not made", "run it again");
+            self.tell("whole-run", verdict);
+        }
+    }
+
     async fn parent_checks(&mut self) {
         let verdict = self.parent_is_a_user().await;
         self.tell("parent-is-not-root", verdict);
