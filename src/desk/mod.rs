@@ -12,6 +12,7 @@ mod open_leases;
 mod proof;
 mod run;
 mod selection;
+mod wide;
 
 pub use access::{DeskRefusal, DeskRequest, LeaseDesk, LeaseDeskParts, Operators, Told};
 pub use ending::{Desk, DeskParts, Ended};
