@@ -374,7 +374,8 @@ pub enum Outcome {
 pub enum Abandonment {
     /// The object server says that nothing came to be.
     NotMinted,
-    /// The object server was asked to end whatever exists under the lease, and did.
+    /// The object server was asked to end whatever exists under the lease, and says that it did. Nobody was given a credential to
+    /// prove it with.
     Revoked,
     /// It could not be asked, or refused: what exists ends by itself. The reconciler asks again.
     RevokeFailed,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::absence::Before;
 use super::proof::Proof;
 use super::{HeldCredentials, OpenLease, OpenLeases, SessionProbe, Whose};
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LeaseOnRecord, Revoked, RevokedBy, instant};
@@ -162,12 +163,13 @@ impl Desk {
 
     /// Ends one open lease, as far as the object server can. On an error the log did not take the wish: nothing was sent.
     pub async fn end(&self, open: &OpenLease, by: &RevokedBy, whose: Whose) -> Result<Ended, AuditError> {
-        let answer = self.ask(open, by, whose).await?;
+        let before = Before::default();
+        let answer = self.ask(open, &before, by, whose).await?;
         match self.finish(&open.lease, by, answer).await {
             Asked::Told(ended) => Ok(*ended),
             Asked::Unseen => {
                 // One lease in, one out.
-                let seen = self.look_for(vec![open.lease.clone()], by).await;
+                let seen = self.look_for(vec![open.lease.clone()], &before, by).await;
                 let unseen = || told(&open.lease, Finding::of(Revoked::Unproven, None), false);
                 Ok(seen.into_iter().next().unwrap_or_else(unseen))
             }
@@ -175,7 +177,13 @@ impl Desk {
     }
 
     /// Asks for the end of one lease.
-    pub(super) async fn ask(&self, open: &OpenLease, by: &RevokedBy, whose: Whose) -> Result<Answer, AuditError> {
+    pub(super) async fn ask(
+        &self,
+        open: &OpenLease,
+        before: &Before,
+        by: &RevokedBy,
+        whose: Whose,
+    ) -> Result<Answer, AuditError> {
         let lease = &open.lease;
         // The same answer to the same wish: whoever asks again and again must not fill the log.
         let ends_alone = self.parts.object_server.capabilities().revocation == Revocation::Lease;
@@ -188,11 +196,17 @@ impl Desk {
         }
         self.parts.log.request_revocation(lease, by).await?;
         let proof = if ends_alone { self.begin_proof(lease).await } else { None };
+        if proof.is_none() {
+            self.look_before(before).await;
+        }
         let began = self.parts.clock.elapsed();
         let asked = self.parts.object_server.revoke(&to_end(lease)).await;
         Ok(match asked {
             Ok(()) => Answer::Done(proof, began),
             Err(error) => {
+                if error.is_away() {
+                    before.outdate();
+                }
                 tracing::warn!(lease_id = %lease.id(), %error, "a lease could not be ended at the object server");
                 Answer::Not(Finding::of_error(&error))
             }

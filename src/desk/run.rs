@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::absence::Before;
 use super::ending::{Answer, Asked};
 use super::wide::Wide;
 use super::{Desk, Ended, OpenLease, Selection};
@@ -134,14 +135,14 @@ impl Desk {
         stop: &CancellationToken,
         told: &mut (dyn FnMut(Ended) + Send),
     ) -> Result<Summary, RunError> {
-        let (mut summary, mut unseen) = (Summary::default(), Vec::new());
+        let (mut summary, mut unseen, before) = (Summary::default(), Vec::new(), Before::default());
         let mut tell = |ended: Ended| {
             summary.count(&ended);
             told(ended);
         };
         // Proofs wait beside the requests: a server that goes on honouring a lease for ten seconds must not hold up the others.
         let (answered, mut answers) = mpsc::channel(UNPROVEN);
-        let asking = self.ask_each((selection, whose), by, (pace, stop), answered);
+        let asking = self.ask_each((selection, whose), &before, by, (pace, stop), answered);
         let looking = async {
             let waiting = stream::poll_fn(|context| answers.poll_recv(context));
             let finish = |(lease, answer): (LeaseOnRecord, Answer)| async move {
@@ -158,7 +159,7 @@ impl Desk {
         };
         let (ran, ()) = futures::future::join(asking, looking).await;
         // Also of a run that was stopped or broke off: these have been asked for.
-        for ended in self.look_for(unseen, by).await {
+        for ended in self.look_for(unseen, &before, by).await {
             tell(ended);
         }
         summary.complete = ran?;
@@ -169,19 +170,20 @@ impl Desk {
     async fn ask_each(
         &self,
         (selection, whose): (&Selection, Whose),
+        before: &Before,
         by: &RevokedBy,
         (pace, stop): (Pace, &CancellationToken),
         answered: mpsc::Sender<(LeaseOnRecord, Answer)>,
     ) -> Result<bool, RunError> {
         let mut wide = match whose {
-            Whose::Operators => self.end_together(selection, by, stop).await?,
+            Whose::Operators => self.end_together(selection, before, by, stop).await?,
             // What else is of the parent is not theirs to end.
             Whose::Holders => Wide::default(),
         };
         let (mut failures, mut next_at) = (0, Duration::ZERO);
         let mut asked = BTreeSet::new();
         for _ in 0..PASSES {
-            let before = asked.len();
+            let known = asked.len();
             let mut pages = Pages::of(self, selection);
             while let Some(page) = pages.next().await? {
                 for open in page {
@@ -199,7 +201,7 @@ impl Desk {
                     let answer = match wide.answer_for(&open.lease) {
                         Some(answer) => answer,
                         // Also what was issued since: it did not end with the others.
-                        None => self.ask(&open, by, whose).await?,
+                        None => self.ask(&open, before, by, whose).await?,
                     };
                     let is_away = matches!(&answer, Answer::Not(finding) if finding.away);
                     failures = if is_away { failures + 1 } else { 0 };
@@ -207,7 +209,7 @@ impl Desk {
                     let _ = answered.send((open.lease, answer)).await;
                 }
             }
-            if asked.len() == before {
+            if asked.len() == known {
                 return Ok(true);
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
+use super::absence::Before;
 use super::ending::{Answer, Finding};
 use super::proof::Proof;
 use super::run::{PROOFS, Pages, RunError};
@@ -53,6 +54,7 @@ impl Desk {
     pub(super) async fn end_together(
         &self,
         selection: &Selection,
+        before: &Before,
         by: &RevokedBy,
         stop: &CancellationToken,
     ) -> Result<Wide, RunError> {
@@ -92,6 +94,9 @@ impl Desk {
             while let Ok(Some((lease, proof))) = tokio::time::timeout(left(), begun.next()).await {
                 wide.meant.insert(lease, proof);
             }
+        }
+        if wide.meant.values().any(Option::is_none) {
+            self.look_before(before).await;
         }
         for parent in parents {
             // Directly before: somebody else may have been issued a lease of it since.

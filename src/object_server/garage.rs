@@ -14,7 +14,7 @@ use super::keys_in_use::KeysInUse;
 use super::minting::Minting;
 use super::sts_call::Answer;
 use super::{
-    AccessKeyId, ConfigError, LeaseToEnd, ListedCredential, ObjectServer, ObjectServerError, ParentListing,
+    Absence, AccessKeyId, ConfigError, LeaseToEnd, ListedCredential, ObjectServer, ObjectServerError, ParentListing,
     TemporaryCredentials, wire,
 };
 use crate::audit::AuditReceipt;
@@ -167,7 +167,7 @@ impl ObjectServer for GarageServer {
         let credentials = rows.iter().map(listed).collect::<Result<_, _>>()?;
         let parent = self.parent.expose();
         let parent = AccessKeyId::parse(parent).ok_or(ObjectServerError::Unsendable)?;
-        Ok(vec![ParentListing { parent, credentials }])
+        Ok(vec![ParentListing { parent, absence: Absence::Gone, credentials }])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {

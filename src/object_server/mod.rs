@@ -45,7 +45,7 @@ pub use ceph::CephServer;
 pub use credentials::{AccessKeyId, TemporaryCredentials};
 pub use endpoint::ConfigError;
 pub use garage::{GarageServer, GarageSettings};
-pub use listing::{ListedCredential, ParentListing};
+pub use listing::{Absence, ListedCredential, ParentListing};
 pub use minio::MinioServer;
 pub use parents::{Duty, Parent, Parents};
 pub use role_deny::{RoleDeny, RoleDenySettings, WithRoleDeny};

@@ -132,10 +132,16 @@ impl Turn for Session {
                         type in ('lease.abandoned', 'lease.failed')
                         or type = 'lease.revoked' and reason in ('refused_at_server', 'gone_from_listing')
                     )
+            ),
+            wished as materialized (
+                select lease_id from audit_event
+                where type = 'lease.revoked' and occurred_at >= $1 and lease_id is not null
+                    and reason in ('requested', 'revoked_unproven', 'revoke_failed')
             )
             select
                 lease_id as "lease_id!", key_fingerprint as "key_fingerprint!", parent_fingerprint,
-                ends_at as "ends_at!", false as "closed!", false as "revocation_wanted!", coalesce(role like 'stint:%', false) as "trial!"
+                ends_at as "ends_at!", false as "closed!",
+                lease_id in (select lease_id from wished) as "revocation_wanted!", coalesce(role like 'stint:%', false) as "trial!"
             from audit_event issued
             where type = 'lease.issued' and occurred_at >= $1 and ends_at > $2 and key_fingerprint is not null
                 and not exists (select from closed where closed.lease_id = issued.lease_id)

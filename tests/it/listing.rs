@@ -15,7 +15,7 @@ use stint::audit::{
 use stint::clock::{Clock, SystemClock};
 use stint::lease::{AssumeRole, Capabilities, LeaseId};
 use stint::object_server::{
-    AccessKeyId, LeaseToEnd, ListedCredential, MinioServer, ObjectServer, ObjectServerError, ParentListing,
+    Absence, AccessKeyId, LeaseToEnd, ListedCredential, MinioServer, ObjectServer, ObjectServerError, ParentListing,
     ServerSettings, TemporaryCredentials,
 };
 use stint::postgres::{PostgresLeaseRecords, PostgresStore};
@@ -48,6 +48,8 @@ struct Listing {
     names_leases: bool,
     /// Whether it lists nothing more once something was revoked, as one that starts and has loaded nothing yet.
     forgets: bool,
+    /// As MinIO's does not, it shows all that is kept.
+    absence: Absence,
     capabilities: Capabilities,
 }
 
@@ -68,6 +70,7 @@ impl Listing {
             keeps_a_list: true,
             names_leases: false,
             forgets: false,
+            absence: Absence::Gone,
             capabilities: minio.capabilities().clone(),
         })
     }
@@ -95,7 +98,8 @@ impl ObjectServer for Listing {
             ends_at: Some(*ends_at),
             lease: lease.filter(|_| self.names_leases),
         });
-        Ok(vec![ParentListing { parent: AccessKeyId::parse("parent").unwrap(), credentials: credentials.collect() }])
+        let (parent, absence) = (AccessKeyId::parse("parent").unwrap(), self.absence);
+        Ok(vec![ParentListing { parent, absence, credentials: credentials.collect() }])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {
@@ -296,15 +300,21 @@ async fn want_ended(database: &SecretString, seen: Option<Revoked>) -> LeaseOnRe
 }
 
 #[tokio::test]
-async fn a_live_key_whose_lease_was_only_to_be_ended_is_no_orphan() {
+async fn a_live_key_whose_lease_was_only_to_be_ended_is_no_orphan_and_the_wish_stands() {
     for seen in [None, Some(Revoked::Unproven), Some(Revoked::Failed), Some(Revoked::EndsByItself)] {
         let database = fresh_database().await;
         issue(&database).await;
         let lease = want_ended(&database, seen).await;
         let server = Listing::of(vec![(MINTED, in_an_hour(), Some(lease.id()))]);
-        let report = Instance::start(&database, &server, true).await.compare_beyond_doubt().await;
-        assert_eq!((report.with_lease, report.open_leases, report.orphans.len()), (1, 1, 0), "{seen:?}");
-        assert!(server.revoked.lock().unwrap().is_empty(), "{seen:?}");
+        let mut instance = Instance::start(&database, &server, false).await;
+        let first = instance.compare().await;
+        assert_eq!((first.in_doubt, first.with_lease, first.orphans.len()), (1, 1, 0), "{seen:?}");
+        assert!(server.revoked.lock().unwrap().is_empty(), "whoever wished it may be at it: {seen:?}");
+        instance.clock.advance(DOUBT);
+        let report = instance.compare().await;
+        assert_eq!((report.open_leases, report.orphans.len(), report.missing.len()), (1, 0, 0), "{seen:?}");
+        assert_eq!(report.closed.iter().map(|closed| closed.id).collect::<Vec<_>>(), [lease.id()], "{seen:?}");
+        assert_eq!(*server.revoked.lock().unwrap(), [lease.id()], "{seen:?}");
     }
     // One that was seen refused, and is good again, is.
     for seen in [Revoked::RefusedAtServer { after: Duration::from_millis(5) }, Revoked::GoneFromListing] {
@@ -314,6 +324,52 @@ async fn a_live_key_whose_lease_was_only_to_be_ended_is_no_orphan() {
         let server = Listing::of(vec![(MINTED, in_an_hour(), None)]);
         let report = Instance::start(&database, &server, false).await.compare_beyond_doubt().await;
         assert_eq!((report.with_lease, report.open_leases, report.orphans.len()), (0, 0, 1), "{seen:?}");
+    }
+}
+
+/// MinIO says yes to the end of a session that it has yet to read from its disk, and does not list it.
+#[tokio::test]
+async fn what_a_server_has_never_listed_is_not_gone_and_is_ended_when_it_shows() {
+    let database = fresh_database().await;
+    issue(&database).await;
+    let lease = want_ended(&database, Some(Revoked::Unproven)).await;
+    let empty = Listing::of(Vec::new());
+    let server =
+        Arc::new(Listing { absence: Absence::GoneIfListedBefore, ..Arc::into_inner(empty).expect("held once") });
+    let mut instance = Instance::start(&database, &server, false).await;
+    let report = instance.compare_beyond_doubt().await;
+    assert_eq!((report.closed.len(), report.missing.len()), (0, 1), "nobody has seen it");
+    // Somebody uses it.
+    *server.credentials.lock().unwrap() = vec![(MINTED, in_an_hour(), Some(lease.id()))];
+    let report = instance.compare_beyond_doubt().await;
+    assert_eq!((report.closed.len(), report.missing.len()), (1, 0));
+    assert_eq!(*server.revoked.lock().unwrap(), [lease.id()]);
+    let revoked = rows(&database, "lease.revoked").await;
+    assert_eq!(revoked.last().map(|row| row.reason.as_str()), Some("gone_from_listing"));
+}
+
+#[tokio::test]
+async fn what_a_server_listed_before_is_gone_unless_it_has_started_since() {
+    for started_since in [false, true] {
+        let database = fresh_database().await;
+        issue(&database).await;
+        let lease = rows(&database, "lease.issued").await.remove(0);
+        let empty = Listing::of(vec![(MINTED, in_an_hour(), None)]);
+        let server =
+            Arc::new(Listing { absence: Absence::GoneIfListedBefore, ..Arc::into_inner(empty).expect("held once") });
+        let mut instance = Instance::start(&database, &server, false).await;
+        assert!(instance.compare().await.is_in_order());
+        if started_since {
+            // It lists nothing of what nobody asked to end.
+            server.credentials.lock().unwrap().clear();
+            assert_eq!(instance.compare().await.in_doubt, 1);
+        }
+        let wanted = want_ended(&database, Some(Revoked::Unproven)).await;
+        assert_eq!(Some(wanted.id().as_uuid()), lease.lease_id);
+        server.credentials.lock().unwrap().clear();
+        let report = instance.compare_beyond_doubt().await;
+        assert_eq!(report.closed.len(), usize::from(!started_since), "{started_since}");
+        assert_eq!(report.missing.len(), usize::from(started_since), "{started_since}");
     }
 }
 

@@ -22,7 +22,7 @@ use stint::desk::{
 };
 use stint::lease::{AssumeRole, Capabilities};
 use stint::object_server::{
-    AccessKeyId, LeaseToEnd, ListedCredential, MinioServer, ObjectServer, ObjectServerError, ParentListing,
+    Absence, AccessKeyId, LeaseToEnd, ListedCredential, MinioServer, ObjectServer, ObjectServerError, ParentListing,
     ServerSettings, TemporaryCredentials,
 };
 use tempfile::TempDir;
@@ -533,10 +533,10 @@ impl OpenLeases for Open {
     }
 }
 
-/// What a server lists that says yes to every revocation: nothing, no list, or a refusal.
+/// What a server lists that says yes to every revocation, before the first and after the last: or no list, or a refusal.
 #[derive(Debug)]
 enum Lists {
-    These(Vec<&'static str>),
+    These(Vec<&'static str>, Vec<&'static str>),
     Nothing,
     NoList,
 }
@@ -557,14 +557,20 @@ impl ObjectServer for Lister {
     }
 
     async fn revoke(&self, _: &LeaseToEnd) -> Result<(), ObjectServerError> {
-        assert_eq!(self.asked.load(Ordering::SeqCst), 0, "the list is asked after the last revocation");
+        assert_eq!(self.asked.load(Ordering::SeqCst), 1, "the list is asked before the first and after the last");
         Ok(())
     }
 
     async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        let was_asked = self.asked.fetch_add(1, Ordering::SeqCst);
         let keys = match &self.lists {
-            Lists::These(keys) => keys,
+            Lists::These(before, after) => {
+                if was_asked == 0 {
+                    before
+                } else {
+                    after
+                }
+            }
             Lists::Nothing => {
                 return Err(ObjectServerError::Refused { status: 403, code: "AccessDenied".to_owned() });
             }
@@ -576,7 +582,8 @@ impl ObjectServer for Lister {
             lease: None,
         };
         let credentials = keys.iter().map(listed).collect();
-        Ok(vec![ParentListing { parent: AccessKeyId::parse(self.parent).unwrap(), credentials }])
+        let parent = AccessKeyId::parse(self.parent).unwrap();
+        Ok(vec![ParentListing { parent, absence: Absence::GoneIfListedBefore, credentials }])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {
@@ -630,15 +637,19 @@ async fn end_three(lists: Lists, parent: &'static str) -> (Summary, Vec<String>,
 }
 
 #[tokio::test]
-async fn what_nobody_holds_is_looked_for_in_one_listing_after_the_last_revocation() {
-    let (summary, told, rows, asked) = end_three(Lists::These(vec!["KEY2", "KEY9"]), "parent").await;
-    assert_eq!(asked, 1);
+async fn what_nobody_holds_is_looked_for_in_one_listing_before_the_first_revocation_and_one_after_the_last() {
+    let all = || vec!["KEY1", "KEY2", "KEY3", "KEY9"];
+    let (summary, told, rows, asked) = end_three(Lists::These(all(), vec!["KEY2", "KEY9"]), "parent").await;
+    assert_eq!(asked, 2);
     assert_eq!(told, ["gone_from_listing -", "revoked_unproven still_listed", "gone_from_listing -"]);
     assert_eq!((summary.proven, summary.unproven, summary.complete, summary.is_proven()), (2, 1, true, false));
     assert_eq!(rows[..3], ["requested", "requested", "requested"]);
     assert_eq!(rows[3..].iter().filter(|row| *row == "gone_from_listing").count(), 2);
-    let (summary, _, _, asked) = end_three(Lists::These(Vec::new()), "parent").await;
-    assert_eq!((asked, summary.proven, summary.is_proven()), (1, 3, true));
+    let (summary, _, _, asked) = end_three(Lists::These(all(), Vec::new()), "parent").await;
+    assert_eq!((asked, summary.proven, summary.is_proven()), (2, 3, true));
+    let (summary, told, _, _) = end_three(Lists::These(vec!["KEY3"], Vec::new()), "parent").await;
+    assert_eq!((summary.proven, summary.unproven), (1, 2), "MinIO lists and ends only what was used since it started");
+    assert_eq!(told[0], "revoked_unproven not_listed_before");
 }
 
 #[tokio::test]
@@ -646,10 +657,10 @@ async fn a_list_that_is_refused_not_kept_or_of_another_parent_proves_nothing() {
     for (lists, parent, why) in [
         (Lists::Nothing, "parent", "object_server_refused"),
         (Lists::NoList, "parent", "object_server_keeps_no_list"),
-        (Lists::These(Vec::new()), "another", "parent_not_listed"),
+        (Lists::These(Vec::new(), Vec::new()), "another", "parent_not_listed"),
     ] {
         let (summary, told, rows, asked) = end_three(lists, parent).await;
-        assert_eq!((summary.unproven, summary.proven, asked), (3, 0, 1), "{why}");
+        assert_eq!((summary.unproven, summary.proven, asked), (3, 0, 2), "{why}");
         assert_eq!(told, vec![format!("revoked_unproven {why}"); 3]);
         assert_eq!(rows[3..], ["revoked_unproven"; 3], "{why}");
     }

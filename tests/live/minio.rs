@@ -2,8 +2,7 @@
 //! as `minio` it asks the pinned release, which `STINT_LIVE_MINIO` names, as `minio_last` the newest that can be had, which
 //! `STINT_LIVE_MINIO_LAST` names. `STINT_LIVE_MC` names the admin client.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use uuid::Uuid;
 use crate::dialect::{
     Sts, goes_by_its_own_clock, keys_stand_beside_their_actions, knows_its_actions, questions, refused_keys,
 };
+use crate::harness::free_port;
 use crate::signed::{Answer, Key, unsigned};
 
 const ROOT: &str = "root:rootsecret";
@@ -53,24 +53,27 @@ fn lease(id: u128) -> LeaseId {
     LeaseId::from_uuid(Uuid::from_u128(id))
 }
 
+fn launch(directory: &Path, address: &str) -> Child {
+    Command::new(binary(if is_newest() { "STINT_LIVE_MINIO_LAST" } else { "STINT_LIVE_MINIO" }))
+        .args(["server", "--quiet", "--address", address])
+        .arg(directory.join("data"))
+        .env("MINIO_ROOT_USER", "root")
+        .env("MINIO_ROOT_PASSWORD", "rootsecret")
+        .env("MINIO_BROWSER", "off")
+        .env("MINIO_UPDATE", "off")
+        .env("MINIO_CI_CD", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 impl Minio {
     /// A server with the buckets `recordings` and `backups`, and the parent `minter` under these statements.
     async fn start(parent: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let server = Command::new(binary(if is_newest() { "STINT_LIVE_MINIO_LAST" } else { "STINT_LIVE_MINIO" }))
-            .args(["server", "--quiet", "--address", &address])
-            .arg(directory.path().join("data"))
-            .env("MINIO_ROOT_USER", "root")
-            .env("MINIO_ROOT_PASSWORD", "rootsecret")
-            .env("MINIO_BROWSER", "off")
-            .env("MINIO_UPDATE", "off")
-            .env("MINIO_CI_CD", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let server = launch(directory.path(), &address);
         let minio = Self { server, directory, address };
         minio.becomes_ready().await;
         let file = minio.directory.path().join("parent.json");
@@ -83,6 +86,14 @@ impl Minio {
             assert_eq!(Key::parent().s3("PUT", &minio.at(object), "x").await.status, 200);
         }
         minio
+    }
+
+    /// Kills it, and starts it on what it has on disk.
+    async fn start_again(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        self.server = launch(self.directory.path(), &self.address);
+        self.becomes_ready().await;
     }
 
     /// As the service does: the adapter's own probe, until it says yes.
@@ -357,6 +368,37 @@ async fn listed(adapter: &MinioServer) -> Vec<String> {
         .collect();
     keys.sort();
     keys
+}
+
+/// Sessions are read from disk when they are used (`cmd/iam-store.go`, `LoadIAMCache` leaves them out, `LoadUser` reads one),
+/// and both the list and a revocation look only at those in memory: a server that has started since says of one that nobody
+/// has used that it is not there, and that it has ended it.
+#[tokio::test]
+async fn a_session_that_nobody_used_since_the_server_started_is_neither_listed_nor_revoked() {
+    let rights = r#"{"Effect":"Allow","Action":["admin:ListServiceAccounts"]}"#;
+    let mut minio = Minio::start(&[EVERYTHING, rights]).await;
+    let adapter = minio.adapter();
+    let (used, unused) = (lease(1), lease(2));
+    let session = async |minio: &Minio, lease: &LeaseId| {
+        let token_type = format!("&TokenRevokeType={lease}");
+        Key::minted(&minio.assume_role(&policy(&[READ_A, NO_ADMIN]), &token_type).await)
+    };
+    let [used_key, unused_key] = [session(&minio, &used).await, session(&minio, &unused).await];
+    let mut both = [used_key.access.clone(), unused_key.access.clone()];
+    both.sort();
+    assert_eq!(listed(&adapter).await, both, "what it minted itself it lists");
+
+    minio.start_again().await;
+    let read = async |key: &Key| key.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
+    assert_eq!(read(&used_key).await, 200);
+    assert_eq!(listed(&adapter).await, [used_key.access.clone()]);
+    adapter.revoke(&unused.into()).await.unwrap();
+    adapter.revoke(&used.into()).await.unwrap();
+    assert_eq!(read(&used_key).await, 403);
+    assert_eq!(read(&unused_key).await, 200, "it answered 204");
+    assert_eq!(listed(&adapter).await, [unused_key.access.clone()], "from its first use on");
+    adapter.revoke(&unused.into()).await.unwrap();
+    assert_eq!(read(&unused_key).await, 403);
 }
 
 /// Every condition key beside every action: what the adapter refuses at load is exactly what the server refuses.

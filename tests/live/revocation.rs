@@ -127,6 +127,40 @@ async fn on_minio_with_the_service_stopped_the_command_proves_by_the_list_what_i
     }
 }
 
+/// MinIO lists and ends the sessions that it minted or somebody used since it started: what the command cannot prove it does not
+/// say, and the wish comes true when somebody uses the key.
+#[tokio::test]
+async fn after_a_start_of_minio_the_command_says_of_no_unused_lease_that_it_is_gone() {
+    let Installation { stint, mut minio, database, keycloak } = Installation::start().await;
+    let studio = keycloak.token("studio").await;
+    let [used, unused] = [lease(&stint, &studio).await.1, lease(&stint, &studio).await.1];
+    drop(stint);
+    minio.stop();
+    minio.start_again().await;
+    let walks = |keys: &Keys| Boto3::against(&minio).holding(keys).walk(&["list:recordings"]);
+    assert_eq!(walks(&used), ["ok"]);
+
+    let kind = format!(
+        "kind = \"minio\"\nendpoint = \"{}\"\naccess_key = \"{PARENT}\"\nsecret_key = \"{}\"\n",
+        minio.endpoint(),
+        minio.parent_secret()
+    );
+    let site = Site::of(&kind, "", &database.url(), "recordings");
+    let all = site.lease(&["revoke", "--all", "--yes", "--json"]);
+    let report = all.json();
+    let outcome =
+        |number: usize| format!("{} {}", report["leases"][number]["outcome"], report["leases"][number]["told"]);
+    let mut outcomes = [outcome(0), outcome(1)];
+    outcomes.sort();
+    assert_eq!(outcomes, ["\"gone_from_listing\" null", "\"revoked_unproven\" \"not_listed_before\""], "{all:?}");
+    assert_eq!(all.code, Some(1), "{all:?}");
+    assert_eq!(walks(&used), [DEAD]);
+    assert_eq!(walks(&unused), ["ok"], "MinIO said that it had ended it");
+    let again = site.lease(&["revoke", "--all", "--yes", "--json"]);
+    assert_eq!((again.code, &again.json()["summary"]["proven"]), (Some(0), &json!(1)), "{again:?}");
+    assert_eq!(walks(&unused), [DEAD]);
+}
+
 /// The real service before Ceph, and the command with an administrator of roles.
 #[tokio::test]
 async fn on_ceph_the_older_sessions_of_the_role_are_refused_at_once_and_newer_ones_are_not() {

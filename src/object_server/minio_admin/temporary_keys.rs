@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use super::super::s3::{S3Client, S3Error, S3Key, S3Request, S3Settings};
 use super::super::{
-    AccessKeyId, ConfigError, ListedCredential, ObjectServerError, ParentListing, ServerSettings, sts_call, wire,
+    Absence, AccessKeyId, ConfigError, ListedCredential, ObjectServerError, ParentListing, ServerSettings, sts_call,
+    wire,
 };
 use super::{ADMIN, opened_body};
 use crate::clock::Clock;
@@ -96,7 +97,9 @@ fn parse(text: &[u8], parent: &str) -> Result<ParentListing, ObjectServerError> 
     let keys = own.and_then(|own| own.temporary).unwrap_or_default();
     let credentials = keys.into_iter().map(credential).collect::<Option<Vec<_>>>();
     let parent = AccessKeyId::parse(parent).ok_or(ObjectServerError::Unsendable)?;
-    Ok(ParentListing { parent, credentials: credentials.ok_or_else(|| nonsense(NO_LISTING))? })
+    let credentials = credentials.ok_or_else(|| nonsense(NO_LISTING))?;
+    // `ListAccessKeysBulk` reads `iamSTSAccountsMap`, and `LoadIAMCache` does not fill it (`cmd/iam-store.go`).
+    Ok(ParentListing { parent, absence: Absence::GoneIfListedBefore, credentials })
 }
 
 fn credential(key: TemporaryKey<'_>) -> Option<ListedCredential> {

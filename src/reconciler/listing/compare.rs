@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::records::{KnownLease, UnissuedLease};
 use crate::audit::{KeyFingerprint, Orphan, Orphanhood};
 use crate::lease::LeaseId;
+use crate::object_server::Absence;
 
 /// A lease that is about to end is not looked for: clocks differ, and a server may have removed it by its own.
 pub(super) const ABOUT_TO_END: Duration = Duration::from_mins(1);
@@ -46,7 +47,7 @@ pub struct Comparison {
 #[must_use]
 pub fn compare(
     listed: &[Credential],
-    parents: &BTreeSet<KeyFingerprint>,
+    parents: &BTreeMap<KeyFingerprint, Absence>,
     leases: &[KnownLease],
     now: OffsetDateTime,
 ) -> Comparison {
@@ -77,7 +78,7 @@ pub fn compare(
     let present: BTreeSet<&KeyFingerprint> = listed.iter().map(|credential| &credential.key).collect();
     let is_missing = |lease: &&KnownLease| {
         // Of a parent that was not listed nothing is known.
-        let asked_for = lease.parent.as_ref().is_none_or(|parent| parents.contains(parent));
+        let asked_for = lease.parent.as_ref().is_none_or(|parent| parents.contains_key(parent));
         asked_for
             && !lease.closed
             && !lease.trial
@@ -141,7 +142,7 @@ mod tests {
     }
 
     fn compared(listed: &[Credential], leases: &[KnownLease]) -> Comparison {
-        compare(listed, &BTreeSet::from([key("parent")]), leases, NOW)
+        compare(listed, &BTreeMap::from([(key("parent"), Absence::Gone)]), leases, NOW)
     }
 
     fn suspicion(name: &str, lease: Option<LeaseId>, why: Orphanhood) -> Orphan {

@@ -71,7 +71,7 @@ impl ListingReconciler {
 impl ListingReconciler {
     /// Whether a list lacks the key of a lease that was in the one before, and that nobody has ended since: a server that has
     /// just started may list what it has loaded so far.
-    async fn is_partial(
+    pub(super) async fn is_partial(
         &self,
         turn: &mut dyn Turn,
         listed: &BTreeSet<KeyFingerprint>,

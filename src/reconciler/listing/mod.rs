@@ -9,7 +9,7 @@ mod ending;
 mod records;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub use report::{FoundOrphan, Pass, ReconcileError, Report};
 use crate::audit::{AuditLog, FingerprintKey, KeyFingerprint, Orphan, OrphanFate};
 use crate::clock::Clock;
 use crate::lease::LeaseId;
-use crate::object_server::{ObjectServer, ObjectServerError};
+use crate::object_server::{Absence, ObjectServer, ObjectServerError};
 use crate::telemetry::{Compared, Metrics};
 
 /// Before the first pass of a service: a start has enough to do.
@@ -71,15 +71,26 @@ pub struct ListingReconciler {
     parts: ListingParts,
     orphans: Doubts,
     missing: Doubts,
+    /// Listed still, though somebody asked for their end.
+    wished: Doubts,
     /// Missing leases that were told already: one line each.
     told_missing: BTreeSet<LeaseId>,
+    /// Keys that were listed by the last pass that listed them, of leases that are open still.
+    seen: BTreeSet<KeyFingerprint>,
 }
 
 impl ListingReconciler {
     /// Has seen nothing yet.
     #[must_use]
     pub fn new(parts: ListingParts) -> Self {
-        Self { parts, orphans: Doubts::default(), missing: Doubts::default(), told_missing: BTreeSet::new() }
+        Self {
+            parts,
+            orphans: Doubts::default(),
+            missing: Doubts::default(),
+            wished: Doubts::default(),
+            told_missing: BTreeSet::new(),
+            seen: BTreeSet::new(),
+        }
     }
 
     /// One pass every so often, sooner while something is in doubt, until told to stop or until the server says that it
@@ -129,22 +140,29 @@ impl ListingReconciler {
         let open_keys: BTreeSet<&KeyFingerprint> =
             leases.iter().filter(|lease| !lease.closed).map(|lease| &lease.key).collect();
         let present = listed.iter().map(|c| &c.key).filter(|key| open_keys.contains(key)).cloned().collect();
+        let mut wished: Vec<KnownLease> =
+            leases.iter().filter(|lease| !lease.closed && lease.revocation_wanted).cloned().collect();
         let open = Open { leases: open_ids, listed: present };
+        wished.retain(|lease| !lease.trial && open.listed.contains(&lease.key));
         let Comparison { with_lease, ended, mut suspects, mut missing } = compare(&listed, &parents, &leases, now);
         missing = still_open(turn, missing).await?;
         suspects.sort_by(|a, b| a.key_fingerprint.cmp(&b.key_fingerprint));
 
-        let out_of_place = suspects.len() + missing.len();
+        self.remember(&open, &missing);
+        let out_of_place = suspects.len() + missing.len() + wished.len();
         let beyond = self.orphans.see(suspects.iter().map(|orphan| &orphan.key_fingerprint), seen_at);
         let gone = self.missing.see(missing.iter().map(|lease| &lease.key), seen_at);
+        let still = self.wished.see(wished.iter().map(|lease| &lease.key), seen_at);
+        wished.retain(|lease| still.contains(&lease.key));
         suspects.retain(|orphan| beyond.contains(&orphan.key_fingerprint));
         missing.retain(|lease| gone.contains(&lease.key));
         suspects.truncate(MOST_TOLD);
         let unissued = self.unissued(turn, &suspects, now).await?;
         suspects.retain(|orphan| !possible(orphan, &unissued).any(|lease| lease.undecided));
 
-        let in_doubt = out_of_place - suspects.len() - missing.len();
-        let closed = self.close_gone(turn, &mut missing).await?;
+        let in_doubt = out_of_place - suspects.len() - missing.len() - wished.len();
+        let mut closed = self.close_gone(turn, &parents, &mut missing).await?;
+        closed.extend(self.end_wished(turn, &wished, &open).await?);
         self.tell_missing(&missing);
         let orphans = self.settle(turn, suspects, &unissued, &open).await?;
         let live = listed.len() - ended;
@@ -154,8 +172,8 @@ impl ListingReconciler {
     }
 
     /// What the server lists. Access key ids end here.
-    async fn list(&self) -> Result<(Vec<Credential>, BTreeSet<KeyFingerprint>), ObjectServerError> {
-        let (mut credentials, mut parents) = (Vec::new(), BTreeSet::new());
+    async fn list(&self) -> Result<(Vec<Credential>, BTreeMap<KeyFingerprint, Absence>), ObjectServerError> {
+        let (mut credentials, mut parents) = (Vec::new(), BTreeMap::new());
         for listing in self.parts.object_server.live_credentials().await? {
             let parent = self.parts.fingerprints.fingerprint(listing.parent.expose());
             credentials.extend(listing.credentials.into_iter().map(|credential| Credential {
@@ -164,7 +182,7 @@ impl ListingReconciler {
                 ends_at: credential.ends_at,
                 lease: credential.lease,
             }));
-            parents.insert(parent);
+            parents.insert(parent, listing.absence);
         }
         Ok((credentials, parents))
     }
@@ -228,7 +246,8 @@ impl ListingReconciler {
         for lease in missing.iter().filter(|lease| !self.told_missing.contains(&lease.id)) {
             tracing::warn!(
                 lease_id = %lease.id,
-                "an open lease has no credential at the object server any more: somebody else ended it"
+                "an open lease has no credential in the object server's list: somebody else ended it, or the server has started \
+                 since and nobody has used it"
             );
         }
         self.told_missing = missing.iter().map(|lease| lease.id).collect();

@@ -18,7 +18,7 @@ pub trait LeaseRecords: std::fmt::Debug + Send + Sync {
 /// The right to compare, and what is asked meanwhile.
 #[async_trait]
 pub trait Turn: Send {
-    /// Leases that were issued, have not ended at `now`, and are not closed. Whether their end was asked for need not be told.
+    /// Leases that were issued, have not ended at `now`, and are not closed.
     async fn open_leases(&mut self, now: OffsetDateTime) -> Result<Vec<KnownLease>, StoreError>;
 
     /// Leases that were issued with one of these keys, whatever became of them.
