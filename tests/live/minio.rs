@@ -13,6 +13,7 @@ use stint::lease::{Conditions, LeaseId};
 use stint::object_server::s3::S3Key;
 use stint::object_server::{MinioServer, ObjectServer, ObjectServerError, ServerSettings};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::dialect::{
@@ -31,6 +32,10 @@ const NO_ADMIN: &str = r#"{"Effect":"Deny","Action":["admin:*"]}"#;
 /// Where the two differ, the newest answers otherwise.
 fn is_newest() -> bool {
     module_path!().ends_with("minio_last")
+}
+
+fn data(directory: &Path) -> String {
+    directory.join("data").to_str().unwrap().to_owned()
 }
 
 /// A server of one test; killed when dropped.
@@ -53,12 +58,14 @@ fn lease(id: u128) -> LeaseId {
     LeaseId::from_uuid(Uuid::from_u128(id))
 }
 
-fn launch(directory: &Path, address: &str) -> Child {
+/// Its data is at the last of the arguments.
+fn launch(address: &str, data: &[String], environment: &[(&str, &str)]) -> Child {
     Command::new(binary(if is_newest() { "STINT_LIVE_MINIO_LAST" } else { "STINT_LIVE_MINIO" }))
         .args(["server", "--quiet", "--address", address])
-        .arg(directory.join("data"))
+        .args(data)
         .env("MINIO_ROOT_USER", "root")
         .env("MINIO_ROOT_PASSWORD", "rootsecret")
+        .envs(environment.iter().copied())
         .env("MINIO_BROWSER", "off")
         .env("MINIO_UPDATE", "off")
         .env("MINIO_CI_CD", "1")
@@ -71,10 +78,18 @@ fn launch(directory: &Path, address: &str) -> Child {
 impl Minio {
     /// A server with the buckets `recordings` and `backups`, and the parent `minter` under these statements.
     async fn start(parent: &[&str]) -> Self {
+        Self::start_with(parent, &[]).await
+    }
+
+    async fn start_with(parent: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        let server = launch(directory.path(), &address);
-        let minio = Self { server, directory, address };
+        let server = launch(&address, &[data(directory.path())], environment);
+        Self { server, directory, address }.prepared(parent).await
+    }
+
+    async fn prepared(self, parent: &[&str]) -> Self {
+        let minio = self;
         minio.becomes_ready().await;
         let file = minio.directory.path().join("parent.json");
         std::fs::write(&file, policy(parent)).unwrap();
@@ -89,10 +104,10 @@ impl Minio {
     }
 
     /// Kills it, and starts it on what it has on disk.
-    async fn start_again(&mut self) {
+    async fn start_again(&mut self, environment: &[(&str, &str)]) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
-        self.server = launch(self.directory.path(), &self.address);
+        self.server = launch(&self.address, &[data(self.directory.path())], environment);
         self.becomes_ready().await;
     }
 
@@ -370,6 +385,72 @@ async fn listed(adapter: &MinioServer) -> Vec<String> {
     keys
 }
 
+/// What the root secret signs is worth nothing under another: the one switch that ends all sessions of all parents.
+#[tokio::test]
+async fn a_new_root_secret_ends_every_session_for_good() {
+    let mut minio = Minio::start(&[EVERYTHING]).await;
+    let session = minio.session(&[READ_A, NO_ADMIN]).await;
+    let read = async |minio: &Minio| session.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
+    assert_eq!(read(&minio).await, 200);
+    minio.start_again(&[("MINIO_ROOT_PASSWORD", "anothersecret")]).await;
+    assert_eq!(read(&minio).await, 403);
+    assert_eq!(Key::parent().s3("GET", &minio.at("/recordings/a/1"), "").await.status, 200, "users go by their own");
+    minio.start_again(&[]).await;
+    assert_eq!(read(&minio).await, 403, "it removed what it could not read");
+}
+
+/// The length that is asked for counts for nothing then: what the server says is believed only where it fits what was asked.
+#[tokio::test]
+async fn a_server_with_a_length_of_its_own_ignores_the_one_that_is_asked_for() {
+    let minio = Minio::start_with(&[EVERYTHING], &[("MINIO_STS_DURATION", "2h")]).await;
+    let answer = minio.assume_role(&policy(&[READ_A, NO_ADMIN]), "").await;
+    let end = answer.element("Expiration").unwrap_or_else(|| panic!("{answer:?}"));
+    let end = OffsetDateTime::parse(end, &time::format_description::well_known::Rfc3339).unwrap();
+    let length = end - crate::harness::now();
+    assert!(length > time::Duration::minutes(110), "900 seconds were asked for: {length}");
+}
+
+/// Anybody writes the header, so a condition on the address keeps nobody out who may reach the server himself.
+#[tokio::test]
+async fn a_condition_on_the_address_believes_what_the_client_says() {
+    let minio = Minio::start(&[EVERYTHING]).await;
+    let from_afar = READ_A.replacen('{', r#"{"Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.7"}},"#, 1);
+    let session = minio.session(&[&from_afar, NO_ADMIN]).await;
+    let (url, none) = (minio.at("/recordings/a/1"), "");
+    assert_eq!(session.s3("GET", &url, none).await.status, 403);
+    for header in ["x-forwarded-for", "x-real-ip"] {
+        assert_eq!(session.send("s3", "GET", &url, &[(header, "203.0.113.7")], none).await.status, 200, "{header}");
+        assert_eq!(session.send("s3", "GET", &url, &[(header, "203.0.113.8")], none).await.status, 403, "{header}");
+    }
+}
+
+/// Nodes share a disk, not a memory: the one that was asked forgets the session, and one that has read it goes on.
+#[tokio::test]
+async fn a_node_that_has_read_a_session_honours_it_after_another_ended_it() {
+    let directory = TempDir::new().unwrap();
+    let addresses = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let drive = |(node, address): (usize, &String)| {
+        ["a", "b"].map(|disk| format!("http://{address}{}", directory.path().join(format!("{node}{disk}")).display()))
+    };
+    let drives: Vec<String> = addresses.iter().enumerate().flat_map(drive).collect();
+    let [first, second] = addresses.map(|address| {
+        // In a container it looks for another address of its own than this one.
+        let server = launch(&address, &drives, &[("_MINIO_SERVER_LOCAL", &address)]);
+        Minio { server, directory: TempDir::new().unwrap(), address }
+    });
+    second.becomes_ready().await;
+    let first = first.prepared(&[EVERYTHING]).await;
+    let ended = lease(1);
+    let token_type = format!("&TokenRevokeType={ended}");
+    let session = Key::minted(&first.assume_role(&policy(&[READ_A, NO_ADMIN]), &token_type).await);
+    let read = async |node: &Minio| session.s3("GET", &node.at("/recordings/a/1"), "").await.status;
+    assert_eq!((read(&first).await, read(&second).await), (200, 200));
+    first.adapter().revoke(&ended.into()).await.unwrap();
+    assert_eq!((read(&first).await, read(&second).await), (403, 200));
+    second.adapter().revoke(&ended.into()).await.unwrap();
+    assert_eq!(read(&second).await, 403, "each node ends what it has read");
+}
+
 /// Sessions are read from disk when they are used (`cmd/iam-store.go`, `LoadIAMCache` leaves them out, `LoadUser` reads one),
 /// and both the list and a revocation look only at those in memory: a server that has started since says of one that nobody
 /// has used that it is not there, and that it has ended it.
@@ -388,7 +469,7 @@ async fn a_session_that_nobody_used_since_the_server_started_is_neither_listed_n
     both.sort();
     assert_eq!(listed(&adapter).await, both, "what it minted itself it lists");
 
-    minio.start_again().await;
+    minio.start_again(&[]).await;
     let read = async |key: &Key| key.s3("GET", &minio.at("/recordings/a/1"), "").await.status;
     assert_eq!(read(&used_key).await, 200);
     assert_eq!(listed(&adapter).await, [used_key.access.clone()]);
