@@ -12,7 +12,7 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use stint::audit::FingerprintKey;
 use tokio_util::task::TaskTracker;
@@ -61,7 +61,7 @@ impl Issuer {
             "uid": "Rk3vYq0sT1uWxYz2", "acr": "goauthentik.io/providers/oauth2/default", "amr": ["pwd"],
             "preferred_username": group, "scope": "openid email profile",
         });
-        let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let input = format!("{}.{}", part(&json!({"alg": "RS256", "kid": "k", "typ": "JWT"})), part(&claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input.as_bytes(), &mut signature).expect("signed");
@@ -179,6 +179,31 @@ async fn a_roles_ceiling_is_the_servers_own_and_one_role_is_cut_without_the_othe
     assert_eq!(site.ask("spacemusic-viewers").await.status, 201);
 }
 
+#[tokio::test]
+async fn each_parent_is_verified_and_the_one_that_fails_is_named() {
+    let site = Site::start().await;
+    let verify = || {
+        let ended = site.stint.run(&["object-server", "verify", "--bucket", "exports", "--json"]);
+        let report: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+        let checks = report["checks"].as_array().unwrap_or_else(|| panic!("{report}")).clone();
+        let failed: Vec<String> = checks
+            .iter()
+            .filter(|check| check["outcome"] == "failed")
+            .map(|check| {
+                format!("{} {}", check["parent"].as_str().unwrap_or("-"), check["name"].as_str().unwrap_or("-"))
+            })
+            .collect();
+        let minted = checks.iter().filter(|check| check["name"] == "mint" && check["outcome"] == "passed").count();
+        (ended.status.code(), minted, failed)
+    };
+    assert_eq!(verify(), (Some(0), 2, Vec::new()));
+    site.minio.must(&["admin", "user", "disable", "server", VIEWERS]);
+    let (code, minted, failed) = verify();
+    assert_eq!((code, minted), (Some(1), 1), "{failed:?}");
+    assert!(failed.contains(&"the parent of spacemusic-viewers mint".to_owned()), "{failed:?}");
+    assert!(!failed.iter().any(|failed| failed.starts_with("the default parent")), "{failed:?}");
+}
+
 /// Exchanges, one after another on each of four lines, until told to stop; the statuses that were no 201.
 fn load(site: &Site, token: &str, stop: &Arc<AtomicBool>) -> (TaskTracker, Arc<std::sync::Mutex<Vec<u16>>>) {
     let (tasks, told) = (TaskTracker::new(), Arc::new(std::sync::Mutex::new(Vec::new())));
@@ -199,7 +224,9 @@ fn load(site: &Site, token: &str, stop: &Arc<AtomicBool>) -> (TaskTracker, Arc<s
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_rotates_under_load_with_no_exchange_refused_and_ends_when_nothing_hangs_on_it() {
     let site = Site::start().await;
-    let early = site.keys("spacemusic-studio").await;
+    let answer = site.ask("spacemusic-studio").await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let (lease, early) = (answer.json()["lease_id"].as_str().expect("an id").to_owned(), answer.keys());
     assert_eq!(site.walk(&early, &["put:exports/reel"]), ["ok"]);
     let stop = Arc::new(AtomicBool::new(false));
     let (tasks, told) = load(&site, &site.issuer.token("spacemusic-studio"), &stop);
@@ -256,6 +283,12 @@ async fn a_parent_rotates_under_load_with_no_exchange_refused_and_ends_when_noth
     assert_eq!(site.walk(&early, &["get:exports/reel"]), ["ok"]);
     let again = site.rotate(&["--finish"]);
     assert!(again.stdout.contains("retired_parent[0]: there is no such user any more"), "{again:?}");
+
+    // A lease is ended under the parent that minted it: any other says yes, and ends nothing.
+    let (url, token) = (site.stint.url(&format!("/v1/leases/{lease}")), site.issuer.token("spacemusic-studio"));
+    let ended = Answer::to_delete(&url, &token).await.expect("stint answers");
+    assert_eq!((ended.status, &ended.json()["outcome"]), (200, &json!("refused_at_server")), "{}", ended.body);
+    assert_eq!(site.walk(&early, &["get:exports/reel"]), ["InvalidAccessKeyId"]);
     let logged = site.stint.log();
     for secret in [secret_key.as_str(), access_key.as_str(), VIEWERS_SECRET, UNUSED_SECRET, site.minio.parent_secret()]
     {
