@@ -3,10 +3,11 @@
 //! Read [`exchange`] first: one exchange on one page. The rooms stand in one line, and each imports only rooms to its
 //! left: `clock → token → policy → lease → audit → telemetry → object_server → desk → exchange → reconciler → inquiry → http → app`. The
 //! adapters [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished
-//! types. `docs/architecture.md` has the map, and a test holds it.
+//! types; [`client`] stands apart and runs beside a workload. `docs/architecture.md` has the map, and a test holds it.
 
 pub mod app;
 pub mod audit;
+pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;

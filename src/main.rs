@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stint::app::ConformanceOptions;
+use stint::command::agent::ServeOptions;
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::lease::RevokeOptions;
 use stint::command::{self, Failure};
@@ -83,6 +84,19 @@ enum Command {
     /// Do something about leases that are out.
     #[command(subcommand)]
     Lease(LeaseCommand),
+    /// Run beside a workload, so that it never thinks about leases.
+    #[command(subcommand)]
+    Agent(Agent),
+}
+
+#[derive(Debug, Subcommand)]
+enum Agent {
+    /// Serve container credentials on loopback, renewed in time.
+    ///
+    /// Any SDK that takes `AWS_CONTAINER_CREDENTIALS_FULL_URI` gets its credentials here. Prints the variables to set, then
+    /// a line that begins with `# ready` once it holds a lease. Keeps the last lease through an outage until it ends.
+    /// SIGHUP asks for a new lease. Every option can be given by its variable.
+    Serve(ServeOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -281,6 +295,7 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit(command, out),
         Command::ObjectServer(command) => object_server(command, out),
         Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
+        Command::Agent(Agent::Serve(options)) => command::agent::serve(options, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

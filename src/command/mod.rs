@@ -1,5 +1,6 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
+pub mod agent;
 pub mod audit;
 pub mod lease;
 mod migrate;

@@ -31,6 +31,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
         &[
             "app",
             "audit",
+            "client",
             "clock",
             "config",
             "desk",
@@ -55,7 +56,7 @@ const EXTRA: [(&str, &[&str]); 2] = [("app", &["config", "issuer", "postgres"]),
 const CRATES: [(&str, &[&str]); 6] = [
     ("csv", &["evidence"]),
     ("parquet", &["evidence"]),
-    ("axum", &["http", "app", "demo"]),
+    ("axum", &["http", "app", "client", "demo"]),
     ("sqlx", &["postgres", "demo"]),
     ("reqwest", &["issuer", "object_server", "client", "demo"]),
     ("s3s", &["demo"]),

@@ -1,0 +1,65 @@
+//! `stint agent`: what runs beside a workload, so that it never thinks about leases.
+
+mod options;
+mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+
+use super::Failure;
+use crate::client::{Leases, Renewer, Service};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Environment, ProcessEnvironment};
+use crate::telemetry::{self, LogFormat, TelemetryGuard, TelemetrySettings};
+
+pub use options::LeaseOptions;
+pub use serve::{ServeOptions, serve};
+
+/// Threads of the runtime: one may be busy with a handshake while the other answers a caller.
+const THREADS: usize = 2;
+
+/// The machine's clocks and randomness.
+struct Ground {
+    clock: Arc<dyn Clock>,
+    rng: StdRng,
+}
+
+impl Ground {
+    fn new() -> Result<Self, Failure> {
+        let rng = StdRng::try_from_rng(&mut SysRng);
+        let rng = rng.map_err(|_| Failure("the system's random source failed".to_owned()))?;
+        Ok(Self { clock: Arc::new(SystemClock::start()), rng })
+    }
+
+    /// A loop that renews the lease of this service, and the handle for its callers.
+    fn renewer(&mut self, service: Service) -> (Renewer, Leases) {
+        Renewer::new(Arc::new(service), Arc::clone(&self.clock), self.rng.fork())
+    }
+}
+
+/// Runs a command of the agent on a small runtime.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    // Fails only if a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?.block_on(work)
+}
+
+/// Logs to stderr.
+fn log(json: bool, level: &str) -> Result<TelemetryGuard, Failure> {
+    let format = if json { LogFormat::Json } else { LogFormat::Text };
+    Ok(telemetry::init(&TelemetrySettings { log: level.to_owned(), format, otlp_endpoint: None })?)
+}
+
+/// A directory of this user for what lives as long as the process.
+fn runtime_directory() -> PathBuf {
+    variable("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
+}
+
+/// A variable that is not empty.
+fn variable(name: &str) -> Option<String> {
+    let mut variables = ProcessEnvironment.variables().into_iter();
+    variables.find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
+}
