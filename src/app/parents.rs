@@ -11,7 +11,7 @@ use super::object_server::signing_parents;
 use super::{OBJECT_SERVER_TIMEOUT, fingerprint_key};
 use crate::audit::FingerprintKey;
 use crate::clock::Clock;
-use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings, ParentKey, Problem};
+use crate::config::{Config, ObjectServerKind, ObjectServerSettings, ParentKey, Problem};
 use crate::lease::{MintingParents, ParentId, RoleArn};
 use crate::object_server::s3::S3Key;
 use crate::object_server::{
@@ -93,16 +93,13 @@ pub(super) fn adapter(
         timeout: OBJECT_SERVER_TIMEOUT,
     };
     let s3 = at(&settings.endpoint);
+    let lister = settings.reconcile.key.as_ref();
+    let lister = lister.map(|key| S3Key::long_lived(key.access_key.clone(), key.secret_key.clone()));
     let own = |common: &RoleArn| role_arn.unwrap_or(common).clone();
     Ok(match &settings.kind {
         ObjectServerKind::Minio => {
             let server = MinioServer::new(s3, clock)?;
-            match &settings.reconcile.key {
-                Some(BootstrapKey { access_key, secret_key }) => {
-                    Arc::new(server.listing_as(S3Key::long_lived(access_key.clone(), secret_key.clone())))
-                }
-                None => Arc::new(server),
-            }
+            Arc::new(if let Some(key) = lister { server.listing_as(key) } else { server })
         }
         ObjectServerKind::Garage { admin_endpoint } => {
             let garage = GarageSettings {
@@ -113,7 +110,10 @@ pub(super) fn adapter(
             };
             Arc::new(GarageServer::new(&garage, clock)?)
         }
-        ObjectServerKind::Rustfs => Arc::new(RustfsServer::new(s3, clock)?),
+        ObjectServerKind::Rustfs => {
+            let server = RustfsServer::new(s3, clock)?;
+            Arc::new(if let Some(key) = lister { server.listing_as(key) } else { server })
+        }
         ObjectServerKind::Seaweedfs(role) => Arc::new(SeaweedfsServer::new(s3, own(role), clock)?),
         ObjectServerKind::Ceph(role) => Arc::new(CephServer::new(s3, own(role), clock)?),
         ObjectServerKind::Aws(aws) => {

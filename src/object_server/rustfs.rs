@@ -7,9 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::StatusCode;
 
+use super::minio_admin::MinioLister;
 use super::minting::Minting;
+use super::s3::S3Key;
 use super::sts_call::{StsCaller, refusal};
-use super::{ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ServerSettings, TemporaryCredentials, minio};
+use super::{
+    ConfigError, LeaseToEnd, ObjectServer, ObjectServerError, ParentListing, ServerSettings, TemporaryCredentials,
+    minio,
+};
 use crate::audit::{AuditReceipt, KeyFingerprint};
 use crate::clock::Clock;
 use crate::lease::{
@@ -52,6 +57,7 @@ const UNKNOWN_ACTIONS: &[&str] = &[
 pub struct RustfsServer {
     caller: StsCaller,
     parent: String,
+    lister: MinioLister,
     capabilities: Capabilities,
 }
 
@@ -59,7 +65,14 @@ impl RustfsServer {
     /// Prepares the client; connects to nothing.
     pub fn new(settings: ServerSettings, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         let parent = settings.access_key.clone();
-        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, capabilities: capabilities() })
+        let lister = MinioLister::new(&settings, Arc::clone(&clock))?;
+        Ok(Self { caller: StsCaller::new(settings, clock)?, parent, lister, capabilities: capabilities() })
+    }
+
+    /// As [`MinioServer::listing_as`](super::MinioServer::listing_as).
+    #[must_use]
+    pub fn listing_as(self, key: S3Key) -> Self {
+        Self { lister: self.lister.asking_as(key), ..self }
     }
 }
 
@@ -82,6 +95,11 @@ impl ObjectServer for RustfsServer {
     /// Every session of the parent, stint's or not. The parent needs `admin:RemoveServiceAccount`.
     async fn revoke_all(&self, _: Option<&KeyFingerprint>) -> Result<(), ObjectServerError> {
         minio::revoke_tokens(&self.caller, &self.parent, ("fullRevoke", "true"), StatusCode::OK).await
+    }
+
+    /// Sealed under MinIO's path as MinIO seals it, and plain under its own (`list-access-keys-bulk`).
+    async fn live_credentials(&self) -> Result<Vec<ParentListing>, ObjectServerError> {
+        Ok(vec![self.lister.list().await?])
     }
 
     async fn ready(&self) -> Result<(), ObjectServerError> {

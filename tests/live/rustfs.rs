@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use stint::clock::SystemClock;
 use stint::lease::{Conditions, LeaseId, Revocation};
+use stint::object_server::s3::S3Key;
 use stint::object_server::{ObjectServer, ObjectServerError, RustfsServer};
 use uuid::Uuid;
 
@@ -273,6 +275,37 @@ async fn revocation_by_type_ends_nothing_and_without_one_all_of_the_parent() {
     }
     let revoked = adapter(server).revoke(&LeaseId::from_uuid(Uuid::from_u128(7)).into()).await;
     assert!(matches!(revoked, Err(ObjectServerError::NotRevocable { smallest: Revocation::Parent })));
+}
+
+/// What its list and its revocation leave out after a start, it says itself.
+#[tokio::test]
+async fn the_parent_lists_its_sessions_unless_it_is_denied_and_a_start_forgets_none() {
+    let mut server = Rustfs::start().await;
+    server.user("lister", &[allow(&["s3:*"], &["arn:aws:s3:::*"])]).await;
+    server.user("auditor", &[json!({"Effect": "Allow", "Action": ["admin:ListServiceAccounts"]})]).await;
+    bucket(&server, "listed").await;
+    let read = policy(&[allow(&["s3:GetObject"], &["arn:aws:s3:::listed/*"]), no_admin()]);
+    let minted =
+        async |server: &Rustfs, user: &str| Key::minted(&sts(server, Rustfs::key(user)).assume_role(&read, 900).await);
+    let mut keys = [minted(&server, "lister").await.access, minted(&server, "lister").await.access];
+    keys.sort();
+    let adapter = |server: &Rustfs, user: &str| {
+        RustfsServer::new(settings(server.endpoint(), &Rustfs::key(user)), Arc::new(SystemClock::start())).unwrap()
+    };
+    let listed = async |adapter: RustfsServer| {
+        let [listing] = adapter.live_credentials().await?.try_into().expect("of one parent");
+        let mut keys: Vec<String> =
+            listing.credentials.iter().map(|credential| credential.access_key_id.expose().to_owned()).collect();
+        keys.sort();
+        Ok::<_, ObjectServerError>(keys)
+    };
+    assert_eq!(listed(adapter(&server, "lister")).await.unwrap(), keys);
+    let denied = minted(&server, "minter").await.access;
+    assert!(listed(adapter(&server, "minter")).await.is_err(), "its policy denies admin:*");
+    let auditor = S3Key::long_lived(SecretString::from("auditor"), SecretString::from("auditorsecret"));
+    assert_eq!(listed(adapter(&server, "minter").listing_as(auditor)).await.unwrap(), [denied]);
+    server.start_again().await;
+    assert_eq!(listed(adapter(&server, "lister")).await.unwrap(), keys);
 }
 
 #[tokio::test]

@@ -17,8 +17,9 @@ static SHARED: OnceCell<Rustfs> = OnceCell::const_new();
 
 /// A running RustFS.
 pub(crate) struct Rustfs {
-    _server: Server,
-    _directory: TempDir,
+    server: Option<Server>,
+    directory: TempDir,
+    port: u16,
     endpoint: String,
 }
 
@@ -28,33 +29,39 @@ impl Rustfs {
         SHARED.get_or_init(Self::start).await
     }
 
-    async fn start() -> Self {
+    /// One of a test's own.
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
-        let data = directory.path().join("data");
-        fs::create_dir(&data).expect("the data directory is made");
-        let (port, root) = (free_port(), Self::root());
+        fs::create_dir(directory.path().join("data")).expect("the data directory is made");
+        let port = free_port();
+        let mut rustfs = Self { server: None, directory, port, endpoint: format!("http://127.0.0.1:{port}") };
+        rustfs.start_again().await;
+        rustfs.user("minter", &[everything(), json!({"Effect": "Deny", "Action": ["admin:*"]})]).await;
+        rustfs
+    }
+
+    /// Kills it if it runs, and starts it on what it has on disk.
+    pub(crate) async fn start_again(&mut self) {
+        self.server = None;
+        let (root, directory, port) = (Self::root(), self.directory.path(), self.port);
         let mut rustfs = Command::new(named_by("STINT_LIVE_RUSTFS"));
         rustfs
             .arg("server")
-            .arg(data)
+            .arg(directory.join("data"))
             .env("RUSTFS_ACCESS_KEY", root.access)
             .env("RUSTFS_SECRET_KEY", root.secret)
             .env("RUSTFS_ADDRESS", format!("127.0.0.1:{port}"))
             .env("RUSTFS_CONSOLE_ENABLE", "false")
             // Built without optimization its frames overflow the 1 MiB that its workers have by default.
             .env("RUSTFS_RUNTIME_THREAD_STACK_SIZE", "16777216")
-            .env("HOME", directory.path())
-            .current_dir(directory.path());
-        let server = Server::start("rustfs", directory.path(), "KILL", &rustfs);
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let health = format!("{endpoint}/health/ready");
+            .env("HOME", directory)
+            .current_dir(directory);
+        self.server = Some(Server::start("rustfs", directory, "KILL", &rustfs));
+        let health = format!("{}/health/ready", self.endpoint);
         until("RustFS is ready", Duration::from_mins(2), async || {
             Answer::to_get(&health).await.is_some_and(|answer| answer.status == 200)
         })
         .await;
-        let rustfs = Self { _server: server, _directory: directory, endpoint };
-        rustfs.user("minter", &[everything(), json!({"Effect": "Deny", "Action": ["admin:*"]})]).await;
-        rustfs
     }
 
     /// Makes a user of that name under these statements.
