@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stint::app::ConformanceOptions;
-use stint::command::agent::ServeOptions;
+use stint::command::agent::{CredentialProcessOptions, ExecOptions, FilesOptions, ServeOptions};
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::lease::RevokeOptions;
 use stint::command::{self, Failure};
@@ -87,6 +87,11 @@ enum Command {
     /// Run beside a workload, so that it never thinks about leases.
     #[command(subcommand)]
     Agent(Agent),
+    /// Print credentials for `credential_process` of `~/.aws/config`.
+    ///
+    /// Keeps the lease in a private file of the user until it should be renewed; any number of runs at once fetch one. A lease
+    /// that lives is printed through an outage, with a warning on stderr.
+    CredentialProcess(Box<CredentialProcessOptions>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,7 +101,17 @@ enum Agent {
     /// Any SDK that takes `AWS_CONTAINER_CREDENTIALS_FULL_URI` gets its credentials here. Prints the variables to set, then
     /// a line that begins with `# ready` once it holds a lease. Keeps the last lease through an outage until it ends.
     /// SIGHUP asks for a new lease. Every option can be given by its variable.
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
+    /// Write files of credentials, always whole: an AWS profile, an rclone remote, the bare values.
+    ///
+    /// DIR/current is a link to the newest files; a refresh writes a directory beside them and swaps the link. On a full disk
+    /// the old files stay. SIGHUP asks for a new lease.
+    Files(Box<FilesOptions>),
+    /// Run a program with a private endpoint of its own in its environment.
+    ///
+    /// Signals and the exit code pass through. The program sees nothing of the workload's token. It is started when there is a
+    /// lease, and not at all when that is refused.
+    Exec(Box<ExecOptions>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -295,7 +310,13 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit(command, out),
         Command::ObjectServer(command) => object_server(command, out),
         Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
-        Command::Agent(Agent::Serve(options)) => command::agent::serve(options, out),
+        Command::Agent(Agent::Serve(options)) => command::agent::serve(*options, out),
+        Command::Agent(Agent::Files(options)) => command::agent::files(*options, out),
+        Command::Agent(Agent::Exec(options)) => match command::agent::exec(*options) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => Err(failure),
+        },
+        Command::CredentialProcess(options) => command::agent::credential_process(*options, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -207,6 +207,11 @@ impl Lease {
     pub(super) fn local_renewal(&self, clock: &dyn Clock) -> OffsetDateTime {
         self.local_end(clock).saturating_sub(self.expiration - self.renewal())
     }
+
+    /// Until when the service hands out this very lease, by this machine's clock.
+    pub(super) fn local_refresh_after(&self, clock: &dyn Clock) -> OffsetDateTime {
+        self.local_end(clock).saturating_sub(self.expiration - self.refresh_after)
+    }
 }
 
 /// RFC 3339 in UTC with `Z` and whole seconds, which every SDK reads.

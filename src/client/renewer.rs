@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::back_off::BackOff;
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
 use super::lease::{Lease, Shared};
 use super::service::Fresh;
 use crate::clock::Clock;
@@ -243,6 +243,23 @@ impl Leases {
             if states.changed().await.is_err() {
                 return Err(Arc::new(Fault::NotYet));
             }
+        }
+    }
+
+    /// The first lease: an outage is waited out for so long, a refusal is told at once.
+    pub async fn first(&mut self, patience: Duration) -> Result<Arc<Lease>, Arc<Fault>> {
+        let mut last = Arc::new(Fault::NotYet);
+        let settled = async {
+            loop {
+                match self.next().await? {
+                    Err(fault) if fault.kind() == Kind::Outage => last = fault,
+                    outcome => return Some(outcome),
+                }
+            }
+        };
+        match timeout(patience, settled).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(last),
         }
     }
 

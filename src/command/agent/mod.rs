@@ -1,13 +1,19 @@
 //! `stint agent`: what runs beside a workload, so that it never thinks about leases.
 
+mod credential_process;
+mod exec;
+mod files;
 mod options;
 mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::client::{Leases, Renewer, Service};
@@ -15,6 +21,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, ProcessEnvironment};
 use crate::telemetry::{self, LogFormat, TelemetryGuard, TelemetrySettings};
 
+pub use credential_process::{CredentialProcessOptions, print as credential_process};
+pub use exec::{ExecOptions, exec};
+pub use files::{FilesOptions, files};
 pub use options::LeaseOptions;
 pub use serve::{ServeOptions, serve};
 
@@ -58,8 +67,25 @@ fn runtime_directory() -> PathBuf {
     variable("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
+/// A time to wait, as it is given.
+fn wait(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "must be a time, as in 15s or 2m".to_owned())
+}
+
 /// A variable that is not empty.
 fn variable(name: &str) -> Option<String> {
     let mut variables = ProcessEnvironment.variables().into_iter();
     variables.find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
+}
+
+/// SIGHUP asks for a new lease, whatever there is: after a revocation, or a change of policy.
+async fn renew_on_hangup(leases: Leases, shutdown: CancellationToken) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    let renewals = async {
+        while hangups.recv().await.is_some() {
+            tracing::info!("asked for a new lease");
+            leases.renew();
+        }
+    };
+    let _ = shutdown.run_until_cancelled(renewals).await;
 }

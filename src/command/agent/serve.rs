@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ground, LeaseOptions, block_on, log, runtime_directory};
+use super::{Ground, LeaseOptions, block_on, log, renew_on_hangup, runtime_directory};
 use crate::client::{self, Door, Endpoint, EndpointToken, Imds, Leases, TokenFileOnDisk, Variables};
 use crate::command::{Failure, cancel_on_signal};
 
@@ -154,16 +153,4 @@ async fn tell_ready(
         out.flush()?;
     }
     Ok(())
-}
-
-/// SIGHUP asks for a new lease, whatever there is: after a revocation, or a change of policy.
-async fn renew_on_hangup(leases: Leases, shutdown: CancellationToken) {
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    let renewals = async {
-        while hangups.recv().await.is_some() {
-            tracing::info!("asked for a new lease");
-            leases.renew();
-        }
-    };
-    let _ = shutdown.run_until_cancelled(renewals).await;
 }
