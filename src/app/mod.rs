@@ -376,9 +376,10 @@ impl App {
     }
 }
 
-/// The longest an exchange takes that is answered at all: keys, the mint, the self-test and two commits, each at its bound.
+/// The longest an exchange takes that is answered at all: keys, the mint, the self-test, its two commits, and that of whoever
+/// waited for it, each at its bound.
 fn longest_exchange(commit: Duration) -> Duration {
-    KEYS + OBJECT_SERVER_TIMEOUT + SELF_TEST_TIMEOUT * 2 + commit * 2
+    KEYS + OBJECT_SERVER_TIMEOUT + SELF_TEST_TIMEOUT * 2 + commit * 3
 }
 
 /// A generator of its own, seeded by the system.

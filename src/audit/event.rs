@@ -67,6 +67,8 @@ pub enum EventKind {
     LeaseIssued,
     /// It was not minted.
     LeaseFailed,
+    /// It was handed out again, to the same holder.
+    LeaseReused,
     /// It was intended, or even minted, and never left: whatever exists was ended, or has ended.
     LeaseAbandoned,
     /// It was ended before its time, or is to be: said before the object server is asked, and again with what it did.
@@ -96,6 +98,7 @@ impl EventKind {
             Self::LeaseIntended => "lease.intended",
             Self::LeaseIssued => "lease.issued",
             Self::LeaseFailed => "lease.failed",
+            Self::LeaseReused => "lease.reused",
             Self::LeaseAbandoned => "lease.abandoned",
             Self::LeaseRevoked => "lease.revoked",
             Self::OrphanFound => "orphan.found",

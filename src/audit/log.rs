@@ -412,7 +412,7 @@ impl AuditLog {
     }
 }
 
-fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
+pub(super) fn lease_facts(assume_role: &AssumeRole) -> LeaseFacts {
     LeaseFacts {
         id: assume_role.lease_id(),
         role_session_name: assume_role.role_session_name().as_str().to_owned(),

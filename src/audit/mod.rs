@@ -18,6 +18,7 @@ pub mod question;
 mod record;
 mod recorded_lease;
 mod report;
+mod reuse;
 mod revocation;
 mod scribe;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use lone_intent::{LoneIntent, NotAnIntent};
 pub use merkle::Digest;
 pub use record::{AuditRow, Record};
 pub use report::{Expected, Fault, Finding, KeyUse, MOST_FINDINGS, NamedBy, Report};
+pub use reuse::{Reuse, ReuseReceipt};
 #[cfg(test)]
 pub(crate) use revocation::tests::issued;
 pub use revocation::{LeaseOnRecord, NotALease, REQUESTED, Revoked, RevokedBy};

@@ -396,10 +396,7 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
                 .to_owned(),
         );
     }
-    if section.boolean("reuse") == Some(true) {
-        warnings
-            .push("lease.reuse: this version mints a lease for every exchange; nothing is handed out again".to_owned());
-    }
+    let reuse = section.boolean("reuse").unwrap_or(true);
     for key in ["max_outstanding_per_subject", "max_outstanding"] {
         if section.number(key, "must be a number", |_| true).is_some() {
             section.reject::<()>(key, None, "is not enforced by this version: remove it rather than rely on it");
@@ -411,6 +408,7 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
         jitter: if jitter_given { jitter? } else { 0.2 },
         grace: if grace_given { grace? } else { MINUTE * 5 },
         self_test: if self_test_given { self_test? } else { SelfTesting::First },
+        reuse,
     })
 }
 

@@ -185,6 +185,8 @@ impl Desk {
         whose: Whose,
     ) -> Result<Answer, AuditError> {
         let lease = &open.lease;
+        // Before the wish, and whatever becomes of it: whoever is handed the lease later has a row after it.
+        self.parts.held.withdraw(lease.id());
         // The same answer to the same wish: whoever asks again and again must not fill the log.
         let ends_alone = self.parts.object_server.capabilities().revocation == Revocation::Lease;
         if open.is_left_to_itself() && !ends_alone {

@@ -1,5 +1,5 @@
 //! The lease desk: what is known of the leases that are out, and how one is ended before its time. It asks the log which
-//! leases are open, keeps in memory the credentials of those that this process minted, and never hands one out by itself.
+//! leases are open, keeps in memory the credentials of those that this process minted, and gives them for a committed row alone.
 //!
 //! Ending a lease is said first and done then: the log has the wish before the object server hears of it, and afterwards what
 //! was seen. A lease counts as ended only when somebody saw that its credential is refused, or is not there any more.
@@ -12,6 +12,7 @@ mod open_leases;
 mod proof;
 mod run;
 mod selection;
+mod shelf;
 mod wide;
 
 pub use access::{DeskRefusal, DeskRequest, LeaseDesk, LeaseDeskParts, Operators, Told};
@@ -21,3 +22,4 @@ pub use open_leases::{OpenLease, OpenLeases, OpenPage, Said};
 pub use proof::{SessionAnswer, SessionProbe, SessionProber};
 pub use run::{Pace, RunError, Summary, Whose};
 pub use selection::{BadSelection, GivenSelection, Selection};
+pub use shelf::{MintedLease, OnShelf};

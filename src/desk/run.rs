@@ -20,7 +20,7 @@ use crate::audit::{AuditError, Inquiry, LeaseOnRecord, Revoked, RevokedBy, Store
 const AWAY: u32 = 3;
 /// Leases whose proof is under way at once.
 pub(super) const PROOFS: usize = 32;
-/// Leases whose proof may wait: as many as credentials are held.
+/// Leases whose proof may wait.
 const UNPROVEN: usize = 20_000;
 /// How often the leases are read until nothing new is found: rows commit late, and clocks of other instances are behind.
 const PASSES: u32 = 3;

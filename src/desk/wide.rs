@@ -81,6 +81,9 @@ impl Desk {
             if stop.is_cancelled() {
                 return Ok(Wide::default());
             }
+            for lease in &meant {
+                self.parts.held.withdraw(lease.id());
+            }
             // The log commits together what comes together.
             let log = &self.parts.log;
             let wishes: Vec<_> = meant.iter().map(|lease| log.request_revocation(lease, by)).collect();

@@ -1,8 +1,14 @@
 //! The exchange, on one page: a token in, temporary credentials out. Every step consumes a value that only the step
 //! before can make, so no step can be skipped or reordered:
 //!
-//! verify → decide → plan → commit the intent → mint → try the credential → commit the outcome → answer.
+//! verify → decide → plan → a lease of the same holder, its row committed → answer
+//!                        ↘ commit the intent → mint → try the credential → commit the outcome → answer.
+//!
+//! `sharing.rs` hands a lease out again and has equal requests wait for one mint; `mint.rs` is the way of a new one.
 
+mod flight;
+mod mint;
+mod sharing;
 mod trial;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,30 +16,21 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rand::rngs::StdRng;
-use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::audit::{
-    Abandonment, AuditError, AuditLog, AuditReceipt, FingerprintKey, Identity, Intent, Origin, Outcome, Refused,
-    Request, Unrecorded,
-};
+use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Origin, Refused, Request};
 use crate::clock::Clock;
-use crate::desk::{HeldCredentials, HeldLease};
+use crate::desk::HeldCredentials;
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
-use crate::object_server::{
-    Admission, LeaseToEnd, ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials,
-};
+use crate::object_server::{ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{TokenRefusal, Unverified, VerifiedToken, Verifier};
 
 pub use trial::Untrusted;
 
-/// The pauses between attempts to say that a lease was abandoned: over the time in which a store usually comes back.
-/// Afterwards it is left to the reconciler.
-const ABANDON_PAUSES: [Duration; 4] =
-    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+use flight::Flights;
 
 /// What a door parsed. Nothing in it has been believed yet.
 #[derive(Debug)]
@@ -48,27 +45,32 @@ pub struct ExchangeRequest {
     pub session_policy: Option<String>,
     /// The caller's session name, validated by the door; recorded, never relied on.
     pub session_name: Option<String>,
+    /// A new lease is wanted, not one that is out already.
+    pub fresh: bool,
     /// Where the request came from.
     pub origin: Origin,
 }
 
-/// A lease whose outcome is on record: the doors may answer it.
+/// A lease whose outcome, or whose handing out again, is on record: the doors may answer it.
 #[derive(Debug)]
 pub struct IssuedLease {
     /// What was planned and sent.
-    pub assume_role: AssumeRole,
+    pub assume_role: Arc<AssumeRole>,
     /// The name of the role granted, or `any`.
     pub role: String,
     /// Who holds it.
     pub token: VerifiedToken,
     /// The times.
     pub terms: LeaseTerms,
-    /// The credentials; the desk holds them too, to see them refused when the lease is ended.
+    /// The credentials; the desk holds them too, to hand them out again and to see them refused when the lease is ended.
     pub credentials: Arc<TemporaryCredentials>,
+    /// They were handed out before.
+    pub reused: bool,
 }
 
-/// Why there is no lease. Each door maps it in one exhaustive match to a fixed answer.
-#[derive(Debug, thiserror::Error)]
+/// Why there is no lease. Each door maps it in one exhaustive match to a fixed answer. `Clone`: those who wait for one mint
+/// share its refusal.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
     /// The token does not prove an identity.
     #[error(transparent)]
@@ -155,7 +157,7 @@ pub struct ExchangeParts {
     pub fingerprints: FingerprintKey,
     /// Step 5.
     pub object_server: Arc<dyn ObjectServer>,
-    /// Keeps what was handed out.
+    /// Keeps what was handed out, and hands it out again.
     pub held: Arc<HeldCredentials>,
     /// Between steps 5 and 6: tries credentials.
     pub self_test: Arc<SelfTest>,
@@ -172,13 +174,25 @@ pub struct ExchangeParts {
 }
 
 #[derive(Debug)]
-struct Inner(ExchangeParts);
+struct Inner {
+    parts: ExchangeParts,
+    flights: Flights,
+}
+
+/// A request that may be leased as it was planned: whose, under which grant, and what will be sent.
+#[derive(Debug)]
+struct Claim {
+    asked: Request,
+    token: VerifiedToken,
+    grant: Grant,
+    assume_role: AssumeRole,
+}
 
 impl Exchange {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: ExchangeParts) -> Self {
-        Self { inner: Arc::new(Inner(parts)) }
+        Self { inner: Arc::new(Inner { parts, flights: Flights::default() }) }
     }
 
     /// Runs one exchange.
@@ -186,6 +200,10 @@ impl Exchange {
         let door = request.origin.door;
         let result = self.run(request).await;
         match &result {
+            Ok(lease) if lease.reused => {
+                self.parts().metrics.reused(door);
+                tracing::info!(lease_id = %lease.assume_role.lease_id(), role = lease.role, "lease handed out again");
+            }
             Ok(lease) => {
                 self.parts().metrics.issued(door);
                 tracing::info!(lease_id = %lease.assume_role.lease_id(), role = lease.role, "lease issued");
@@ -199,7 +217,7 @@ impl Exchange {
     }
 
     async fn run(&self, request: ExchangeRequest) -> Result<IssuedLease, Refusal> {
-        let asked = recordable(&request);
+        let (asked, fresh) = (recordable(&request), request.fresh);
         let token = match self.verify(&request.token).await {
             Ok(token) => token,
             Err(refusal) => return Err(self.record_refused_token(asked, refusal).await),
@@ -219,12 +237,12 @@ impl Exchange {
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Lease(error)).await);
             }
         };
-        match self.admit(&grant, &assume_role) {
-            Ok(admission) => self.mint_on_record(asked, token, grant, assume_role, admission).await,
-            Err(closed) => {
-                let policy_hash = grant.policy_hash();
-                Err(self.record_refusal(asked, &token, policy_hash, Refusal::Closed(closed)).await)
-            }
+        // Whatever forbids this holder a lease is asked here: it forbids one that is out already as well as a new one.
+        let claim = Claim { asked, token, grant, assume_role };
+        if self.parts().lease_rules.reuse && !fresh {
+            self.share(claim).await
+        } else {
+            self.mint_on_record(claim, None).await
         }
     }
 
@@ -246,7 +264,7 @@ impl Exchange {
         token: &VerifiedToken,
         requested: Option<Duration>,
     ) -> Result<AssumeRole, LeaseError> {
-        let Inner(parts) = self.inner.as_ref();
+        let parts = self.parts();
         self.timed_now(Step::Plan, || {
             let capabilities = parts.object_server.capabilities();
             let parent = parts.object_server.parents().choose(grant.roles())?;
@@ -254,114 +272,6 @@ impl Exchange {
             lease::plan(grant, token, requested, &parts.lease_rules, capabilities, parts.clock.now(), &mut *rng)
                 .map(|planned| planned.under(parent))
         })
-    }
-
-    /// Steps 4 to 6, on a task of their own: a caller who hangs up between the mint and the outcome must not leave a
-    /// credential without a fate.
-    async fn mint_on_record(
-        &self,
-        asked: Request,
-        token: VerifiedToken,
-        grant: Grant,
-        assume_role: AssumeRole,
-        admission: Admission,
-    ) -> Result<IssuedLease, Refusal> {
-        let inner = Arc::clone(&self.inner);
-        let steps =
-            async move { Self { inner }.intend_mint_conclude(asked, token, grant, assume_role, admission).await };
-        let task = self.parts().tasks.spawn(steps.in_current_span());
-        task.await.unwrap_or(Err(Refusal::Audit(AuditError::Unavailable)))
-    }
-
-    async fn intend_mint_conclude(
-        &self,
-        asked: Request,
-        token: VerifiedToken,
-        grant: Grant,
-        assume_role: AssumeRole,
-        admission: Admission,
-    ) -> Result<IssuedLease, Refusal> {
-        let Inner(parts) = self.inner.as_ref();
-        let intent = Intent { request: &asked, token: &token, grant: &grant, assume_role: &assume_role };
-        let receipt = self.timed(Step::Intend, parts.log.intend(intent)).await?;
-
-        let minted = self.timed(Step::Mint, parts.object_server.assume_role(&receipt, &assume_role)).await;
-        let believed = minted.and_then(|credentials| match assume_role.terms(credentials.expiration) {
-            Some(terms) => Ok((credentials, terms)),
-            None => Err(ObjectServerError::ExpirationUnbelievable { expiration: credentials.expiration }),
-        });
-        let trusted = match believed {
-            Ok((credentials, terms)) => {
-                let trial = self.try_credential(&admission, &grant, &assume_role, &credentials);
-                self.timed(Step::SelfTest, trial).await.map(|()| (credentials, terms))
-            }
-            Err(error) => Err(Refusal::ObjectServer(error)),
-        };
-        let (credentials, terms) = match trusted {
-            Ok(trusted) => trusted,
-            Err(refusal) => {
-                let outcome = Outcome::Failed { reason: refusal.code() };
-                let concluded = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await;
-                let ended =
-                    if refusal.may_have_minted() { self.revoke(&assume_role).await } else { Abandonment::NotMinted };
-                return Err(match concluded {
-                    Ok(()) => refusal,
-                    Err(unrecorded) => self.abandon(unrecorded, ended),
-                });
-            }
-        };
-
-        let key_fingerprint = parts.fingerprints.fingerprint(credentials.access_key_id.expose());
-        let outcome = Outcome::Issued { key_fingerprint, ends_at: credentials.expiration };
-        if let Err(unrecorded) = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await {
-            // No row, no credential: it is dropped here and ended at the server, and then the log is told so.
-            drop(credentials);
-            let ended = self.revoke(&assume_role).await;
-            return Err(self.abandon(unrecorded, ended));
-        }
-        let credentials = Arc::new(credentials);
-        let session_policy = assume_role.session_policy().clone();
-        let held = HeldLease { credentials: Arc::clone(&credentials), session_policy };
-        parts.held.keep(assume_role.lease_id(), held, parts.clock.now());
-        Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials })
-    }
-
-    /// Ends a credential that exists, or may exist, and must not leave. What fails here is left to the reconciler.
-    async fn revoke(&self, assume_role: &AssumeRole) -> Abandonment {
-        let lease_id = assume_role.lease_id();
-        match self.parts().object_server.revoke(&LeaseToEnd::from(assume_role)).await {
-            Ok(()) => {
-                tracing::warn!(%lease_id, "a credential that must not leave was revoked at the object server");
-                Abandonment::Revoked
-            }
-            Err(error) => {
-                tracing::error!(%lease_id, %error, "a credential that must not leave could not be revoked yet");
-                Abandonment::RevokeFailed
-            }
-        }
-    }
-
-    /// An outcome that could not be recorded may still commit late. What is said after it tells the two apart, on a task
-    /// of its own: the caller has waited long enough, and is refused whatever becomes of it.
-    fn abandon(&self, Unrecorded { error, receipt }: Unrecorded, how: Abandonment) -> Refusal {
-        let inner = Arc::clone(&self.inner);
-        let saying = async move { Self { inner }.say_abandoned(&receipt, how).await };
-        self.parts().tasks.spawn(saying.in_current_span());
-        Refusal::Audit(error)
-    }
-
-    async fn say_abandoned(&self, receipt: &AuditReceipt, how: Abandonment) {
-        let Inner(parts) = self.inner.as_ref();
-        let lease_id = receipt.lease_id();
-        for pause in ABANDON_PAUSES.map(Some).into_iter().chain([None]) {
-            match (parts.log.abandon(receipt, how).await, pause) {
-                (Ok(()), _) => return parts.metrics.abandoned(how),
-                (Err(_later), Some(pause)) => sleep(pause).await,
-                (Err(error), None) => {
-                    tracing::error!(%lease_id, %error, "an abandoned lease is not on record as such yet");
-                }
-            }
-        }
     }
 
     /// A refused token becomes a row only if its signature held, and once: anyone can send junk, and whoever holds an old
@@ -415,7 +325,7 @@ impl Exchange {
     }
 
     fn parts(&self) -> &ExchangeParts {
-        &self.inner.0
+        &self.inner.parts
     }
 }
 

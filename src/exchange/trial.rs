@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::timeout;
 
-use super::{Exchange, Inner, Refusal};
+use super::{Exchange, Refusal};
 use crate::audit::{AuditError, ClosedRole};
 use crate::lease::AssumeRole;
 use crate::object_server::{Admission, Change, Finding, RoleClosed, SelfTestCheck, TemporaryCredentials};
@@ -39,7 +39,7 @@ impl Untrusted {
 impl Exchange {
     /// Whether anything may be minted under this grant.
     pub(super) fn admit(&self, grant: &Grant, request: &AssumeRole) -> Result<Admission, RoleClosed> {
-        let Inner(parts) = self.inner.as_ref();
+        let parts = self.parts();
         let draw = parts.rng.lock().unwrap_or_else(PoisonError::into_inner).random();
         parts.standings.admit(grant, request.session_policy(), parts.clock.elapsed(), draw)
     }
@@ -75,12 +75,16 @@ impl Exchange {
         request: &AssumeRole,
         credentials: &TemporaryCredentials,
     ) -> Result<(), Refusal> {
-        let Inner(parts) = self.inner.as_ref();
+        let parts = self.parts();
         let policies = parts.policies.load_full();
         let buckets: Vec<&str> = policies.buckets().iter().map(Bucket::name).collect();
         // Boxed: calls at once are a large future, and most leases are not tried.
         let finding = Box::pin(parts.self_test.run(request, credentials, &buckets)).await;
         let change = parts.standings.settle(grant, request.session_policy(), &finding, parts.clock.elapsed());
+        if change == Some(Change::Closed) {
+            // Those that are out under it passed before; by what was seen now none of them is handed out again.
+            parts.held.withdraw_of(|holder| holder.roles() == grant.roles());
+        }
         let (role, lease_id) = (grant.role(), request.lease_id());
         match finding {
             Finding::Passed => {
@@ -103,7 +107,7 @@ impl Exchange {
 
     /// Says that the role was closed, or opened. It is so in memory already: a log that is down opens no role.
     async fn record(&self, change: Option<Change>, grant: &Grant, detail: String) {
-        let Inner(parts) = self.inner.as_ref();
+        let parts = self.parts();
         let Some(change) = change else { return };
         let closed = ClosedRole {
             role: grant.role().to_owned(),

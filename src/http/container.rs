@@ -77,6 +77,7 @@ pub(super) async fn credentials(
         duration: None,
         session_policy: None,
         session_name: None,
+        fresh: false,
         origin: arrival.at(Door::Container),
     };
     let lease = shared.exchange(request).await?;

@@ -36,8 +36,7 @@ pub(super) struct LeaseRequest {
     session_policy: Option<Box<RawValue>>,
     /// 2 to 64 characters of `A-Za-z0-9_+=,.@-`; recorded, never relied on.
     session_name: Option<String>,
-    /// Reserved: asks for a new lease instead of one handed out before. Every lease is new so far.
-    #[expect(dead_code, reason = "accepted now, so that clients written for reuse work before it exists")]
+    /// Asks for a new lease instead of one handed out before to the same holder.
     fresh: Option<bool>,
 }
 
@@ -67,7 +66,7 @@ pub(super) struct Lease<'a> {
     refresh_after: String,
     /// The advertised life in seconds.
     ttl_seconds: i64,
-    /// Why the lease is shorter than asked: `role_ttl`, `jitter` or `object_server`.
+    /// Why the lease is shorter than asked: `role_ttl`, `jitter`, `object_server` or `reuse`.
     #[serde(skip_serializing_if = "Option::is_none")]
     shortened_by: Option<&'static str>,
 }
@@ -146,13 +145,14 @@ fn read(body: &[u8], token: Unverified, origin: Origin) -> Result<ExchangeReques
     } else {
         serde_json::from_slice(body).map_err(|error| Invalid::Json { line: error.line(), column: error.column() })?
     };
-    let LeaseRequest { role, duration_seconds, session_policy, session_name, fresh: _ } = wire;
+    let LeaseRequest { role, duration_seconds, session_policy, session_name, fresh } = wire;
     Ok(ExchangeRequest {
         token,
         role: role.as_deref().map_or(RequestedRole::Any, RequestedRole::parse),
         duration: duration_seconds.map(parameters::whole_seconds).transpose()?,
         session_policy: session_policy.as_deref().map(policy_text).transpose()?,
         session_name: session_name.as_deref().map(parameters::session_name).transpose()?,
+        fresh: fresh.unwrap_or(false),
         origin,
     })
 }
@@ -184,6 +184,7 @@ mod tests {
             let request = parsed(body).unwrap();
             assert_eq!(request.role, RequestedRole::Any);
             assert_eq!((request.duration, request.session_policy, request.session_name), (None, None, None));
+            assert!(!request.fresh);
         }
     }
 
@@ -195,7 +196,7 @@ mod tests {
         .unwrap();
         assert_eq!(request.duration, Some(Duration::from_hours(1)));
         assert_eq!(request.session_policy.as_deref(), Some(r#"{"Version": "2012-10-17"}"#));
-        assert_eq!(request.session_name.as_deref(), Some("me"));
+        assert_eq!((request.session_name.as_deref(), request.fresh), (Some("me"), true));
         let request = parsed(r#"{"session_policy":"{\"a\":1}"}"#).unwrap();
         assert_eq!(request.session_policy.as_deref(), Some(r#"{"a":1}"#));
     }

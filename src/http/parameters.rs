@@ -62,6 +62,7 @@ impl Parameters {
             duration: self.get("DurationSeconds").map(duration).transpose()?,
             session_policy: self.get("Policy").map(str::to_owned),
             session_name: self.get("RoleSessionName").map(session_name).transpose()?,
+            fresh: false,
             origin,
         })
     }

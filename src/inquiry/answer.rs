@@ -134,6 +134,41 @@ pub struct Held {
     /// Of an object's holders: what the session policy that was sent allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rights: Option<Rights>,
+    /// Of a key: the sessions of the same holder that were handed it again until the instant asked for, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reused: Vec<Reused>,
+}
+
+/// A session that was handed a lease that was out already.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Reused {
+    /// When, RFC 3339.
+    #[serde(with = "instant")]
+    #[schema(value_type = String, format = DateTime)]
+    pub at: OffsetDateTime,
+    /// The door.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
+    /// The caller's own session name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<String>,
+    /// The caller's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// The request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Uuid>,
+    /// SHA-256 of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_sha256: Option<String>,
+}
+
+impl From<AuditRow> for Reused {
+    fn from(row: AuditRow) -> Self {
+        let AuditRow { occurred_at: at, door, session_name, address, request_id, token_sha256, .. } = row;
+        Self { at, door, session_name, address, request_id, token_sha256 }
+    }
 }
 
 impl Held {
@@ -170,6 +205,7 @@ impl Held {
             address: record.address,
             request_id: record.request_id,
             rights: None,
+            reused: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod access;
 mod answer;
 mod export;
 mod question;
+mod reused;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 pub use answer::{
     Answer, Emergencies, Emergency, Entitled, EntitledRole, Events, GivenTo, Grants, Held, Holder, KeyLeases,
-    ObjectAccess, Right, Rights, UnknownPolicies, Verified,
+    ObjectAccess, Reused, Right, Rights, UnknownPolicies, Verified,
 };
 pub use export::{Export, ExportFormat};
 pub use question::{Kind, Question};
@@ -261,8 +262,13 @@ impl Archive {
             }
             Question::Key { range, at } => {
                 let records = questions.key_leases(&range).await?;
-                let truncated = records.len() >= usize::from(MOST);
-                let leases = records.into_iter().map(|record| Held::of(record, at, now)).collect();
+                let mut truncated = records.len() >= usize::from(MOST);
+                let mut leases: Vec<Held> = records.into_iter().map(|record| Held::of(record, at, now)).collect();
+                // One, unless the log has keys that begin alike.
+                for lease in leases.iter_mut().filter(|lease| lease.held) {
+                    lease.reused = reused::until(questions, lease.lease_id, at).await?;
+                    truncated |= lease.reused.len() >= usize::from(MOST);
+                }
                 let key_fingerprint = range.first().to_owned();
                 Answer::Key(KeyLeases { at, key_fingerprint, leases, truncated })
             }

@@ -32,6 +32,8 @@ pub struct LeaseRules {
     pub grace: Duration,
     /// How often a credential is tried before it is handed out.
     pub self_test: SelfTesting,
+    /// Whether equal holders are handed the same lease until its `refresh_after`.
+    pub reuse: bool,
 }
 
 /// One fully decided request to the object server's STS. What it says is what the intent row says.
@@ -42,6 +44,7 @@ pub struct AssumeRole {
     role_session_name: RoleSessionName,
     session_policy: SessionPolicy,
     duration: Duration,
+    longest: Duration,
     requested: Option<Duration>,
     shortening: Option<Shortening>,
     grace: Duration,
@@ -81,6 +84,12 @@ impl AssumeRole {
         self.duration
     }
 
+    /// The length that the one asked of the server was drawn below: the role's, or what the caller asked for, if that is less.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.longest
+    }
+
     /// What the caller asked for.
     #[must_use]
     pub fn requested(&self) -> Option<Duration> {
@@ -103,6 +112,38 @@ impl AssumeRole {
     #[must_use]
     pub fn under(self, parent: Option<ParentId>) -> Self {
         Self { parent, ..self }
+    }
+
+    /// The same request, its session policy sharing the memory of one with the same text.
+    #[must_use]
+    pub fn sharing(self, same: &SessionPolicy) -> Self {
+        Self { session_policy: self.session_policy.sharing(same), ..self }
+    }
+
+    /// About what it takes in memory, in bytes, the session policy aside.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.subject.as_str().len() + self.role_session_name.as_str().len()
+    }
+
+    /// An hour for `subject` at `issued_at`, for tests of what is done with one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(id: u128, subject: &str, policy: &str, issued_at: OffsetDateTime) -> Self {
+        let (lease_id, subject) = (LeaseId::from_uuid(uuid::Uuid::from_u128(id)), Subject::parse(subject).unwrap());
+        Self {
+            lease_id,
+            role_session_name: RoleSessionName::new(&subject, lease_id),
+            subject,
+            session_policy: SessionPolicy::for_tests(policy),
+            duration: LONGEST,
+            longest: LONGEST,
+            requested: None,
+            shortening: None,
+            grace: Duration::from_mins(5),
+            refresh_draw: 0.0,
+            issued_at,
+            parent: None,
+        }
     }
 
     /// The terms to advertise, given the end that the server really set. Only the server's answer counts: RustFS and
@@ -230,6 +271,7 @@ pub fn plan(
         role_session_name: RoleSessionName::new(token.subject(), lease_id),
         session_policy,
         duration,
+        longest: bound,
         requested,
         shortening: Shortening::explain(requested, ceiling, duration),
         grace: rules.grace,
@@ -247,13 +289,15 @@ pub fn plan_verification(
     now: OffsetDateTime,
     rng: &mut dyn Rng,
 ) -> Result<AssumeRole, LeaseError> {
+    let duration = lengths(SHORTEST, capabilities)?.shortest;
     let (lease_id, subject) = (LeaseId::from_uuid(time_ordered_id(now, rng)), Subject::verification());
     Ok(AssumeRole {
         lease_id,
         role_session_name: RoleSessionName::new(&subject, lease_id),
         subject,
         session_policy: SessionPolicy::compose(document, capabilities)?,
-        duration: lengths(SHORTEST, capabilities)?.shortest,
+        duration,
+        longest: duration,
         requested: None,
         shortening: None,
         grace: Duration::ZERO,

@@ -2,6 +2,7 @@
 //! denied, as compact JSON within the server's limit.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
@@ -11,8 +12,8 @@ use super::plan::LeaseError;
 use crate::policy::Document;
 
 /// A session policy ready to be sent. There is no way to mint without one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SessionPolicy(String);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SessionPolicy(Arc<str>);
 
 impl SessionPolicy {
     /// Joins `document` and the server's deny statements, if the server enforces all of it.
@@ -34,20 +35,26 @@ impl SessionPolicy {
             size if size > capabilities.resource => {
                 Err(LeaseError::ResourceTooLarge { size, limit: capabilities.resource })
             }
-            _ => Ok(Self(text)),
+            _ => Ok(Self(text.into())),
         }
     }
 
     /// Any text, for tests of what is done with one.
     #[cfg(test)]
     pub(crate) fn for_tests(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(text.into())
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same policy, in the memory of `same` if that has this very text: leases of one role hold one text.
+    #[must_use]
+    pub fn sharing(self, same: &Self) -> Self {
+        if self == *same { same.clone() } else { self }
     }
 
     /// SHA-256 of the text, lower-case hex: the row's proof of what was sent.

@@ -45,6 +45,32 @@ impl LeaseTerms {
         Some(Self { issued_at, ends_at, expiration, refresh_after, shortened_by })
     }
 
+    /// The same times, for a caller who is handed the lease later and asked for `requested`, `longest` of which the role
+    /// allows, where `drawn` was drawn for it: only why it is shorter than asked is another.
+    #[must_use]
+    pub fn handed_out_again(
+        self,
+        requested: Option<Duration>,
+        (longest, drawn): (Duration, Duration),
+        now: OffsetDateTime,
+    ) -> Self {
+        let since = |from, to: OffsetDateTime| Duration::try_from(to - from).unwrap_or_default();
+        let by_server = match self.shortened_by {
+            Some(Shortening::ObjectServer) => drawn.saturating_sub(since(self.issued_at, self.ends_at)),
+            Some(Shortening::RoleTtl | Shortening::Jitter | Shortening::Reuse) | None => Duration::ZERO,
+        };
+        let causes = |requested: Duration| {
+            let causes = [
+                (requested.saturating_sub(longest), Shortening::RoleTtl),
+                (requested.min(longest).saturating_sub(drawn), Shortening::Jitter),
+                (by_server, Shortening::ObjectServer),
+                (since(self.issued_at, now), Shortening::Reuse),
+            ];
+            causes.into_iter().max_by_key(|(took, _)| *took).filter(|(took, _)| !took.is_zero())
+        };
+        Self { shortened_by: requested.and_then(causes).map(|(_, cause)| cause), ..self }
+    }
+
     /// The advertised life, whole seconds.
     #[must_use]
     pub fn ttl_seconds(&self) -> i64 {
@@ -62,6 +88,8 @@ pub enum Shortening {
     Jitter,
     /// The object server gave less.
     ObjectServer,
+    /// It was handed out before, and part of it has passed.
+    Reuse,
 }
 
 impl Shortening {
@@ -83,6 +111,7 @@ impl Shortening {
             Self::RoleTtl => "role_ttl",
             Self::Jitter => "jitter",
             Self::ObjectServer => "object_server",
+            Self::Reuse => "reuse",
         }
     }
 }
@@ -113,6 +142,26 @@ mod tests {
         assert!(LeaseTerms::new(NOON, NOON + grace, grace, 0.0, None).is_none());
         assert!(LeaseTerms::new(NOON, NOON - grace, grace, 0.0, None).is_none());
         assert!(LeaseTerms::new(NOON, NOON + grace + Duration::from_secs(1), grace, 0.0, None).is_some());
+    }
+
+    #[test]
+    fn who_is_handed_it_later_is_told_why_it_is_shorter_than_they_asked() {
+        let minutes = Duration::from_mins;
+        let terms = terms(50, 0.0);
+        let lengths = (minutes(60), minutes(50));
+        let told = |asked: Option<u64>, passed| {
+            terms.handed_out_again(asked.map(minutes), lengths, NOON + minutes(passed)).shortened_by
+        };
+        assert_eq!(told(None, 30), None);
+        assert_eq!((told(Some(50), 0), told(Some(60), 5)), (None, Some(Shortening::Jitter)));
+        assert_eq!((told(Some(60), 10), told(Some(50), 1)), (Some(Shortening::Reuse), Some(Shortening::Reuse)));
+        assert_eq!(told(Some(120), 5), Some(Shortening::RoleTtl));
+        let again = terms.handed_out_again(Some(minutes(60)), lengths, NOON + minutes(30));
+        assert_eq!(LeaseTerms { shortened_by: None, ..again }, terms, "nothing else is another");
+        let cut = LeaseTerms { shortened_by: Some(Shortening::ObjectServer), ..terms };
+        let told = |passed| cut.handed_out_again(Some(minutes(60)), (minutes(60), minutes(60)), NOON + minutes(passed));
+        assert_eq!(told(9).shortened_by, Some(Shortening::ObjectServer));
+        assert_eq!(told(10).shortened_by, Some(Shortening::Reuse));
     }
 
     #[test]

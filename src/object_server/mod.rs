@@ -124,7 +124,7 @@ pub trait ObjectServer: std::fmt::Debug + Send + Sync {
 }
 
 /// Why no believable credentials came back; [`ObjectServerError::code`] is stable.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ObjectServerError {
     /// The receipt is for another lease: a fault of ours, nothing was sent.
     #[error("the receipt is for another lease")]
@@ -133,11 +133,11 @@ pub enum ObjectServerError {
     #[error("the request cannot be signed")]
     Unsendable,
     /// No connection, or it broke before anything was sent.
-    #[error("the object server cannot be reached{}", causes(Some(.0)))]
-    Unreachable(#[source] reqwest::Error),
+    #[error("the object server cannot be reached{}", causes(Some(.0.as_ref())))]
+    Unreachable(#[source] Arc<reqwest::Error>),
     /// The server, or the network, took too long or broke off; whether it minted is unknown.
-    #[error("the object server did not answer in time or broke off{}", causes(.0.as_ref()))]
-    Interrupted(#[source] Option<reqwest::Error>),
+    #[error("the object server did not answer in time or broke off{}", causes(.0.as_deref()))]
+    Interrupted(#[source] Option<Arc<reqwest::Error>>),
     /// The server is starting (its users are not loaded), or says it is busy.
     #[error("the object server is not ready")]
     NotReady,

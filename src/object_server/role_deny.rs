@@ -82,8 +82,8 @@ impl RoleDeny {
         let fields: Vec<_> = fixed.into_iter().chain(more.iter().copied()).collect();
         let request = S3Request::iam(&fields);
         iam.send(administrator, &request).await.map_err(|error| match error {
-            S3Error::Unreachable(error) => ObjectServerError::Unreachable(error),
-            S3Error::Interrupted(error) => ObjectServerError::Interrupted(error),
+            S3Error::Unreachable(error) => ObjectServerError::Unreachable(Arc::new(error)),
+            S3Error::Interrupted(error) => ObjectServerError::Interrupted(error.map(Arc::new)),
             S3Error::TooLarge { limit: _ } => ObjectServerError::Nonsense { what: "its length" },
             S3Error::Unsendable => ObjectServerError::Unsendable,
         })

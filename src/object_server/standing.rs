@@ -173,6 +173,13 @@ impl Standings {
         }
     }
 
+    /// Whether nothing is granted under these roles now, unless as a trial. What was handed out before is not handed out again.
+    #[must_use]
+    pub fn is_closed(&self, grant: &Grant) -> bool {
+        let state = self.state();
+        state.policies == grant.policy_hash() && state.closed.contains_key(grant.roles())
+    }
+
     /// Another policy set is in force: everything is forgotten. Answers the roles that were closed.
     #[must_use]
     pub fn policies_changed(&self, policies: PolicyHash) -> Vec<Vec<RoleName>> {

@@ -231,9 +231,9 @@ pub(super) fn refusal(status: StatusCode, code: Option<String>) -> ObjectServerE
 pub(super) fn broken(error: reqwest::Error) -> ObjectServerError {
     let error = error.without_url();
     if error.is_connect() || error.is_builder() {
-        ObjectServerError::Unreachable(error)
+        ObjectServerError::Unreachable(Arc::new(error))
     } else {
-        ObjectServerError::Interrupted(Some(error))
+        ObjectServerError::Interrupted(Some(Arc::new(error)))
     }
 }
 

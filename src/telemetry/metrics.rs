@@ -241,6 +241,11 @@ impl Metrics {
         self.count(door, "issued", "granted");
     }
 
+    /// One lease handed out again.
+    pub fn reused(&self, door: Door) {
+        self.count(door, "reused", "granted");
+    }
+
     /// One exchange refused.
     pub fn refused(&self, door: Door, reason: &'static str) {
         self.count(door, "refused", reason);
@@ -337,10 +342,12 @@ mod tests {
         let metrics = Metrics::default();
         metrics.issued(Door::Sts);
         metrics.issued(Door::Sts);
+        metrics.reused(Door::Sts);
         metrics.refused(Door::Leases, "no_role");
         let text = metrics.encode();
         for line in [
             r#"stint_exchanges_total{door="sts",outcome="issued",reason="granted"} 2"#,
+            r#"stint_exchanges_total{door="sts",outcome="reused",reason="granted"} 1"#,
             r#"stint_exchanges_total{door="leases",outcome="refused",reason="no_role"} 1"#,
             concat!(r#"stint_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {

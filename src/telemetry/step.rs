@@ -9,6 +9,8 @@ pub enum Step {
     Decide,
     /// The lease's length, names and session policy.
     Plan,
+    /// The commit that a lease is handed out again.
+    Reuse,
     /// The intent commit.
     Intend,
     /// The object server.
@@ -27,6 +29,7 @@ impl Step {
             Self::Verify => tracing::info_span!("token.verify"),
             Self::Decide => tracing::info_span!("policy.decide"),
             Self::Plan => tracing::info_span!("lease.plan"),
+            Self::Reuse => tracing::info_span!("audit.reuse"),
             Self::Intend => tracing::info_span!("audit.intend"),
             Self::Mint => tracing::info_span!("object_server.assume_role"),
             Self::SelfTest => tracing::info_span!("object_server.self_test"),
@@ -41,6 +44,7 @@ impl Step {
             Self::Verify => "verify",
             Self::Decide => "decide",
             Self::Plan => "plan",
+            Self::Reuse => "reuse",
             Self::Intend => "intend",
             Self::Mint => "mint",
             Self::SelfTest => "self_test",

@@ -27,6 +27,7 @@ mod postgres;
 mod questions;
 mod reconciler;
 mod retention;
+mod reuse;
 mod revocation;
 mod roles;
 mod secrecy;

@@ -26,6 +26,7 @@ mod parent;
 mod parents;
 mod reconcile;
 mod record;
+mod reuse;
 mod revocation;
 mod rustfs;
 mod seaweedfs;

@@ -255,6 +255,12 @@ fn show(answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
             if !key.leases.iter().any(|lease| lease.held) {
                 writeln!(out, "nobody held it then, as far as the log says")?;
             }
+            for lease in part(&told, "/leases").as_array().into_iter().flatten() {
+                if lease.get("reused").is_some() {
+                    writeln!(out, "\nlease {} was handed out again until then", text(part(lease, "/lease_id")))?;
+                    table::write(part(lease, "/reused"), REUSED, out)?;
+                }
+            }
             truncated(key.truncated, out)?;
         }
         Answer::Object(object) => {
@@ -295,6 +301,7 @@ fn show(answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
 
 const EVENT: &[&str] =
     &["occurred_at", "type", "effect", "reason", "issuer", "subject", "role", "lease_id", "address", "detail"];
+const REUSED: &[&str] = &["at", "door", "session_name", "address", "request_id"];
 const LEASE: &[&str] = &[
     "from",
     "until",

@@ -116,8 +116,8 @@ fn nonsense(what: &'static str) -> ObjectServerError {
 
 fn unanswered(error: S3Error) -> ObjectServerError {
     match error {
-        S3Error::Unreachable(error) => ObjectServerError::Unreachable(error),
-        S3Error::Interrupted(error) => ObjectServerError::Interrupted(error),
+        S3Error::Unreachable(error) => ObjectServerError::Unreachable(Arc::new(error)),
+        S3Error::Interrupted(error) => ObjectServerError::Interrupted(error.map(Arc::new)),
         S3Error::TooLarge { .. } => nonsense("its listing is longer than 64 MiB"),
         S3Error::Unsendable => ObjectServerError::Unsendable,
     }

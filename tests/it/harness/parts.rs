@@ -137,6 +137,7 @@ impl KeySource for OneKeySet {
 
 /// An exchange with its tracker.
 pub(crate) struct Parts {
+    pub(crate) held: Arc<HeldCredentials>,
     exchange: Arc<Exchange>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -144,6 +145,15 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with(store: Arc<impl AuditStore + 'static>, endpoint: &str) -> Self {
+        Self::put_together(store, endpoint, false)
+    }
+
+    /// One that hands leases out again.
+    pub(crate) fn sharing(store: Arc<impl AuditStore + 'static>, endpoint: &str) -> Self {
+        Self::put_together(store, endpoint, true)
+    }
+
+    fn put_together(store: Arc<impl AuditStore + 'static>, endpoint: &str, reuse: bool) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let tasks = TaskTracker::new();
@@ -193,6 +203,7 @@ impl Parts {
         let policies = policies(&rules.name);
         let standings = Arc::new(Standings::new(SelfTesting::Off, policies.hash()));
         let metrics = Arc::new(Metrics::default());
+        let held = Arc::new(HeldCredentials::default());
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(vec![rules.clone()], Arc::new(OneKeySet(keys))),
             policies: Arc::new(ArcSwap::from_pointee(policies)),
@@ -201,11 +212,12 @@ impl Parts {
                 jitter: 0.0,
                 grace: Duration::from_mins(5),
                 self_test: SelfTesting::Off,
+                reuse,
             },
             log: Arc::new(log),
             fingerprints,
             object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
-            held: Arc::new(HeldCredentials::default()),
+            held: Arc::clone(&held),
             self_test: Arc::new(self_test),
             standings,
             rng: Mutex::new(StdRng::seed_from_u64(1)),
@@ -213,7 +225,7 @@ impl Parts {
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
         });
-        Self { exchange: Arc::new(exchange), metrics, tasks }
+        Self { held, exchange: Arc::new(exchange), metrics, tasks }
     }
 
     pub(crate) async fn exchange(&self, token: &str) -> Result<IssuedLease, Refusal> {
@@ -228,6 +240,7 @@ impl Parts {
             duration: None,
             session_policy: None,
             session_name: None,
+            fresh: false,
             origin: Origin { door: Door::Leases, address: None, request_id: Uuid::now_v7() },
         };
         let exchange = Arc::clone(&self.exchange);

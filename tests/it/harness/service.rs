@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) policies: &'static [(&'static str, &'static str)],
     /// `lease.self_test`: off, for doubles that answer nothing but what a test is about.
     pub(crate) self_test: &'static str,
+    /// `lease.reuse`: off, for tests of what becomes of each mint.
+    pub(crate) reuse: bool,
 }
 
 impl Setup {
@@ -53,6 +55,7 @@ impl Setup {
             more: "",
             policies: &[],
             self_test: "off",
+            reuse: false,
         }
     }
 }
@@ -88,11 +91,17 @@ impl Seen {
     }
 }
 
-struct OneVariable(&'static str);
+struct LeaseVariables {
+    self_test: &'static str,
+    reuse: bool,
+}
 
-impl Environment for OneVariable {
+impl Environment for LeaseVariables {
     fn variables(&self) -> Vec<(String, String)> {
-        vec![("STINT_LEASE__SELF_TEST".to_owned(), self.0.to_owned())]
+        vec![
+            ("STINT_LEASE__SELF_TEST".to_owned(), self.self_test.to_owned()),
+            ("STINT_LEASE__REUSE".to_owned(), self.reuse.to_string()),
+        ]
     }
 
     fn read_file(&self, path: &std::path::Path) -> std::io::Result<String> {
@@ -131,7 +140,8 @@ impl Service {
         for provider in Forge::shared().providers() {
             text.push_str(&block(provider, &directory));
         }
-        let config = Config::read(&text, directory.path(), &OneVariable(setup.self_test)).unwrap();
+        let environment = LeaseVariables { self_test: setup.self_test, reuse: setup.reuse };
+        let config = Config::read(&text, directory.path(), &environment).unwrap();
         let app = App::build(config, clock).await.unwrap();
         let address = app.address();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -6,7 +6,7 @@ use super::{Database, Keycloak, Keys, Minio, Stint};
 
 /// What a test wants otherwise.
 pub(crate) struct Setup {
-    /// The lines of `[lease]`.
+    /// The lines of `[lease]`. Every exchange mints unless they say `reuse = true`.
     pub(crate) lease: &'static str,
 }
 

@@ -78,6 +78,8 @@ impl Stint {
         let port = free_port();
         let policies = directory.path().join("policies");
         let configuration = directory.path().join("stint.toml");
+        // Most of these tests are about what becomes of each mint.
+        let reuse = if lease.contains("reuse") { "" } else { "reuse = false" };
         let text = format!(
             r#"
 [http]
@@ -96,6 +98,7 @@ region = "us-east-1"
 
 [lease]
 {lease}
+{reuse}
 
 [policies]
 directory = "{policies}"
