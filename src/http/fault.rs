@@ -74,6 +74,36 @@ pub(super) enum Invalid {
     /// Not a parameter of the action: ignoring a misspelt `Policy` would widen the lease.
     #[error("an unknown parameter was sent")]
     UnknownParameter,
+    /// A query string where none belongs: what it says would be ignored, and its token would be in the logs of proxies.
+    #[error("this door takes no query string")]
+    Query,
+    /// An `Authorization` header, or a client's secret, beside the token: nobody here could check it.
+    #[error("send no client credentials: the subject token is all that is asked for")]
+    ClientCredentials,
+    /// Another grant than RFC 8693's.
+    #[error("grant_type must be urn:ietf:params:oauth:grant-type:token-exchange")]
+    GrantType,
+    /// No `subject_token`.
+    #[error("subject_token is missing")]
+    MissingSubjectToken,
+    /// No `subject_token_type`, or one that stands for no OIDC token.
+    #[error(
+        "subject_token_type must be urn:ietf:params:oauth:token-type:jwt, urn:ietf:params:oauth:token-type:access_token \
+         or urn:ietf:params:oauth:token-type:id_token"
+    )]
+    SubjectTokenType,
+    /// `requested_token_type` is something else than what is issued.
+    #[error("requested_token_type must be urn:stint:token-type:s3-credentials, or missing")]
+    RequestedTokenType,
+    /// Delegation: a lease has one holder.
+    #[error("actor_token is not offered")]
+    ActorToken,
+    /// `audience` and `resource` name two roles, or there are several of either.
+    #[error("audience and resource must name one role between them")]
+    Targets,
+    /// A scope: ignoring it would grant more than was asked for.
+    #[error("scope is not offered; name a role by audience, and narrow it by session_policy")]
+    Scope,
     /// No `Action`.
     #[error("Action is missing")]
     MissingAction,

@@ -16,6 +16,7 @@ mod health;
 mod layers;
 mod leases;
 mod metrics;
+mod oauth_error;
 mod observation;
 mod openapi;
 mod parameters;
@@ -26,6 +27,7 @@ mod serve;
 mod sts;
 mod sts_error;
 mod tls;
+mod token_exchange;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub use openapi::document;
 pub use parameters::read as read_sts_parameters;
 pub use serve::serve;
 pub use tls::{TlsError, load as load_tls};
+pub use token_exchange::read as read_token_exchange;
 
 use crate::clock::Clock;
 use crate::desk::{DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
@@ -183,6 +186,8 @@ pub fn router(doors: Doors) -> Router {
         .route("/v1/leases/{id}", delete(revocations::end))
         .route("/v1/revocations", post(revocations::revoke))
         .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
+        .route("/v1/roles/{role}/credentials/", get(container::credentials).head(no_head))
+        .route("/v1/token", post(token_exchange::exchange))
         .route("/v1/audit/events", get(audit::events).head(no_head))
         .route("/v1/audit/export", get(audit::export).head(no_head))
         .route("/v1/audit/access", get(audit::access).post(audit::access_by_form).head(no_head))

@@ -9,7 +9,10 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{HttpMethod, RefOr, Required};
 
-use super::{Shared, audit, container, health, leases, metrics, problem, problem_code, revocations, sts};
+use super::{
+    Shared, audit, container, health, leases, metrics, oauth_error, problem, problem_code, revocations, sts,
+    token_exchange,
+};
 use crate::desk::{Ended, Summary};
 
 #[derive(OpenApi)]
@@ -21,6 +24,7 @@ use crate::desk::{Ended, Summary};
         revocations::end,
         revocations::revoke,
         container::credentials,
+        token_exchange::exchange,
         audit::events,
         audit::export,
         audit::access,
@@ -45,6 +49,10 @@ use crate::desk::{Ended, Summary};
         Ended,
         Summary,
         container::ContainerCredentials,
+        token_exchange::TokenExchangeForm,
+        token_exchange::TokenExchangeAnswer,
+        oauth_error::OAuthError,
+        oauth_error::OAuthCode,
         health::ReadinessAnswer,
         health::Check,
         problem::ProblemDetails,

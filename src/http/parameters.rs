@@ -66,12 +66,18 @@ impl Parameters {
         })
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names sent.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     fn refuse_unknown(&self) -> Result<(), Invalid> {
-        self.0.keys().map(String::as_str).try_for_each(|name| match name {
+        self.names().try_for_each(|name| match name {
             name if KNOWN.contains(&name) => Ok(()),
             "ProviderId" => Err(Invalid::ProviderId),
             name if name.starts_with("PolicyArns") => Err(Invalid::PolicyArns),
@@ -93,7 +99,7 @@ pub fn read(query: &str, body: &[u8], origin: Origin) -> Option<ExchangeRequest>
 }
 
 /// Digits only: no sign, no white space. Any length a row can hold is taken; what is too long for a lease is shortened.
-fn duration(text: &str) -> Result<Duration, Invalid> {
+pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Invalid::Duration);
     }

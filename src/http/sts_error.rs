@@ -193,6 +193,15 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::TooManyParameters
         | Invalid::DuplicateParameter
         | Invalid::UnknownParameter
+        | Invalid::Query
+        | Invalid::ClientCredentials
+        | Invalid::GrantType
+        | Invalid::MissingSubjectToken
+        | Invalid::SubjectTokenType
+        | Invalid::RequestedTokenType
+        | Invalid::ActorToken
+        | Invalid::Targets
+        | Invalid::Scope
         | Invalid::MissingWebIdentityToken
         | Invalid::PolicyArns
         | Invalid::ProviderId
