@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
+use super::key_index::KeyIndex;
 use crate::lease::{LeaseId, SessionPolicy};
 use crate::object_server::TemporaryCredentials;
 
@@ -21,6 +22,21 @@ pub struct HeldLease {
     pub credentials: Arc<TemporaryCredentials>,
     /// What it may do with it.
     pub session_policy: SessionPolicy,
+    /// The role's name, or `any`.
+    pub role: String,
+    /// The name the object server sees.
+    pub session_name: String,
+}
+
+/// A lease found by its access key. It may have ended.
+#[derive(Debug)]
+pub struct HeldKey {
+    /// What its holder has.
+    pub credentials: Arc<TemporaryCredentials>,
+    /// The role's name, or `any`.
+    pub role: String,
+    /// The name the object server sees.
+    pub session_name: String,
 }
 
 #[derive(Debug)]
@@ -34,6 +50,8 @@ struct Kept {
 #[derive(Default)]
 pub struct HeldCredentials {
     held: Mutex<BTreeMap<LeaseId, Kept>>,
+    /// Locked after `held`.
+    keys: Mutex<KeyIndex>,
 }
 
 impl HeldCredentials {
@@ -44,9 +62,11 @@ impl HeldCredentials {
             if oldest.get().lease.credentials.expiration > now {
                 break;
             }
-            oldest.remove();
+            let ended = oldest.remove();
+            self.keys().remove(&ended.lease.credentials);
         }
         if held.len() < MOST {
+            self.keys().insert(&lease.credentials, id);
             held.insert(id, Kept { lease, was_allowed: false });
         }
     }
@@ -72,7 +92,24 @@ impl HeldCredentials {
 
     /// Forgets those of a lease.
     pub fn forget(&self, lease: LeaseId) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(forgotten) = held.remove(&lease) {
+            self.keys().remove(&forgotten.lease.credentials);
+        }
+    }
+
+    /// The lease that has this access key, as long as it is held: also one that has ended.
+    #[must_use]
+    pub fn by_key(&self, access_key_id: &str) -> Option<HeldKey> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = self.keys().find(access_key_id)?;
+        let HeldLease { credentials, role, session_name, .. } = &held.get(&id)?.lease;
+        let (credentials, role, session_name) = (Arc::clone(credentials), role.clone(), session_name.clone());
+        Some(HeldKey { credentials, role, session_name })
+    }
+
+    fn keys(&self) -> MutexGuard<'_, KeyIndex> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -172,7 +172,12 @@ mod tests {
             session_token: SecretString::from("planted"),
             expiration: OffsetDateTime::UNIX_EPOCH,
         };
-        let lease = HeldLease { credentials: Arc::new(credentials), session_policy: SessionPolicy::for_tests("{}") };
+        let lease = HeldLease {
+            credentials: Arc::new(credentials),
+            session_policy: SessionPolicy::for_tests("{}"),
+            role: "team".to_owned(),
+            session_name: "ada".to_owned(),
+        };
         let first = match Proof::begin(says.clone(), lease, false).await {
             Some(proof) => proof.first_refusal(&Ticking::default(), Duration::ZERO).await,
             None => None,

@@ -321,7 +321,8 @@ impl Exchange {
         }
         let credentials = Arc::new(credentials);
         let session_policy = assume_role.session_policy().clone();
-        let held = HeldLease { credentials: Arc::clone(&credentials), session_policy };
+        let (role, session_name) = (grant.role().to_owned(), assume_role.role_session_name().as_str().to_owned());
+        let held = HeldLease { credentials: Arc::clone(&credentials), session_policy, role, session_name };
         parts.held.keep(assume_role.lease_id(), held, parts.clock.now());
         Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials })
     }

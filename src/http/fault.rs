@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 
-use crate::desk::DeskRefusal;
+use crate::desk::{CallerRefusal, DeskRefusal};
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 
@@ -18,6 +18,9 @@ pub(super) enum Fault {
     /// The log is not shown.
     #[error(transparent)]
     Inquiry(#[from] InquiryRefusal),
+    /// Nobody is named.
+    #[error(transparent)]
+    Caller(#[from] CallerRefusal),
     /// No lease is ended.
     #[error(transparent)]
     Desk(#[from] DeskRefusal),
@@ -108,11 +111,20 @@ pub(super) enum Invalid {
     #[error("Action is missing")]
     MissingAction,
     /// Another action, or another version of it.
-    #[error("only AssumeRoleWithWebIdentity of version 2011-06-15 is offered")]
+    #[error("only AssumeRoleWithWebIdentity and GetCallerIdentity of version 2011-06-15 are offered")]
     UnknownAction,
     /// No `WebIdentityToken`.
     #[error("WebIdentityToken is missing")]
     MissingWebIdentityToken,
+    /// `RoleArn` is empty or longer than AWS's.
+    #[error("RoleArn must be 1 to 2048 characters")]
+    RoleArn,
+    /// `WebIdentityToken` is shorter or longer than AWS's.
+    #[error("WebIdentityToken must be 4 to 20000 characters")]
+    WebIdentityToken,
+    /// `Policy` is empty or longer than AWS's.
+    #[error("Policy must be 1 to 2048 characters")]
+    Policy,
     /// `PolicyArns`: they would narrow the lease, and there are no managed policies here to narrow it by.
     #[error("PolicyArns are not offered; send Policy")]
     PolicyArns,
@@ -160,6 +172,7 @@ impl Fault {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Inquiry(refusal) => refusal.code(),
+            Self::Caller(refusal) => refusal.code(),
             Self::Desk(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",

@@ -9,6 +9,7 @@ mod arrival;
 mod audit;
 mod authorization;
 mod body;
+mod caller_identity;
 mod connections;
 mod container;
 mod fault;
@@ -51,7 +52,7 @@ pub use tls::{TlsError, load as load_tls};
 pub use token_exchange::read as read_token_exchange;
 
 use crate::clock::Clock;
-use crate::desk::{DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
+use crate::desk::{Callers, DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
 use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest};
 use crate::lease::LeaseId;
@@ -128,6 +129,8 @@ pub struct Doors {
     pub exchange: Arc<dyn Exchanges>,
     /// The auditors' use case.
     pub inquiry: Arc<dyn Inquiries>,
+    /// Says whose a leased key is.
+    pub callers: Callers,
     /// The desk's use case.
     pub desk: Arc<dyn Revocations>,
     /// Asked by `/health/ready`.
@@ -181,7 +184,7 @@ pub fn router(doors: Doors) -> Router {
     // Without its own handler HEAD would run the GET handler: a lease minted for an answer that has no body.
     let no_head = || async { Fault::MethodNotAllowed };
     Router::new()
-        .route("/", post(sts::assume_role).get(sts::assume_role).head(no_head))
+        .route("/", post(sts::answer).get(sts::answer).head(no_head))
         .route("/v1/leases", post(leases::create))
         .route("/v1/leases/{id}", delete(revocations::end))
         .route("/v1/revocations", post(revocations::revoke))

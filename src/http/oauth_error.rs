@@ -74,6 +74,9 @@ fn of_invalid(invalid: Invalid) -> OAuthCode {
         | Invalid::MissingAction
         | Invalid::UnknownAction
         | Invalid::MissingWebIdentityToken
+        | Invalid::RoleArn
+        | Invalid::WebIdentityToken
+        | Invalid::Policy
         | Invalid::PolicyArns
         | Invalid::ProviderId
         | Invalid::Duration
@@ -126,6 +129,7 @@ pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
         Fault::Invalid(invalid) => of_invalid(*invalid),
         Fault::Refused(_)
         | Fault::Inquiry(_)
+        | Fault::Caller(_)
         | Fault::Desk(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization

@@ -19,7 +19,7 @@ use crate::desk::{Ended, Summary};
 #[openapi(
     info(title = "stint", description = "OIDC tokens in, short-lived S3 credentials out, every one of them on record"),
     paths(
-        sts::assume_role,
+        sts::answer,
         leases::create,
         revocations::end,
         revocations::revoke,

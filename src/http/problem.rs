@@ -63,6 +63,8 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
     match fault {
         Fault::Refused(refusal) => code_of_refusal(refusal),
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
+        // Only the STS door asks for a signature, and it has codes of its own.
+        Fault::Caller(_) => ProblemCode::InvalidToken,
         Fault::Desk(refusal) => code_of_desk(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
@@ -174,6 +176,7 @@ pub(super) fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
         Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
+        | Fault::Caller(_)
         | Fault::Desk(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization

@@ -96,6 +96,7 @@ fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
     Doors {
         exchange,
         inquiry: Arc::new(Unasked),
+        callers: Callers::new(Arc::default(), Arc::new(SystemClock::start())),
         desk: Arc::new(Unasked),
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
@@ -273,7 +274,7 @@ async fn bad_requests_never_reach_the_exchange() {
     let twice = format!("{FORM}&WebIdentityToken=other");
     for (headers, body, status, code) in [
         (&[URLENCODED][..], "", 400, "MissingAction"),
-        (&[URLENCODED], "Action=GetCallerIdentity&Version=2011-06-15", 400, "InvalidAction"),
+        (&[URLENCODED], "Action=GetSessionToken&Version=2011-06-15", 400, "InvalidAction"),
         (&[URLENCODED], &twice, 400, "ValidationError"),
         (&[URLENCODED], "Action=AssumeRoleWithWebIdentity&Version=2011-06-15", 400, "ValidationError"),
         (&[JSON], "{}", 415, "UnsupportedMediaType"),
@@ -287,6 +288,31 @@ async fn bad_requests_never_reach_the_exchange() {
     assert!(seen.json()["detail"].as_str().unwrap().contains("line 1, column"), "{}", seen.body);
     let seen = ask(&router, "POST", "/v1/leases", &[BEARER, URLENCODED], "{}").await;
     assert_eq!((seen.status, seen.problem().as_str()), (415, "unsupported_media_type"));
+}
+
+#[tokio::test]
+async fn who_signs_with_an_unknown_key_is_told_so_in_awss_codes_and_counted() {
+    let doors = doors(Arc::new(Scripted(Box::new(|_| panic!("an exchange ran")))));
+    let metrics = Arc::clone(&doors.metrics);
+    let router = router(doors);
+    let form = "Action=GetCallerIdentity&Version=2011-06-15";
+    let signed = "AWS4-HMAC-SHA256 Credential=planted/20261122/us-east-1/sts/aws4_request, SignedHeaders=host;x-amz-date, \
+                  Signature=0123";
+    let date = ("x-amz-date", "20261122T100000Z");
+    let host = ("host", "stint.example");
+    let more = format!("{form}&RoleArn=x");
+    for (headers, body, status, code) in [
+        (&[URLENCODED, host][..], form, 403, "MissingAuthenticationToken"),
+        (&[URLENCODED, host, BEARER], form, 400, "IncompleteSignature"),
+        (&[URLENCODED, host, ("authorization", signed)], form, 400, "IncompleteSignature"),
+        (&[URLENCODED, host, ("authorization", signed), date], form, 403, "InvalidClientTokenId"),
+        (&[URLENCODED, host, ("authorization", signed), date], &more, 400, "ValidationError"),
+    ] {
+        let seen = ask(&router, "POST", "/", headers, body.to_owned()).await;
+        assert_eq!((seen.status, seen.sts_code().as_str()), (status, code), "{headers:?}");
+    }
+    let text = metrics.encode();
+    assert!(text.contains(r#"door="sts",outcome="refused",reason="caller_unknown_key"} 1"#), "{text}");
 }
 
 #[tokio::test]
@@ -402,7 +428,11 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
     let seen = ask(&router, "POST", "/v1/leases", &[BEARER, JSON], large).await;
     assert_eq!((seen.status, seen.problem().as_str()), (413, "body_too_large"));
     let fits = format!("{FORM}&Policy={}", "a".repeat(64 * 1024 - FORM.len() - 8));
-    assert_eq!(ask(&router, "POST", "/", &[URLENCODED], fits).await.status, 503);
+    let seen = ask(&router, "POST", "/", &[URLENCODED], fits).await;
+    assert_eq!((seen.status, seen.sts_code().as_str()), (400, "ValidationError"));
+    let json = |policy: &str| format!(r#"{{"session_policy": "{policy}"}}"#);
+    let fits = json(&"a".repeat(64 * 1024 - json("").len()));
+    assert_eq!(ask(&router, "POST", "/v1/leases", &[BEARER, JSON], fits).await.status, 503);
 }
 
 #[tokio::test(start_paused = true)]
