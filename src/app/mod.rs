@@ -34,7 +34,7 @@ pub use signing_key::{SigningKeyError, SigningKeyFile};
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind};
-use crate::desk::HeldCredentials;
+use crate::desk::{Callers, HeldCredentials};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
@@ -230,6 +230,7 @@ impl App {
             revoke_orphans,
         };
         let (held, stop_runs) = (Arc::new(HeldCredentials::default()), CancellationToken::new());
+        let callers = Callers::new(Arc::clone(&held), Arc::clone(&clock));
         let desk = lease_desk::Shared {
             store: Arc::clone(&store),
             object_server: Arc::clone(&object_server),
@@ -271,6 +272,7 @@ impl App {
         let doors = Doors {
             exchange: Arc::new(exchange),
             inquiry: Arc::new(Inquiry::new(readers, archive)),
+            callers,
             desk: Arc::new(desk),
             readiness: Arc::new(probes),
             metrics,

@@ -144,6 +144,8 @@ pub enum Door {
     Leases,
     /// `GET /v1/roles/{role}/credentials`.
     Container,
+    /// `POST /v1/token`, RFC 8693.
+    TokenExchange,
     /// `/v1/audit/…`.
     Audit,
     /// `GET` and `DELETE` below `/v1/leases`, and what else operators do with leases.
@@ -153,6 +155,10 @@ pub enum Door {
 }
 
 impl Door {
+    /// Every door.
+    pub const ALL: [Self; 7] =
+        [Self::Sts, Self::Leases, Self::Container, Self::TokenExchange, Self::Audit, Self::Desk, Self::Cli];
+
     /// The name in rows and counters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -160,6 +166,7 @@ impl Door {
             Self::Sts => "sts",
             Self::Leases => "leases",
             Self::Container => "container",
+            Self::TokenExchange => "token_exchange",
             Self::Audit => "audit",
             Self::Desk => "desk",
             Self::Cli => "cli",
@@ -169,9 +176,7 @@ impl Door {
     /// The door of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Sts, Self::Leases, Self::Container, Self::Audit, Self::Desk, Self::Cli]
-            .into_iter()
-            .find(|door| door.as_str() == name)
+        Self::ALL.into_iter().find(|door| door.as_str() == name)
     }
 }
 

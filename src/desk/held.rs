@@ -19,6 +19,9 @@ use crate::object_server::TemporaryCredentials;
 /// another, and what proves its end is the object server's list, where it keeps one.
 const MOST: usize = 512 << 20;
 
+/// What several roles granted together are called.
+const ANY: &str = "any";
+
 /// One lease that is out, for its proof.
 #[derive(Debug, Clone)]
 pub struct HeldLease {
@@ -26,6 +29,17 @@ pub struct HeldLease {
     pub credentials: Arc<TemporaryCredentials>,
     /// What it may do with it.
     pub session_policy: SessionPolicy,
+}
+
+/// A lease found by its access key. It may have ended.
+#[derive(Debug)]
+pub struct HeldKey {
+    /// What its holder has.
+    pub credentials: Arc<TemporaryCredentials>,
+    /// The role's name, or `any`.
+    pub role: String,
+    /// The name the object server sees.
+    pub session_name: String,
 }
 
 /// What this process minted and handed out.
@@ -140,6 +154,19 @@ impl HeldCredentials {
     /// Forgets those of a lease.
     pub fn forget(&self, lease: LeaseId) {
         self.shelf().remove(lease);
+    }
+
+    /// The lease that has this access key, as long as it is held: also one that has ended.
+    #[must_use]
+    pub fn by_key(&self, access_key_id: &str) -> Option<HeldKey> {
+        let all = self.shelf();
+        let kept = all.leases.get(&all.keys.find(access_key_id)?)?;
+        let role = if let [only] = kept.holder.roles() { only.as_str() } else { ANY };
+        Some(HeldKey {
+            credentials: Arc::clone(&kept.credentials),
+            role: role.to_owned(),
+            session_name: kept.lease.assume_role.role_session_name().as_str().to_owned(),
+        })
     }
 
     /// How many are held.

@@ -6,8 +6,10 @@
 
 mod absence;
 mod access;
+mod caller;
 mod ending;
 mod held;
+mod key_index;
 mod open_leases;
 mod proof;
 mod run;
@@ -16,8 +18,9 @@ mod shelf;
 mod wide;
 
 pub use access::{DeskRefusal, DeskRequest, LeaseDesk, LeaseDeskParts, Operators, Told};
+pub use caller::{CallerIdentity, CallerRefusal, Callers, SignedRequest};
 pub use ending::{Desk, DeskParts, Ended};
-pub use held::{HeldCredentials, HeldLease};
+pub use held::{HeldCredentials, HeldKey, HeldLease};
 pub use open_leases::{OpenLease, OpenLeases, OpenPage, Said};
 pub use proof::{SessionAnswer, SessionProbe, SessionProber};
 pub use run::{Pace, RunError, Summary, Whose};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use time::OffsetDateTime;
 
+use super::key_index::KeyIndex;
 use crate::audit::KeyFingerprint;
 use crate::clock::Clock;
 use crate::lease::{AssumeRole, Holder, LeaseId, LeaseTerms, SessionPolicy};
@@ -64,6 +65,7 @@ pub(super) struct Shelf {
     pub(super) leases: BTreeMap<LeaseId, Kept>,
     pub(super) ends: BTreeSet<(OffsetDateTime, LeaseId)>,
     pub(super) places: HashMap<Arc<Holder>, LeaseId>,
+    pub(super) keys: KeyIndex,
     /// Each text once, and how many leases have it.
     pub(super) policies: HashMap<SessionPolicy, usize>,
     pub(super) weight: usize,
@@ -91,6 +93,7 @@ impl Shelf {
         };
         self.weight += weight;
         self.ends.insert((ends_at, id));
+        self.keys.insert(&credentials, id);
         self.leases.insert(id, kept);
         (lease, credentials)
     }
@@ -111,6 +114,7 @@ impl Shelf {
         let Some(kept) = self.leases.remove(&id) else { return };
         self.weight = self.weight.saturating_sub(kept.weight);
         self.ends.remove(&(kept.credentials.expiration, id));
+        self.keys.remove(&kept.credentials);
         self.release_text(kept.holder.session_policy());
         if self.places.get(&kept.holder) == Some(&id) {
             self.places.remove(&kept.holder);

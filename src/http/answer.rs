@@ -1,4 +1,4 @@
-//! What the three doors tell of an issued lease, before any of them gives it a form.
+//! What the four doors tell of an issued lease, before any of them gives it a form.
 
 use std::fmt;
 

@@ -7,13 +7,13 @@ use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::answer::Answer;
 use super::arrival::Arrival;
-use super::fault::Fault;
+use super::fault::{Fault, Invalid};
 use super::problem::ProblemDetails;
 use super::{Shared, authorization};
 use crate::audit::Door;
@@ -69,8 +69,14 @@ pub(super) async fn credentials(
     State(shared): State<Arc<Shared>>,
     Extension(arrival): Extension<Arrival>,
     role: Result<Path<String>, PathRejection>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
+    // SDKs send the query of the configured URL along. Whoever wrote one there meant something by it, and a session
+    // policy that is not heard would widen the lease.
+    if uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(Invalid::Query.into());
+    }
     let request = ExchangeRequest {
         token: authorization::bare_or_bearer(&headers)?,
         role: role.map_or(RequestedRole::Unusable, |Path(role)| RequestedRole::parse(&role)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 
-use crate::desk::DeskRefusal;
+use crate::desk::{CallerRefusal, DeskRefusal};
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 
@@ -18,6 +18,9 @@ pub(super) enum Fault {
     /// The log is not shown.
     #[error(transparent)]
     Inquiry(#[from] InquiryRefusal),
+    /// Nobody is named.
+    #[error(transparent)]
+    Caller(#[from] CallerRefusal),
     /// No lease is ended.
     #[error(transparent)]
     Desk(#[from] DeskRefusal),
@@ -74,15 +77,54 @@ pub(super) enum Invalid {
     /// Not a parameter of the action: ignoring a misspelt `Policy` would widen the lease.
     #[error("an unknown parameter was sent")]
     UnknownParameter,
+    /// A query string where none belongs: what it says would be ignored, and its token would be in the logs of proxies.
+    #[error("this door takes no query string")]
+    Query,
+    /// An `Authorization` header, or a client's secret, beside the token: nobody here could check it.
+    #[error("send no client credentials: the subject token is all that is asked for")]
+    ClientCredentials,
+    /// Another grant than RFC 8693's.
+    #[error("grant_type must be urn:ietf:params:oauth:grant-type:token-exchange")]
+    GrantType,
+    /// No `subject_token`.
+    #[error("subject_token is missing")]
+    MissingSubjectToken,
+    /// No `subject_token_type`, or one that stands for no OIDC token.
+    #[error(
+        "subject_token_type must be urn:ietf:params:oauth:token-type:jwt, urn:ietf:params:oauth:token-type:access_token \
+         or urn:ietf:params:oauth:token-type:id_token"
+    )]
+    SubjectTokenType,
+    /// `requested_token_type` is something else than what is issued.
+    #[error("requested_token_type must be urn:stint:token-type:s3-credentials, or missing")]
+    RequestedTokenType,
+    /// Delegation: a lease has one holder.
+    #[error("actor_token is not offered")]
+    ActorToken,
+    /// `audience` and `resource` name two roles, or there are several of either.
+    #[error("audience and resource must name one role between them")]
+    Targets,
+    /// A scope: ignoring it would grant more than was asked for.
+    #[error("scope is not offered; name a role by audience, and narrow it by session_policy")]
+    Scope,
     /// No `Action`.
     #[error("Action is missing")]
     MissingAction,
     /// Another action, or another version of it.
-    #[error("only AssumeRoleWithWebIdentity of version 2011-06-15 is offered")]
+    #[error("only AssumeRoleWithWebIdentity and GetCallerIdentity of version 2011-06-15 are offered")]
     UnknownAction,
     /// No `WebIdentityToken`.
     #[error("WebIdentityToken is missing")]
     MissingWebIdentityToken,
+    /// `RoleArn` is empty or longer than AWS's.
+    #[error("RoleArn must be 1 to 2048 characters")]
+    RoleArn,
+    /// `WebIdentityToken` is shorter or longer than AWS's.
+    #[error("WebIdentityToken must be 4 to 20000 characters")]
+    WebIdentityToken,
+    /// `Policy` is empty or longer than AWS's.
+    #[error("Policy must be 1 to 2048 characters")]
+    Policy,
     /// `PolicyArns`: they would narrow the lease, and there are no managed policies here to narrow it by.
     #[error("PolicyArns are not offered; send Policy")]
     PolicyArns,
@@ -130,6 +172,7 @@ impl Fault {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Inquiry(refusal) => refusal.code(),
+            Self::Caller(refusal) => refusal.code(),
             Self::Desk(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",

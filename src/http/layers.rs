@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{ALLOW, CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ALLOW, CACHE_CONTROL, HeaderName, PRAGMA, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::arrival::{self, Arrival};
 use super::fault::{Fault, Unrendered};
 use super::observation::{Observation, door, route};
-use super::{Shared, body, problem, sts_error};
+use super::{Shared, body, oauth_error, problem, sts_error};
 use crate::audit::Door;
 use crate::clock::time_ordered_id;
 
@@ -32,6 +32,8 @@ pub(super) enum Form {
     Sts,
     /// JSON as SDKs read it from a credentials endpoint.
     Sdk,
+    /// The errors of RFC 6749 section 5.2.
+    OAuth,
     /// Problem details.
     Problem,
 }
@@ -41,6 +43,8 @@ impl Form {
         match door(route) {
             Some(Door::Sts) => Self::Sts,
             Some(Door::Container) => Self::Sdk,
+            Some(Door::TokenExchange) => Self::OAuth,
+            None if looks_like_container(request) => Self::Sdk,
             None if route.is_none() && looks_like_sts(request) => Self::Sts,
             Some(Door::Leases | Door::Audit | Door::Desk | Door::Cli) | None => Self::Problem,
         }
@@ -50,6 +54,7 @@ impl Form {
         match self {
             Self::Sts => sts_error::render(fault, request_id),
             Self::Sdk => problem::render_for_sdk(fault, request_id),
+            Self::OAuth => oauth_error::render(fault, request_id),
             Self::Problem => problem::render(fault, request_id),
         }
     }
@@ -59,6 +64,11 @@ impl Form {
 fn looks_like_sts(request: &Request) -> bool {
     let in_query = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
     in_query || body::media_type(request.headers()) == "application/x-www-form-urlencoded"
+}
+
+/// What SDKs print of an answer is `Code` and `Message`: also where the path is a little wrong.
+fn looks_like_container(request: &Request) -> bool {
+    request.uri().path().starts_with("/v1/roles/")
 }
 
 /// The outermost layer.
@@ -95,6 +105,10 @@ fn finish_headers(response: &mut Response, form: Form, request_id: Uuid) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::try_from(request_id.to_string()) {
+        if form == Form::OAuth {
+            // RFC 6749 section 5.1 asks for it beside Cache-Control.
+            headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+        }
         if form == Form::Sts {
             headers.insert(AMZN_REQUEST_ID, id.clone());
         }

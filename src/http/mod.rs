@@ -9,6 +9,7 @@ mod arrival;
 mod audit;
 mod authorization;
 mod body;
+mod caller_identity;
 mod connections;
 mod container;
 mod fault;
@@ -16,6 +17,7 @@ mod health;
 mod layers;
 mod leases;
 mod metrics;
+mod oauth_error;
 mod observation;
 mod openapi;
 mod parameters;
@@ -26,6 +28,7 @@ mod serve;
 mod sts;
 mod sts_error;
 mod tls;
+mod token_exchange;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,9 +49,10 @@ pub use openapi::document;
 pub use parameters::read as read_sts_parameters;
 pub use serve::serve;
 pub use tls::{TlsError, load as load_tls};
+pub use token_exchange::read as read_token_exchange;
 
 use crate::clock::Clock;
-use crate::desk::{DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
+use crate::desk::{Callers, DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
 use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest};
 use crate::lease::LeaseId;
@@ -125,6 +129,8 @@ pub struct Doors {
     pub exchange: Arc<dyn Exchanges>,
     /// The auditors' use case.
     pub inquiry: Arc<dyn Inquiries>,
+    /// Says whose a leased key is.
+    pub callers: Callers,
     /// The desk's use case.
     pub desk: Arc<dyn Revocations>,
     /// Asked by `/health/ready`.
@@ -178,11 +184,13 @@ pub fn router(doors: Doors) -> Router {
     // Without its own handler HEAD would run the GET handler: a lease minted for an answer that has no body.
     let no_head = || async { Fault::MethodNotAllowed };
     Router::new()
-        .route("/", post(sts::assume_role).get(sts::assume_role).head(no_head))
+        .route("/", post(sts::answer).get(sts::answer).head(no_head))
         .route("/v1/leases", post(leases::create))
         .route("/v1/leases/{id}", delete(revocations::end))
         .route("/v1/revocations", post(revocations::revoke))
         .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
+        .route("/v1/roles/{role}/credentials/", get(container::credentials).head(no_head))
+        .route("/v1/token", post(token_exchange::exchange))
         .route("/v1/audit/events", get(audit::events).head(no_head))
         .route("/v1/audit/export", get(audit::export).head(no_head))
         .route("/v1/audit/access", get(audit::access).post(audit::access_by_form).head(no_head))

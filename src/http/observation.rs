@@ -111,7 +111,8 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
     match route {
         Some("/") => Some(Door::Sts),
         Some("/v1/leases") => Some(Door::Leases),
-        Some("/v1/roles/{role}/credentials") => Some(Door::Container),
+        Some("/v1/roles/{role}/credentials" | "/v1/roles/{role}/credentials/") => Some(Door::Container),
+        Some("/v1/token") => Some(Door::TokenExchange),
         Some(
             "/v1/audit/events"
             | "/v1/audit/export"
@@ -135,6 +136,8 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/v1/leases/{id}",
         "/v1/revocations",
         "/v1/roles/{role}/credentials",
+        "/v1/roles/{role}/credentials/",
+        "/v1/token",
         "/v1/audit/events",
         "/v1/audit/export",
         "/v1/audit/access",

@@ -9,18 +9,22 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{HttpMethod, RefOr, Required};
 
-use super::{Shared, audit, container, health, leases, metrics, problem, problem_code, revocations, sts};
+use super::{
+    Shared, audit, container, health, leases, metrics, oauth_error, problem, problem_code, revocations, sts,
+    token_exchange,
+};
 use crate::desk::{Ended, Summary};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "stint", description = "OIDC tokens in, short-lived S3 credentials out, every one of them on record"),
     paths(
-        sts::assume_role,
+        sts::answer,
         leases::create,
         revocations::end,
         revocations::revoke,
         container::credentials,
+        token_exchange::exchange,
         audit::events,
         audit::export,
         audit::access,
@@ -45,6 +49,10 @@ use crate::desk::{Ended, Summary};
         Ended,
         Summary,
         container::ContainerCredentials,
+        token_exchange::TokenExchangeForm,
+        token_exchange::TokenExchangeAnswer,
+        oauth_error::OAuthError,
+        oauth_error::OAuthCode,
         health::ReadinessAnswer,
         health::Check,
         problem::ProblemDetails,

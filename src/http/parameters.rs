@@ -11,7 +11,6 @@ use crate::exchange::ExchangeRequest;
 use crate::policy::RequestedRole;
 use crate::token::Unverified;
 
-const ACTION: &str = "AssumeRoleWithWebIdentity";
 const VERSION: &str = "2011-06-15";
 /// No client sends more than eight.
 const MOST: usize = 32;
@@ -26,6 +25,28 @@ const KNOWN: [&str; 8] = [
     "Policy",
     "TokenRevokeType",
 ];
+
+/// What a presigned request adds to `Action` and `Version`.
+const PRESIGNED: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+];
+/// AWS's own bounds, in characters.
+const LONGEST_ARN: usize = 2048;
+const TOKEN: std::ops::RangeInclusive<usize> = 4..=20_000;
+const LONGEST_POLICY: usize = 2048;
+
+/// What an AWS query request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    AssumeRoleWithWebIdentity,
+    GetCallerIdentity,
+}
 
 /// One value per name. Its `Debug` shows names only: the token is among the values.
 pub(super) struct Parameters(BTreeMap<String, String>);
@@ -50,29 +71,63 @@ impl Parameters {
         Ok(Self(parameters))
     }
 
-    /// The request they make.
-    pub(super) fn into_request(self, origin: Origin) -> Result<ExchangeRequest, Invalid> {
-        if self.get("Action").ok_or(Invalid::MissingAction)? != ACTION || self.get("Version") != Some(VERSION) {
+    /// The action, of the one version there is. A parameter that is not the action's is refused.
+    pub(super) fn action(&self) -> Result<Action, Invalid> {
+        let action = match self.get("Action").ok_or(Invalid::MissingAction)? {
+            "AssumeRoleWithWebIdentity" => Action::AssumeRoleWithWebIdentity,
+            "GetCallerIdentity" => Action::GetCallerIdentity,
+            _ => return Err(Invalid::UnknownAction),
+        };
+        if self.get("Version") != Some(VERSION) {
             return Err(Invalid::UnknownAction);
         }
-        self.refuse_unknown()?;
+        match action {
+            Action::AssumeRoleWithWebIdentity => self.refuse_unknown()?,
+            Action::GetCallerIdentity => {
+                let known = |name: &str| name == "Action" || name == "Version" || PRESIGNED.contains(&name);
+                self.names().all(known).then_some(()).ok_or(Invalid::UnknownParameter)?;
+            }
+        }
+        Ok(action)
+    }
+
+    /// The request they make.
+    pub(super) fn into_request(self, origin: Origin) -> Result<ExchangeRequest, Invalid> {
+        if self.action()? != Action::AssumeRoleWithWebIdentity {
+            return Err(Invalid::UnknownAction);
+        }
+        let token = self.get("WebIdentityToken").ok_or(Invalid::MissingWebIdentityToken)?.trim_ascii();
+        if !TOKEN.contains(&token.chars().count()) {
+            return Err(Invalid::WebIdentityToken);
+        }
+        let sized = |name, most, refusal| match self.get(name) {
+            Some(value) if value.is_empty() || value.chars().count() > most => Err(refusal),
+            value => Ok(value),
+        };
+        let role = sized("RoleArn", LONGEST_ARN, Invalid::RoleArn)?;
         Ok(ExchangeRequest {
-            token: Unverified::new(self.get("WebIdentityToken").ok_or(Invalid::MissingWebIdentityToken)?),
-            role: self.get("RoleArn").map_or(RequestedRole::Any, RequestedRole::parse),
+            token: Unverified::new(token),
+            role: role.map_or(RequestedRole::Any, RequestedRole::parse),
             duration: self.get("DurationSeconds").map(duration).transpose()?,
-            session_policy: self.get("Policy").map(str::to_owned),
+            session_policy: sized("Policy", LONGEST_POLICY, Invalid::Policy)?.map(str::to_owned),
             session_name: self.get("RoleSessionName").map(session_name).transpose()?,
             fresh: false,
             origin,
         })
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names sent.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     fn refuse_unknown(&self) -> Result<(), Invalid> {
-        self.0.keys().map(String::as_str).try_for_each(|name| match name {
+        self.names().try_for_each(|name| match name {
             name if KNOWN.contains(&name) => Ok(()),
             "ProviderId" => Err(Invalid::ProviderId),
             name if name.starts_with("PolicyArns") => Err(Invalid::PolicyArns),
@@ -94,7 +149,7 @@ pub fn read(query: &str, body: &[u8], origin: Origin) -> Option<ExchangeRequest>
 }
 
 /// Digits only: no sign, no white space. Any length a row can hold is taken; what is too long for a lease is shortened.
-fn duration(text: &str) -> Result<Duration, Invalid> {
+pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Invalid::Duration);
     }
@@ -181,8 +236,41 @@ mod tests {
         for name in ["a", "", "a%20b", "a/b", "%C3%BCn%C3%AF", "a%0Ab", &"a".repeat(65)] {
             assert_eq!(swap("botocore-session-1", name), Invalid::SessionName, "{name}");
         }
+        for token in ["", "a.b", "%0Aa.b%0A", &"a".repeat(20_001)] {
+            assert_eq!(swap("a.b.c%0A", token), Invalid::WebIdentityToken, "{}", token.len());
+        }
+        for arn in ["", &"a".repeat(2049)] {
+            assert_eq!(swap("arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2Fstudio", arn), Invalid::RoleArn);
+        }
+        for policy in ["", &"a".repeat(2049)] {
+            assert_eq!(add(&format!("Policy={policy}")), Invalid::Policy);
+        }
         let many: Vec<String> = (0..40).map(|n| format!("p{n}=1")).collect();
         assert_eq!(add(&many.join("&")), Invalid::TooManyParameters);
+    }
+
+    #[test]
+    fn what_is_as_long_as_at_aws_is_read() {
+        let swap = |from: &str, to: &str| request(&WHOLE.replace(from, to), "").is_ok();
+        assert!(swap("a.b.c%0A", "a.b."));
+        assert!(swap("a.b.c%0A", &format!("{}%0A", "a".repeat(20_000))));
+        assert!(swap("arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2Fstudio", "r"));
+        assert!(swap("arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2Fstudio", &"a".repeat(2048)));
+        assert!(request(WHOLE, &format!("Policy={}", "a".repeat(2048))).is_ok());
+        // AWS ends at 43200; whatever is longer than the role allows is shortened here.
+        assert!(request(WHOLE, "DurationSeconds=43201").is_ok());
+    }
+
+    #[test]
+    fn each_action_has_parameters_of_its_own() {
+        let action = |query: &str| Parameters::parse(query, b"").unwrap().action();
+        let caller = "Action=GetCallerIdentity&Version=2011-06-15";
+        assert_eq!(action(caller), Ok(Action::GetCallerIdentity));
+        assert_eq!(action(&format!("{caller}&X-Amz-Signature=0")), Ok(Action::GetCallerIdentity));
+        assert_eq!(action(&format!("{caller}&RoleArn=x")), Err(Invalid::UnknownParameter));
+        assert_eq!(action(&format!("{WHOLE}&X-Amz-Signature=0")), Err(Invalid::UnknownParameter));
+        assert_eq!(action("Action=GetCallerIdentity"), Err(Invalid::UnknownAction));
+        assert_eq!(request(caller, "").unwrap_err(), Invalid::UnknownAction);
     }
 
     #[test]

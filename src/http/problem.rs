@@ -31,14 +31,14 @@ pub(super) struct ProblemDetails {
     #[serde(rename = "type")]
     kind: String,
     /// A fixed sentence.
-    title: &'static str,
+    pub(super) title: &'static str,
     /// The HTTP status.
     status: u16,
     /// What to change, where that may be said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    pub(super) detail: Option<String>,
     /// The stable code.
-    code: ProblemCode,
+    pub(super) code: ProblemCode,
     /// Finds the cause in the log.
     request_id: Uuid,
     /// With `roles_do_not_fit`: the roles to choose from.
@@ -63,6 +63,8 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
     match fault {
         Fault::Refused(refusal) => code_of_refusal(refusal),
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
+        // Only the STS door asks for a signature, and it has codes of its own.
+        Fault::Caller(_) => ProblemCode::InvalidToken,
         Fault::Desk(refusal) => code_of_desk(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
@@ -161,7 +163,8 @@ pub(super) fn choices(roles: &[RoleName]) -> String {
     format!("Several roles match and do not fit together; name one of: {}.", names.join(", "))
 }
 
-fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
+/// What a fault is told with, before a form is given to it.
+pub(super) fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
     let code = code(fault);
     let (detail, offered) = match fault {
         Fault::Invalid(invalid) => (Some(invalid.to_string()), Vec::new()),
@@ -173,6 +176,7 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
         Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
+        | Fault::Caller(_)
         | Fault::Desk(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization

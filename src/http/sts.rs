@@ -1,4 +1,4 @@
-//! The AWS STS query door: `AssumeRoleWithWebIdentity` as unmodified SDKs send it, by form, by query string with an
+//! The AWS STS query door: `AssumeRoleWithWebIdentity` (and `GetCallerIdentity`) as unmodified SDKs send it, by form, by query string with an
 //! empty body, or by GET. The answer is the XML that every parser tried accepts, in this order of elements.
 
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::arrival::Arrival;
 use super::fault::Fault;
-use super::parameters::Parameters;
-use super::{Shared, body};
+use super::parameters::{Action, Parameters};
+use super::{Shared, body, caller_identity};
 use crate::audit::Door;
 
+/// The account of every ARN: there is none, and botocore wants twelve digits.
+pub(super) const ACCOUNT: &str = "000000000000";
 /// The namespace of STS answers; minio-go's error parser needs exactly this one.
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -29,16 +31,16 @@ pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
     path = "/",
     tag = "doors",
     operation_id = "assume_role_with_web_identity",
-    description = "Action=AssumeRoleWithWebIdentity, version 2011-06-15. The parameters stand in a form body, or all of them \
+    description = "Action=AssumeRoleWithWebIdentity, version 2011-06-15; or GetCallerIdentity, signed with a leased key. The parameters stand in a form body, or all of them \
                    in the query string of a POST without body or of a GET. Errors are STS error XML on every status.",
     request_body(content = StsForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "AssumeRoleWithWebIdentityResponse", content_type = "text/xml", body = String),
+        (status = 200, description = "AssumeRoleWithWebIdentityResponse, or GetCallerIdentityResponse", content_type = "text/xml", body = String),
         (status = "4XX", description = "ErrorResponse", content_type = "text/xml", body = String),
         (status = "5XX", description = "ErrorResponse", content_type = "text/xml", body = String),
     )
 )]
-pub(super) async fn assume_role(
+pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
     Extension(arrival): Extension<Arrival>,
     request: Request,
@@ -49,6 +51,10 @@ pub(super) async fn assume_role(
     }
     let body = body::read(&parts.headers, body).await?;
     let parameters = Parameters::parse(parts.uri.query().unwrap_or(""), &body)?;
+    match parameters.action()? {
+        Action::AssumeRoleWithWebIdentity => {}
+        Action::GetCallerIdentity => return caller_identity::answer(&shared, &parts, &body, arrival.request_id),
+    }
     let lease = shared.exchange(parameters.into_request(arrival.at(Door::Sts))?).await?;
     let xml = render(&Answer::from(&lease), arrival.request_id);
     Ok((StatusCode::OK, [(CONTENT_TYPE, "text/xml")], xml).into_response())
@@ -83,10 +89,8 @@ fn render(answer: &Answer<'_>, request_id: Uuid) -> Vec<u8> {
     xml.leaf("SubjectFromWebIdentityToken", answer.subject);
     xml.leaf("Audience", answer.audience);
     xml.open("AssumedRoleUser");
-    // The SDK for Rust fails on an Arn with fewer than five colons; botocore takes the fifth part for an account id.
-    let session = format!("{}/{}", answer.role, answer.session_name);
-    xml.leaf("Arn", &format!("arn:aws:sts::000000000000:assumed-role/{session}"));
-    xml.leaf("AssumedRoleId", &format!("{}:{}", role_id(answer.role), answer.session_name));
+    xml.leaf("Arn", &assumed_role_arn(answer.role, answer.session_name));
+    xml.leaf("AssumedRoleId", &assumed_role_id(answer.role, answer.session_name));
     xml.close("AssumedRoleUser");
     xml.open("Credentials");
     xml.leaf("AccessKeyId", answer.access_key_id);
@@ -102,6 +106,16 @@ fn render(answer: &Answer<'_>, request_id: Uuid) -> Vec<u8> {
     xml.close("ResponseMetadata");
     xml.close("AssumeRoleWithWebIdentityResponse");
     xml.finish()
+}
+
+/// The SDK for Rust fails on an ARN with fewer than five colons; botocore takes the fifth part for an account id.
+pub(super) fn assumed_role_arn(role: &str, session_name: &str) -> String {
+    format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{session_name}")
+}
+
+/// `AssumedRoleId` of one answer, `UserId` of the other.
+pub(super) fn assumed_role_id(role: &str, session_name: &str) -> String {
+    format!("{}:{session_name}", role_id(role))
 }
 
 /// A stable id in AWS's shape: `AROA` and sixteen characters that depend on the role's name only.

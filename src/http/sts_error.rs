@@ -12,6 +12,7 @@ use super::fault::{Fault, Invalid};
 use super::problem::{RETRY_SECONDS, choices};
 use super::sts::Xml;
 use crate::audit::AuditError;
+use crate::desk::CallerRefusal;
 use crate::exchange::Refusal;
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
@@ -22,18 +23,23 @@ use crate::token::TokenReason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StsCode {
     AccessDenied,
+    ExpiredToken,
     ExpiredTokenException,
     IDPCommunicationError,
+    IncompleteSignature,
     InternalFailure,
     InvalidAction,
+    InvalidClientTokenId,
     InvalidIdentityToken,
     MalformedPolicyDocument,
     MethodNotAllowed,
     MissingAction,
+    MissingAuthenticationToken,
     NotFound,
     PackedPolicyTooLarge,
     RequestTimeout,
     RequestEntityTooLarge,
+    SignatureDoesNotMatch,
     Throttling,
     UnsupportedMediaType,
     ValidationError,
@@ -41,20 +47,25 @@ pub(super) enum StsCode {
 
 impl StsCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::AccessDenied,
+        Self::ExpiredToken,
         Self::ExpiredTokenException,
         Self::IDPCommunicationError,
+        Self::IncompleteSignature,
         Self::InternalFailure,
         Self::InvalidAction,
+        Self::InvalidClientTokenId,
         Self::InvalidIdentityToken,
         Self::MalformedPolicyDocument,
         Self::MethodNotAllowed,
         Self::MissingAction,
+        Self::MissingAuthenticationToken,
         Self::NotFound,
         Self::PackedPolicyTooLarge,
         Self::RequestTimeout,
         Self::RequestEntityTooLarge,
+        Self::SignatureDoesNotMatch,
         Self::Throttling,
         Self::UnsupportedMediaType,
         Self::ValidationError,
@@ -71,18 +82,23 @@ impl StsCode {
     fn entry(self) -> (&'static str, StatusCode) {
         match self {
             Self::AccessDenied => ("AccessDenied", StatusCode::FORBIDDEN),
+            Self::ExpiredToken => ("ExpiredToken", StatusCode::FORBIDDEN),
             Self::ExpiredTokenException => ("ExpiredTokenException", StatusCode::BAD_REQUEST),
             Self::IDPCommunicationError => ("IDPCommunicationError", StatusCode::BAD_REQUEST),
+            Self::IncompleteSignature => ("IncompleteSignature", StatusCode::BAD_REQUEST),
             Self::InternalFailure => ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR),
             Self::InvalidAction => ("InvalidAction", StatusCode::BAD_REQUEST),
+            Self::InvalidClientTokenId => ("InvalidClientTokenId", StatusCode::FORBIDDEN),
             Self::InvalidIdentityToken => ("InvalidIdentityToken", StatusCode::BAD_REQUEST),
             Self::MalformedPolicyDocument => ("MalformedPolicyDocument", StatusCode::BAD_REQUEST),
             Self::MethodNotAllowed => ("MethodNotAllowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::MissingAction => ("MissingAction", StatusCode::BAD_REQUEST),
+            Self::MissingAuthenticationToken => ("MissingAuthenticationToken", StatusCode::FORBIDDEN),
             Self::NotFound => ("NotFound", StatusCode::NOT_FOUND),
             Self::PackedPolicyTooLarge => ("PackedPolicyTooLarge", StatusCode::BAD_REQUEST),
             Self::RequestTimeout => ("RequestTimeout", StatusCode::REQUEST_TIMEOUT),
             Self::RequestEntityTooLarge => ("RequestEntityTooLarge", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::SignatureDoesNotMatch => ("SignatureDoesNotMatch", StatusCode::FORBIDDEN),
             Self::Throttling => ("Throttling", StatusCode::SERVICE_UNAVAILABLE),
             Self::UnsupportedMediaType => ("UnsupportedMediaType", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::ValidationError => ("ValidationError", StatusCode::BAD_REQUEST),
@@ -99,6 +115,7 @@ impl StsCode {
 pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
     let (code, message) = match fault {
         Fault::Refused(refusal) => return told_of_refusal(refusal),
+        Fault::Caller(refusal) => told_of_caller(*refusal),
         Fault::Invalid(invalid) => return (invalid_code(*invalid), Cow::Owned(invalid.to_string())),
         Fault::MissingToken | Fault::MalformedAuthorization => (StsCode::ValidationError, "No token was sent."),
         Fault::NotFound => (StsCode::NotFound, "No such path; the STS door is at /."),
@@ -169,6 +186,28 @@ fn told_of_token(reason: TokenReason) -> (StsCode, &'static str) {
     }
 }
 
+/// AWS's own codes and nearly its words. What is known of a key is told only to who has its secret.
+fn told_of_caller(refusal: CallerRefusal) -> (StsCode, &'static str) {
+    match refusal {
+        CallerRefusal::Unsigned => (StsCode::MissingAuthenticationToken, "The request is not signed."),
+        CallerRefusal::Malformed => (
+            StsCode::IncompleteSignature,
+            "Sign with Signature Version 4 for sts, once, the host and every x-amz- header covered.",
+        ),
+        CallerRefusal::UnknownKey => {
+            (StsCode::InvalidClientTokenId, "The security token included in the request is invalid.")
+        }
+        CallerRefusal::OutOfTime => {
+            (StsCode::SignatureDoesNotMatch, "Signature expired, or not yet current; look at the clock.")
+        }
+        CallerRefusal::WrongSignature => (
+            StsCode::SignatureDoesNotMatch,
+            "The request signature we calculated does not match the signature you provided.",
+        ),
+        CallerRefusal::Ended => (StsCode::ExpiredToken, "The security token included in the request is expired."),
+    }
+}
+
 fn told_of_denial(reason: &DenialReason) -> (StsCode, &'static str) {
     match reason {
         DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => {
@@ -193,7 +232,19 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::TooManyParameters
         | Invalid::DuplicateParameter
         | Invalid::UnknownParameter
+        | Invalid::Query
+        | Invalid::ClientCredentials
+        | Invalid::GrantType
+        | Invalid::MissingSubjectToken
+        | Invalid::SubjectTokenType
+        | Invalid::RequestedTokenType
+        | Invalid::ActorToken
+        | Invalid::Targets
+        | Invalid::Scope
         | Invalid::MissingWebIdentityToken
+        | Invalid::RoleArn
+        | Invalid::WebIdentityToken
+        | Invalid::Policy
         | Invalid::PolicyArns
         | Invalid::ProviderId
         | Invalid::Duration

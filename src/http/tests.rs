@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tower::ServiceExt;
 
+use super::oauth_error::OAuthCode;
 use super::problem_code::ProblemCode;
 use super::sts_error::StsCode;
 use super::*;
@@ -22,6 +23,9 @@ use crate::policy::RoleName;
 use crate::token::{TokenReason, TokenRefusal, Unverified};
 
 const FORM: &str = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&WebIdentityToken=planted.planted.planted";
+
+const TOKEN_FORM: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=planted.planted.planted\
+                          &subject_token_type=urn:ietf:params:oauth:token-type:jwt&audience=studio";
 
 type Script = Box<dyn Fn(&ExchangeRequest) -> Refusal + Send + Sync>;
 
@@ -92,6 +96,7 @@ fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
     Doors {
         exchange,
         inquiry: Arc::new(Unasked),
+        callers: Callers::new(Arc::default(), Arc::new(SystemClock::start())),
         desk: Arc::new(Unasked),
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
@@ -196,13 +201,14 @@ async fn each_transport_of_each_door_reaches_the_exchange() {
         ("POST", "/v1/leases", &[BEARER, JSON], r#"{"role":"studio"}"#),
         ("GET", "/v1/roles/studio/credentials", &[BEARER], ""),
         ("GET", "/v1/roles/any/credentials", &[("authorization", "planted.planted.planted")], ""),
+        ("POST", "/v1/token", &[URLENCODED], TOKEN_FORM),
     ] {
         let seen = ask(&router, method, uri, headers, body.to_owned()).await;
         assert_eq!(seen.status, 503, "{method} {uri}: {}", seen.body);
         assert_eq!(seen.header("retry-after"), "2");
     }
     let asked = asked.lock().unwrap();
-    assert_eq!(*asked, ["sts", "sts", "sts", "leases", "leases", "container", "container"]);
+    assert_eq!(*asked, ["sts", "sts", "sts", "leases", "leases", "container", "container", "token_exchange"]);
 }
 
 #[tokio::test]
@@ -268,7 +274,7 @@ async fn bad_requests_never_reach_the_exchange() {
     let twice = format!("{FORM}&WebIdentityToken=other");
     for (headers, body, status, code) in [
         (&[URLENCODED][..], "", 400, "MissingAction"),
-        (&[URLENCODED], "Action=GetCallerIdentity&Version=2011-06-15", 400, "InvalidAction"),
+        (&[URLENCODED], "Action=GetSessionToken&Version=2011-06-15", 400, "InvalidAction"),
         (&[URLENCODED], &twice, 400, "ValidationError"),
         (&[URLENCODED], "Action=AssumeRoleWithWebIdentity&Version=2011-06-15", 400, "ValidationError"),
         (&[JSON], "{}", 415, "UnsupportedMediaType"),
@@ -285,6 +291,132 @@ async fn bad_requests_never_reach_the_exchange() {
 }
 
 #[tokio::test]
+async fn who_signs_with_an_unknown_key_is_told_so_in_awss_codes_and_counted() {
+    let doors = doors(Arc::new(Scripted(Box::new(|_| panic!("an exchange ran")))));
+    let metrics = Arc::clone(&doors.metrics);
+    let router = router(doors);
+    let form = "Action=GetCallerIdentity&Version=2011-06-15";
+    let signed = "AWS4-HMAC-SHA256 Credential=planted/20261122/us-east-1/sts/aws4_request, SignedHeaders=host;x-amz-date, \
+                  Signature=0123";
+    let date = ("x-amz-date", "20261122T100000Z");
+    let host = ("host", "stint.example");
+    let more = format!("{form}&RoleArn=x");
+    for (headers, body, status, code) in [
+        (&[URLENCODED, host][..], form, 403, "MissingAuthenticationToken"),
+        (&[URLENCODED, host, BEARER], form, 400, "IncompleteSignature"),
+        (&[URLENCODED, host, ("authorization", signed)], form, 400, "IncompleteSignature"),
+        (&[URLENCODED, host, ("authorization", signed), date], form, 403, "InvalidClientTokenId"),
+        (&[URLENCODED, host, ("authorization", signed), date], &more, 400, "ValidationError"),
+    ] {
+        let seen = ask(&router, "POST", "/", headers, body.to_owned()).await;
+        assert_eq!((seen.status, seen.sts_code().as_str()), (status, code), "{headers:?}");
+    }
+    let text = metrics.encode();
+    assert!(text.contains(r#"door="sts",outcome="refused",reason="caller_unknown_key"} 1"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_token_exchange_is_refused_in_the_words_of_oauth() {
+    let told = |seen: &Seen| {
+        let json = seen.json();
+        assert_eq!(seen.header("content-type"), "application/json");
+        assert_eq!((seen.header("pragma"), seen.header("cache-control")), ("no-cache", "no-store"));
+        assert_eq!(json["request_id"], seen.header("x-request-id"));
+        assert!(json["error_description"].as_str().is_some_and(|said| !said.is_empty()));
+        (seen.status, json["error"].as_str().unwrap().to_owned(), json["code"].as_str().unwrap().to_owned())
+    };
+    let expected = |status, error: &str, code: &str| (status, error.to_owned(), code.to_owned());
+
+    let router = refusing(bad_token);
+    let seen = ask(&router, "POST", "/v1/token", &[URLENCODED], TOKEN_FORM).await;
+    assert_eq!(told(&seen), expected(400, "invalid_request", "invalid_token"));
+    assert_eq!(seen.json()["error_description"], "The token was refused");
+
+    let router = refusing(log_down);
+    let seen = ask(&router, "POST", "/v1/token", &[URLENCODED], TOKEN_FORM).await;
+    assert_eq!(told(&seen), expected(503, "temporarily_unavailable", "log_unavailable"));
+    assert_eq!(seen.header("retry-after"), "2");
+
+    let router = refusing(|_| {
+        let choices = ["audit", "studio"].map(|role| RoleName::parse(role).unwrap()).to_vec();
+        LeaseError::RolesDoNotFit { choices }.into()
+    });
+    let seen = ask(&router, "POST", "/v1/token", &[URLENCODED], TOKEN_FORM).await;
+    assert_eq!(told(&seen), expected(400, "invalid_target", "roles_do_not_fit"));
+    assert!(seen.json()["error_description"].as_str().unwrap().ends_with("audit, studio."));
+
+    let router = refusing(|_| panic!("an exchange ran"));
+    let two = format!("{TOKEN_FORM}&resource=admin");
+    let scope = format!("{TOKEN_FORM}&scope=all");
+    let query = format!("/v1/token?{TOKEN_FORM}");
+    let large = "a".repeat(64 * 1024 + 1);
+    for (method, uri, headers, body, outcome) in [
+        ("POST", "/v1/token", &[URLENCODED][..], "", (400, "unsupported_grant_type", "invalid_request")),
+        ("POST", "/v1/token", &[URLENCODED], &two, (400, "invalid_target", "invalid_request")),
+        ("POST", "/v1/token", &[URLENCODED], &scope, (400, "invalid_scope", "invalid_request")),
+        ("POST", &query, &[URLENCODED], "", (400, "invalid_request", "invalid_request")),
+        ("POST", "/v1/token", &[URLENCODED, BEARER], TOKEN_FORM, (400, "invalid_request", "invalid_request")),
+        ("POST", "/v1/token", &[JSON], "{}", (415, "invalid_request", "unsupported_media_type")),
+        ("POST", "/v1/token", &[], TOKEN_FORM, (415, "invalid_request", "unsupported_media_type")),
+        ("POST", "/v1/token", &[URLENCODED], &large, (413, "invalid_request", "body_too_large")),
+        ("GET", "/v1/token", &[], "", (405, "invalid_request", "method_not_allowed")),
+    ] {
+        let seen = ask(&router, method, uri, headers, body.to_owned()).await;
+        assert_eq!(told(&seen), expected(outcome.0, outcome.1, outcome.2), "{method} {uri} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_container_door_tells_sdks_of_every_fault_in_the_members_they_print() {
+    let told = |seen: &Seen| {
+        let json = seen.json();
+        assert_eq!(seen.header("content-type"), "application/json");
+        assert_eq!(json["Code"], json["code"]);
+        assert!(json["Message"].as_str().is_some_and(|said| !said.is_empty()) && json["Message"] == json["message"]);
+        (seen.status, seen.problem())
+    };
+    let expected = |status, code: &str| (status, code.to_owned());
+    let router = refusing(|_| panic!("an exchange ran"));
+    let place = "/v1/roles/studio/credentials";
+    for (method, uri, headers, outcome) in [
+        ("GET", place, &[][..], (401, "missing_token")),
+        ("GET", place, &[BEARER, BEARER], (401, "invalid_token")),
+        ("GET", place, &[("authorization", "Basic planted")], (401, "invalid_token")),
+        ("GET", "/v1/roles/studio/credentials?session_policy=planted", &[BEARER], (400, "invalid_request")),
+        ("POST", place, &[BEARER], (405, "method_not_allowed")),
+        ("PUT", place, &[BEARER], (405, "method_not_allowed")),
+        ("DELETE", "/v1/roles/studio/credentials/", &[BEARER], (405, "method_not_allowed")),
+        ("GET", "/v1/roles/studio", &[BEARER], (404, "not_found")),
+        ("GET", "/v1/roles/arn:aws:iam::000000000000:role/studio/credentials", &[BEARER], (404, "not_found")),
+    ] {
+        let seen = ask(&router, method, uri, headers, "").await;
+        assert_eq!(told(&seen), expected(outcome.0, outcome.1), "{method} {uri}");
+    }
+    for uri in [place, "/v1/roles/studio/credentials/"] {
+        let seen = ask(&router, "HEAD", uri, &[BEARER], "").await;
+        assert_eq!((seen.status, seen.header("content-type")), (405, "application/json"));
+    }
+}
+
+#[tokio::test]
+async fn the_container_door_reads_the_role_of_a_path_however_it_is_written() {
+    let router = refusing(|request| {
+        assert_eq!(request.role, crate::policy::RequestedRole::parse("studio"));
+        log_down(request)
+    });
+    let token = ("authorization", "planted.planted.planted");
+    for uri in [
+        "/v1/roles/studio/credentials",
+        "/v1/roles/studio/credentials/",
+        "/v1/roles/studio/credentials?",
+        "/v1/roles/%73tudio/credentials",
+        "/v1/roles/arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2Fstudio/credentials",
+    ] {
+        assert_eq!(ask(&router, "GET", uri, &[token], "").await.status, 503, "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_refused_announced_or_not() {
     let router = refusing(log_down);
     let large = "a".repeat(64 * 1024 + 1);
@@ -296,7 +428,11 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
     let seen = ask(&router, "POST", "/v1/leases", &[BEARER, JSON], large).await;
     assert_eq!((seen.status, seen.problem().as_str()), (413, "body_too_large"));
     let fits = format!("{FORM}&Policy={}", "a".repeat(64 * 1024 - FORM.len() - 8));
-    assert_eq!(ask(&router, "POST", "/", &[URLENCODED], fits).await.status, 503);
+    let seen = ask(&router, "POST", "/", &[URLENCODED], fits).await;
+    assert_eq!((seen.status, seen.sts_code().as_str()), (400, "ValidationError"));
+    let json = |policy: &str| format!(r#"{{"session_policy": "{policy}"}}"#);
+    let fits = json(&"a".repeat(64 * 1024 - json("").len()));
+    assert_eq!(ask(&router, "POST", "/v1/leases", &[BEARER, JSON], fits).await.status, 503);
 }
 
 #[tokio::test(start_paused = true)]
@@ -514,6 +650,8 @@ async fn no_secret_is_logged_at_any_level_whatever_door_it_is_brought_to() {
             ("PLANTED /", "x-request-id: planted", ""),
             ("POST /v1/leases", "authorization: Bearer planted", r#"{"planted": 1}"#),
             ("POST /v1/leases", "authorization: Planted planted", ""),
+            ("POST /v1/token", "content-type: application/x-www-form-urlencoded", TOKEN_FORM),
+            (&format!("POST /v1/token?{TOKEN_FORM}"), "content-type: application/x-www-form-urlencoded", TOKEN_FORM),
             ("GET /v1/roles/planted/credentials", "authorization: planted", ""),
             ("GET /v1/roles/%ff/credentials?planted", "authorization: planted\r\nauthorization: planted", ""),
         ] {
@@ -564,4 +702,8 @@ fn the_api_page_lists_exactly_the_codes_there_are() {
     for code in ProblemCode::ALL {
         assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
     }
+    let mut oauth: Vec<_> = OAuthCode::ALL.iter().map(|c| serde_json::to_value(c).unwrap()).collect();
+    oauth.sort_by_key(ToString::to_string);
+    let listed: Vec<_> = table("## Token exchange codes").into_iter().map(|(code, _)| code).collect();
+    assert_eq!(listed, oauth);
 }

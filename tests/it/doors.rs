@@ -28,6 +28,7 @@ async fn at_each_door(service: &Service, token: &str) -> Vec<(&'static str, Seen
     let mut seen = Vec::new();
     if token.len() < 48 * 1024 {
         seen.push(("sts", service.sts(token, &[]).await));
+        seen.push(("token_exchange", service.token_exchange(token, &[]).await));
     }
     if token.len() < 32 * 1024 && HeaderValue::from_str(token).is_ok() {
         seen.push(("leases", service.lease(token, &json!({})).await));
@@ -64,6 +65,21 @@ async fn every_hostile_token_is_refused_at_every_door_and_its_near_twin_is_serve
                     assert_eq!(seen.element("Code"), Some("ExpiredTokenException"), "{name}");
                 }
                 (Fate::Refused(_), "sts") => assert_eq!(seen.status, StatusCode::BAD_REQUEST, "{name}"),
+                // RFC 8693 section 2.2.2: both are 400, and told apart.
+                (Fate::Refused(_), "token_exchange") => {
+                    assert_eq!(
+                        (seen.status, seen.json()["error"].as_str()),
+                        (StatusCode::BAD_REQUEST, Some("invalid_request")),
+                        "{name}"
+                    );
+                }
+                (Fate::Powerless, "token_exchange") => {
+                    assert_eq!(
+                        (seen.status, seen.json()["error"].as_str()),
+                        (StatusCode::BAD_REQUEST, Some("invalid_target")),
+                        "{name}"
+                    );
+                }
                 (Fate::Refused(_), _) => assert_eq!(seen.status, StatusCode::UNAUTHORIZED, "{name}"),
                 (Fate::Powerless, _) => assert_eq!(seen.status, StatusCode::FORBIDDEN, "{name}"),
             }
@@ -103,8 +119,8 @@ async fn outsiders_learn_that_they_were_refused_and_nothing_more() {
             answers.push((door, seen.status, seen.body.replace(id, "ID")));
         }
     }
-    let first: Vec<_> = answers.iter().take(3).cloned().collect();
-    for answer in answers.chunks(3) {
+    let first: Vec<_> = answers.iter().take(4).cloned().collect();
+    for answer in answers.chunks(4) {
         assert_eq!(answer, first.as_slice());
     }
 }
@@ -166,6 +182,39 @@ async fn the_answers_have_exactly_the_promised_members() {
     members.sort();
     assert_eq!(members, ["AccessKeyId", "Expiration", "RoleArn", "SecretAccessKey", "Token"]);
     assert!(answer["Expiration"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn a_token_exchange_answers_a_credential_set_and_is_on_record_as_what_it_was() {
+    let object_server = minting().await;
+    let service = service(&object_server).await;
+    let token = Forge::shared().keycloak.token(now());
+    let narrow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::recordings/mine/*"}]}"#;
+    let asked =
+        [("audience", "team"), ("duration_seconds", "3600"), ("session_name", "worker-1"), ("session_policy", narrow)];
+    let seen = service.token_exchange(&token, &asked).await;
+    assert_eq!(seen.status, StatusCode::OK, "{}", seen.body);
+    assert_eq!(seen.headers["cache-control"], "no-store");
+    assert_eq!(seen.headers["pragma"], "no-cache");
+    let answer = seen.json();
+    let mut members: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    members.sort();
+    assert_eq!(members, ["access_token", "expires_in", "issued_token_type", "token_type"]);
+    assert_eq!(answer["token_type"], "N_A");
+    assert!((2_700..3_600).contains(&answer["expires_in"].as_i64().unwrap()));
+    let lease: serde_json::Value = serde_json::from_str(answer["access_token"].as_str().unwrap()).unwrap();
+    assert_eq!(lease["role"], "team");
+    assert!(lease["credentials"]["session_token"].as_str().is_some_and(|token| !token.is_empty()));
+
+    let refused = service.token_exchange(&token, &[("resource", "no-such-role")]).await;
+    assert_eq!((refused.status, refused.json()["error"].as_str()), (StatusCode::BAD_REQUEST, Some("invalid_target")));
+
+    let rows = service.rows().await;
+    let told: Vec<_> = rows.iter().map(|row| (row.kind.as_str(), row.door.as_deref())).collect();
+    let door = Some("token_exchange");
+    assert_eq!(told, [("lease.intended", door), ("lease.issued", door), ("exchange.refused", door)]);
+    assert_eq!(rows[0].session_name.as_deref(), Some("worker-1"));
+    assert_eq!(rows[0].requested_seconds, Some(3600));
 }
 
 #[tokio::test]

@@ -232,7 +232,7 @@ async fn every_event_type_and_effect_is_one_that_the_table_takes() {
     ];
     for kind in kinds {
         for effect in [RecordedEffect::Allow, RecordedEffect::Deny, RecordedEffect::NotApplicable] {
-            for door in [Door::Sts, Door::Leases, Door::Container, Door::Audit, Door::Cli] {
+            for door in Door::ALL {
                 let mut event = Event { kind, effect, ..whole_event() };
                 event.request.as_mut().unwrap().origin.door = door;
                 store.append(&Sealer::start().next([event])).await.unwrap();

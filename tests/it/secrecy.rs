@@ -24,7 +24,7 @@ use crate::harness::binary::{Running, Site, eventually, http, run, stint};
 use crate::harness::database::fresh_database;
 use crate::harness::hostile::hostile;
 use crate::harness::object_server::{Reply, again};
-use crate::harness::service::{now, sts_form};
+use crate::harness::service::{now, sts_form, token_exchange_form};
 use crate::harness::tokens::{Forge, Provider};
 
 const PARENT_KEY: &str = "PLANTEDPARENTKEY0001";
@@ -186,12 +186,14 @@ impl Stage {
         request.header("content-type", "application/json").body(body.into())
     }
 
-    /// One token through all three doors, the first by all three transports.
-    async fn at_every_door(&mut self, token: &str) -> [StatusCode; 5] {
+    /// One token through all four doors, the first by all three transports.
+    async fn at_every_door(&mut self, token: &str) -> [StatusCode; 6] {
         self.plant(token);
         let query = sts_form(token, &[]);
         let fits_a_header = token.len() < 32 * 1024 && reqwest::header::HeaderValue::from_str(token).is_ok();
         let header = if fits_a_header { token } else { "planted-instead-of-an-unfit-token" };
+        let exchange =
+            self.request(Method::POST, "/v1/token").header("content-type", "application/x-www-form-urlencoded");
         let container = self.request(Method::GET, "/v1/roles/team/credentials").header("authorization", header);
         [
             self.send(self.form(query.clone())).await,
@@ -199,6 +201,7 @@ impl Stage {
             self.send(self.request(Method::GET, &format!("/?{query}"))).await,
             self.send(self.json(header, "{}")).await,
             self.send(container).await,
+            self.send(exchange.body(token_exchange_form(token, &[]))).await,
         ]
     }
 }
@@ -335,7 +338,7 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
 
     // Served, at every door.
     let good = token(&forge.authentik);
-    let issued = [StatusCode::OK, StatusCode::OK, StatusCode::OK, StatusCode::CREATED, StatusCode::OK];
+    let issued = [StatusCode::OK, StatusCode::OK, StatusCode::OK, StatusCode::CREATED, StatusCode::OK, StatusCode::OK];
     assert_eq!(stage.at_every_door(&good).await, issued);
 
     // Every token that is refused, and who is refused although the token is good.
@@ -344,7 +347,9 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     }
     let nobody =
         forge.authentik.draft(now()).claim("sub", SUBJECT).claim("groups", json!([])).sign(&forge.authentik.key);
-    let refused = [StatusCode::FORBIDDEN; 5];
+    // The last is OAuth's: RFC 8693 section 2.2.2.
+    let mut refused = [StatusCode::FORBIDDEN; 6];
+    refused[5] = StatusCode::BAD_REQUEST;
     assert_eq!(stage.at_every_door(&nobody).await, refused);
     let down = forge.authentik.draft(now()).claim("iss", "https://down.example/").sign(&forge.authentik.key);
     stage.at_every_door(&down).await;
@@ -368,7 +373,7 @@ async fn no_planted_secret_is_found_outside_the_answers_that_are_for_it() {
     stage.at_every_door(&token(&forge.authentik)).await;
     drop(cut);
     connections.wait().await;
-    let unavailable = [StatusCode::SERVICE_UNAVAILABLE; 5];
+    let unavailable = [StatusCode::SERVICE_UNAVAILABLE; 6];
     assert_eq!(stage.at_every_door(&token(&forge.authentik)).await, unavailable);
     assert_eq!(stage.at_every_door(&nobody).await, unavailable);
     eventually("readiness is not what it was a second ago", async || {
@@ -589,6 +594,10 @@ async fn malformed(stage: &mut Stage, good: &str) {
     let long = format!("{good}{}", "x".repeat(80 * 1024));
     let basic = STANDARD.encode(format!("user:{good}"));
     stage.planted.insert(basic.clone());
+    let exchange = |more: &[(&str, &str)]| {
+        let request = stage.request(Method::POST, "/v1/token");
+        request.header("content-type", "application/x-www-form-urlencoded").body(token_exchange_form(good, more))
+    };
     let requests = [
         // Forms and query strings.
         stage.form(format!("{}&WebIdentityToken={good}", sts_form(good, &[]))),
@@ -601,6 +610,11 @@ async fn malformed(stage: &mut Stage, good: &str) {
         stage.form(sts_form(good, &[("Version", good)])),
         stage.form(sts_form(good, &[("Action", good)])),
         stage.form(format!("{}&x=%ff", sts_form(good, &[]))),
+        exchange(&[("audience", good)]),
+        exchange(&[("subject_token", good)]),
+        exchange(&[("actor_token", good)]),
+        exchange(&[("session_policy", good)]),
+        exchange(&[(good, "1")]),
         stage.form(sts_form(&long, &[])),
         stage.form(good),
         stage.request(Method::GET, &format!("/?{good}")),

@@ -1,6 +1,8 @@
 //! An unmodified boto3, told of `stint` by environment variables alone.
 
-use crate::harness::{Boto3, Installation, Setup};
+use serde_json::json;
+
+use crate::harness::{Answer, Boto3, Installation, Keys, Setup};
 
 const STUDIO: &str = "arn:aws:iam::000000000000:role/studio";
 
@@ -61,4 +63,35 @@ async fn a_trailing_newline_in_the_token_file_does_no_harm() {
         .with("AWS_ROLE_ARN", STUDIO)
         .with("AWS_ENDPOINT_URL_STS", &installation.stint.url(""));
     assert_eq!(boto3.walk(&["put:assets/model"]), ["ok"]);
+}
+
+#[tokio::test]
+async fn boto3_is_told_whose_key_it_holds_until_the_lease_is_revoked() {
+    let installation = Installation::start().await;
+    let (sts, token) = (installation.stint.url(""), installation.keycloak.token("studio").await);
+    let answer = installation.stint.lease(&token, &json!({"role": "studio"})).await;
+    let (keys, lease) = (answer.keys(), answer.json()["lease_id"].as_str().expect("an id").to_owned());
+    let asks = |keys: &Keys| {
+        let boto3 = Boto3::against(&installation.minio).with("AWS_ENDPOINT_URL_STS", &sts).holding(keys);
+        boto3.walk(&["whoami"]).remove(0)
+    };
+    let arn = asks(&keys);
+    assert!(arn.starts_with("arn:aws:sts::000000000000:assumed-role/studio/"), "{arn}");
+    assert!(arn.ends_with(&lease.replace('-', "")), "{arn}");
+    let itself = pointed_at(&installation, "studio", STUDIO).await;
+    assert!(itself.walk(&["whoami"])[0].starts_with("arn:aws:sts::000000000000:assumed-role/studio/"));
+
+    let unknown = "InvalidClientTokenId";
+    for (wrong, expected) in [
+        (Keys { secret_key: "of-somebody-else".to_owned(), ..keys.clone() }, "SignatureDoesNotMatch"),
+        (Keys { session_token: "of-somebody-else".to_owned(), ..keys.clone() }, unknown),
+        (Keys { access_key: "OFSOMEBODYELSE".to_owned(), ..keys.clone() }, unknown),
+    ] {
+        assert_eq!(asks(&wrong), expected);
+    }
+    assert_eq!(asks(&keys), arn);
+
+    let ended = Answer::to_delete(&installation.stint.url(&format!("/v1/leases/{lease}")), &token).await;
+    assert_eq!(ended.expect("stint answers").status, 200);
+    assert_eq!(asks(&keys), unknown);
 }

@@ -21,6 +21,8 @@ def do(step):
     s3 = session.client("s3")
     # What boto3 presigns by itself is version 2 of the signature, which Garage does not know.
     presigner = session.client("s3", config=Config(signature_version="s3v4"))
+    if operation == "whoami":
+        return session.client("sts").get_caller_identity()["Arn"]
     if operation == "key":
         return session.get_credentials().get_frozen_credentials().access_key
     if operation == "put":

@@ -233,9 +233,7 @@ fn is_effect(text: &str) -> bool {
 }
 
 fn is_door(text: &str) -> bool {
-    [Door::Sts, Door::Leases, Door::Container, Door::Audit, Door::Desk, Door::Cli]
-        .iter()
-        .any(|door| door.as_str() == text)
+    Door::parse(text).is_some()
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde asks for")]

@@ -195,6 +195,12 @@ impl Service {
         self.send(request.body(sts_form(token, more))).await
     }
 
+    /// `POST /v1/token`
+    pub(crate) async fn token_exchange(&self, token: &str, more: &[(&str, &str)]) -> Seen {
+        let request = self.http.post(self.url("/v1/token")).header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(token_exchange_form(token, more))).await
+    }
+
     /// A new connection pool on the service's database.
     pub(crate) async fn log(&self) -> PostgresStore {
         PostgresStore::connect(&self.database, Duration::from_secs(5)).await.unwrap()
@@ -225,6 +231,18 @@ pub(crate) fn sts_form(token: &str, more: &[(&str, &str)]) -> String {
     let named = |name: &str| more.iter().any(|(more, _)| *more == name);
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(fixed.iter().filter(|(name, _)| !named(name)).chain(more));
+    form.finish()
+}
+
+/// The form of a token exchange.
+pub(crate) fn token_exchange_form(token: &str, more: &[(&str, &str)]) -> String {
+    let fixed = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ("subject_token", token),
+    ];
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fixed.iter().chain(more));
     form.finish()
 }
 

@@ -53,7 +53,8 @@ impl Boto3 {
 
     /// Does `steps` in order within one session and says of each what came of it: `ok`, the access key id used, or the
     /// error code. A step is `put:bucket/key`, `get:bucket/key`, `list:bucket`, `delete:bucket/key`,
-    /// `url:bucket/key` (what was put, by a presigned URL), `form:bucket/key` (an upload by a presigned form) or `key`.
+    /// `url:bucket/key` (what was put, by a presigned URL), `form:bucket/key` (an upload by a presigned form), `key`, or
+    /// `whoami` (the ARN that STS says the key belongs to).
     pub(crate) fn walk(&self, steps: &[&str]) -> Vec<String> {
         let output = Command::new(named_by("STINT_LIVE_PYTHON"))
             .arg("-I")
