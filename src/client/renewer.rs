@@ -281,3 +281,208 @@ impl Leases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::fault::Answered;
+    use crate::client::lease::Moment;
+    use crate::client::lease::tests::{NOON, wire};
+    use futures::future::join_all;
+    use rand::SeedableRng;
+    use std::sync::Mutex;
+    use time::OffsetDateTime;
+    use tokio_util::sync::DropGuard;
+    use tokio_util::task::TaskTracker;
+
+    /// The paused clock of a test's runtime.
+    #[derive(Debug)]
+    struct Paused(tokio::time::Instant);
+
+    impl Clock for Paused {
+        fn now(&self) -> OffsetDateTime {
+            NOON + self.elapsed()
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+
+    /// Answers as it is told, and takes a while; leases are of an hour, due after `due` minutes.
+    #[derive(Debug)]
+    struct Double {
+        clock: Arc<Paused>,
+        fault: Mutex<Option<Fault>>,
+        due: i64,
+        asked: Mutex<Vec<(Duration, Fresh)>>,
+    }
+
+    #[async_trait]
+    impl Lessor for Double {
+        async fn lease(&self, fresh: Fresh) -> Result<Lease, Fault> {
+            let begun = Moment::local(&*self.clock);
+            self.asked.lock().unwrap().push((begun.elapsed, fresh));
+            sleep(Duration::from_millis(20)).await;
+            let fault = self.fault.lock().unwrap().clone();
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
+            let ago = time::Duration::try_from(begun.elapsed).unwrap();
+            // The wire's times count from noon, as the service's clock at each answer.
+            Lease::read(wire(60, self.due).to_string().as_bytes(), Moment { server: NOON, ..begun })
+                .inspect(|lease| assert!(lease.left(&*self.clock) > time::Duration::ZERO, "{ago}"))
+        }
+    }
+
+    struct World {
+        leases: Leases,
+        double: Arc<Double>,
+        clock: Arc<Paused>,
+        _ends: DropGuard,
+    }
+
+    impl World {
+        #[expect(clippy::disallowed_methods, reason = "the paused clock of a test")]
+        fn start(due: i64, fault: Option<Fault>) -> Self {
+            let clock = Arc::new(Paused(tokio::time::Instant::now()));
+            let double = Double { clock: Arc::clone(&clock), fault: Mutex::new(fault), due, asked: Mutex::default() };
+            let double = Arc::new(double);
+            let (renewer, leases) = Renewer::new(
+                Arc::clone(&double) as Arc<dyn Lessor>,
+                Arc::clone(&clock) as Arc<dyn Clock>,
+                StdRng::seed_from_u64(7),
+            );
+            let shutdown = CancellationToken::new();
+            TaskTracker::new().spawn(renewer.run(shutdown.clone()));
+            Self { leases, double, clock, _ends: shutdown.drop_guard() }
+        }
+
+        fn set(&self, fault: Option<Fault>) {
+            *self.double.fault.lock().unwrap() = fault;
+        }
+
+        fn asked(&self) -> Vec<(Duration, Fresh)> {
+            self.double.asked.lock().unwrap().clone()
+        }
+
+        async fn lease(&self) -> Result<Arc<Lease>, Arc<Fault>> {
+            self.leases.lease(Duration::from_millis(800)).await
+        }
+
+        async fn at_minute(&self, minute: u64) {
+            sleep(Duration::from_secs(minute * 60).saturating_sub(self.clock.elapsed())).await;
+        }
+    }
+
+    fn away() -> Fault {
+        Fault::Unreachable("refused".to_owned())
+    }
+
+    fn denied() -> Fault {
+        Fault::Refused(Answered::of(403, "access_denied"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_share_one_exchange_and_one_that_hangs_up_ends_nothing() {
+        let world = World::start(33, None);
+        let hung_up = timeout(Duration::from_millis(1), world.lease()).await;
+        assert!(hung_up.is_err());
+        let leases = join_all((0..50).map(|_| world.lease())).await;
+        assert!(leases.iter().all(Result::is_ok));
+        assert_eq!(world.asked().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_renewed_when_it_is_due_and_not_long_after() {
+        let world = World::start(33, None);
+        world.at_minute(32).await;
+        assert_eq!(world.asked().len(), 1);
+        world.at_minute(34).await;
+        let asked = world.asked();
+        assert_eq!(asked.len(), 2);
+        let (at, fresh) = asked[1];
+        assert!(at >= Duration::from_mins(33) && at <= Duration::from_mins(33) + MOST_JITTER, "{at:?}");
+        assert_eq!(fresh, Fresh::No);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn boto_never_asks_in_vain_although_the_service_would_wait() {
+        let world = World::start(55, None);
+        world.at_minute(45).await;
+        let asked = world.asked();
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        assert_eq!(asked[1].1, Fresh::Yes, "before refresh_after the same lease would come back");
+        assert!(asked[1].0 <= Duration::from_mins(45));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_lease_is_handed_out_through_an_outage_until_it_ends() {
+        let world = World::start(33, None);
+        let first = world.lease().await.unwrap();
+        world.set(Some(away()));
+        for minute in [34, 45, 59] {
+            world.at_minute(minute).await;
+            assert!(Arc::ptr_eq(&world.lease().await.unwrap(), &first), "minute {minute}");
+        }
+        world.at_minute(61).await;
+        assert_eq!(*world.lease().await.unwrap_err(), away());
+        // 27 minutes of outage, asked at most every half minute or so, and as often when a caller wants it.
+        assert!(world.asked().len() < 80, "{}", world.asked().len());
+        world.set(None);
+        sleep(REMEMBERED).await;
+        assert!(world.lease().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_remembered_for_seconds_whoever_asks() {
+        let world = World::start(33, Some(denied()));
+        for _ in 0..100 {
+            assert_eq!(*world.lease().await.unwrap_err(), denied());
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(world.asked().len(), 1);
+        sleep(REMEMBERED).await;
+        assert_eq!(*world.lease().await.unwrap_err(), denied());
+        assert_eq!(world.asked().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waiting_sees_a_refusal_asked_about_at_most_once_a_minute_in_the_end() {
+        let world = World::start(33, Some(denied()));
+        world.at_minute(60).await;
+        assert!((55..100).contains(&world.asked().len()), "{}", world.asked().len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_whose_leases_are_always_due_is_not_stormed() {
+        let world = World::start(-1, None);
+        world.at_minute(1).await;
+        assert!(world.asked().len() <= 13, "{}", world.asked().len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_lease_can_be_asked_for_and_idle_callers_cause_nothing() {
+        let world = World::start(33, None);
+        world.lease().await.unwrap();
+        for _ in 0..1000 {
+            world.lease().await.unwrap();
+        }
+        assert_eq!(world.asked().len(), 1);
+        world.leases.renew();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.asked().iter().map(|(_, fresh)| *fresh).collect::<Vec<_>>(), [Fresh::No, Fresh::Yes]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_lease_waits_out_an_outage_and_tells_a_refusal_at_once() {
+        let mut world = World::start(33, Some(away()));
+        assert_eq!(*world.leases.first(Duration::from_secs(10)).await.unwrap_err(), away());
+        world.set(None);
+        assert!(world.leases.first(Duration::from_mins(1)).await.is_ok());
+        let mut world = World::start(33, Some(denied()));
+        let begun = world.clock.elapsed();
+        assert_eq!(*world.leases.first(Duration::from_mins(1)).await.unwrap_err(), denied());
+        assert!(world.clock.elapsed() - begun < Duration::from_secs(1));
+    }
+}

@@ -1,6 +1,7 @@
 //! Integration tests: the service from outside, against doubles.
 #![cfg(test)]
 
+mod agent;
 mod architecture;
 mod audit_doors;
 mod bootstrap;
