@@ -37,12 +37,29 @@ impl Seaweedfs {
 
     /// Starts one of one's own.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&roles()).await
+    }
+
+    /// One whose role `Web` trusts the tokens of this issuer for the audience `stint`.
+    pub(crate) async fn trusting(issuer: &str, jwks_uri: &str) -> Self {
+        let mut iam = roles();
+        iam["providers"] = json!([{"name": "bench", "type": "oidc", "enabled": true,
+            "config": {"issuer": issuer, "clientId": "stint", "jwksUri": jwks_uri}}]);
+        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+            "Principal": {"Federated": "bench"}, "Action": ["sts:AssumeRoleWithWebIdentity"]}]});
+        let role = json!({"roleName": "Web", "roleArn": Self::role("Web"), "attachedPolicies": ["All"],
+            "trustPolicy": trust});
+        iam["roles"].as_array_mut().expect("roles").push(role);
+        Self::start_with(&iam).await
+    }
+
+    async fn start_with(iam: &Value) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let write = |name: &str, content: &Value| {
             fs::write(directory.path().join(name), content.to_string()).expect("the file is written");
         };
         write("s3.json", &identities());
-        write("iam.json", &roles());
+        write("iam.json", iam);
         fs::create_dir(directory.path().join("data")).expect("the data directory is made");
         // A gRPC port would be the other port and 10,000, which may be beyond the last one.
         let ports: [u16; 8] = free_ports();
