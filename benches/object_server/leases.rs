@@ -100,7 +100,7 @@ async fn double() -> String {
                 return String::new().into_response();
             }
             let n = minted.fetch_add(1, Ordering::Relaxed);
-            let end = (OffsetDateTime::now_utc() + Duration::from_secs(2700)).replace_nanosecond(0).unwrap();
+            let end = (OffsetDateTime::now_utc() + Duration::from_mins(45)).replace_nanosecond(0).unwrap();
             format!(
                 "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
                  <AccessKeyId>BENCH{n:015}</AccessKeyId><SecretAccessKey>{:0>40}</SecretAccessKey>\
