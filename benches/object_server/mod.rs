@@ -116,7 +116,7 @@ impl ObjectServer {
                 Self { endpoint, parent, role: None, kind, release, _running: Running::Minio(minio) }
             }
             Kind::Seaweedfs => {
-                let weed = Seaweedfs::trusting(issuer, &format!("{issuer}jwks/")).await;
+                let weed = Seaweedfs::start_with(&web_identity::roles_trusting(issuer)).await;
                 let (endpoint, role) = (weed.endpoint().to_owned(), Some(Seaweedfs::role(ROLE)));
                 let release = first_line(kind, "version");
                 Self { endpoint, parent: Key::parent(), role, kind, release, _running: Running::Seaweedfs(weed) }

@@ -37,23 +37,11 @@ impl Seaweedfs {
 
     /// Starts one of one's own.
     pub(crate) async fn start() -> Self {
-        Self::start_with(&roles()).await
+        Self::start_with(&Self::roles()).await
     }
 
-    /// One whose role `Web` trusts the tokens of this issuer for the audience `stint`.
-    pub(crate) async fn trusting(issuer: &str, jwks_uri: &str) -> Self {
-        let mut iam = roles();
-        iam["providers"] = json!([{"name": "bench", "type": "oidc", "enabled": true,
-            "config": {"issuer": issuer, "clientId": "stint", "jwksUri": jwks_uri}}]);
-        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
-            "Principal": {"Federated": "bench"}, "Action": ["sts:AssumeRoleWithWebIdentity"]}]});
-        let role = json!({"roleName": "Web", "roleArn": Self::role("Web"), "attachedPolicies": ["All"],
-            "trustPolicy": trust});
-        iam["roles"].as_array_mut().expect("roles").push(role);
-        Self::start_with(&iam).await
-    }
-
-    async fn start_with(iam: &Value) -> Self {
+    /// One with these roles.
+    pub(crate) async fn start_with(iam: &Value) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let write = |name: &str, content: &Value| {
             fs::write(directory.path().join(name), content.to_string()).expect("the file is written");
@@ -107,6 +95,31 @@ impl Seaweedfs {
         &self.endpoint
     }
 
+    /// `Vend` may do everything and trusts the minter; `Bucket` may only reach the bucket `lent`; `Anyone` trusts everybody.
+    pub(crate) fn roles() -> Value {
+        let role = |name: &str, policy: &str, principal: Value| {
+            json!({"roleName": name, "roleArn": Self::role(name), "attachedPolicies": [policy],
+                   "trustPolicy": {"Version": "2012-10-17",
+                       "Statement": [{"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}]}})
+        };
+        let policy = |name: &str, resources: Value| {
+            json!({"name": name, "document": {"Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": resources}]}})
+        };
+        let minter = json!({"AWS": ["arn:aws:iam::000000000000:user/minter"]});
+        let mut short = role("Short", "All", minter.clone());
+        short["maxSessionDuration"] = json!(3600);
+        json!({
+            "sts": {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "live-tests",
+                    "signingKey": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+            "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+            "roles": [role("Vend", "All", minter.clone()), role("Bucket", "Lent", minter), short,
+                      role("Anyone", "All", json!({"AWS": ["*"]}))],
+            "policies": [policy("All", json!(["arn:aws:s3:::*", "arn:aws:s3:::*/*"])),
+                         policy("Lent", json!(["arn:aws:s3:::lent", "arn:aws:s3:::lent/*"]))]
+        })
+    }
+
     /// The ARN of a role.
     pub(crate) fn role(name: &str) -> String {
         format!("arn:aws:iam::000000000000:role/{name}")
@@ -120,29 +133,4 @@ fn identities() -> Value {
                "credentials": [{"accessKey": name, "secretKey": format!("{name}secret")}]})
     };
     json!({"identities": [identity("minter", json!([])), identity("stranger", json!([])), identity("admin", json!(["Admin"]))]})
-}
-
-/// `Vend` may do everything and trusts the minter; `Bucket` may only reach the bucket `lent`; `Anyone` trusts everybody.
-fn roles() -> Value {
-    let role = |name: &str, policy: &str, principal: Value| {
-        json!({"roleName": name, "roleArn": Seaweedfs::role(name), "attachedPolicies": [policy],
-               "trustPolicy": {"Version": "2012-10-17",
-                   "Statement": [{"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}]}})
-    };
-    let policy = |name: &str, resources: Value| {
-        json!({"name": name, "document": {"Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": resources}]}})
-    };
-    let minter = json!({"AWS": ["arn:aws:iam::000000000000:user/minter"]});
-    let mut short = role("Short", "All", minter.clone());
-    short["maxSessionDuration"] = json!(3600);
-    json!({
-        "sts": {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "live-tests",
-                "signingKey": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
-        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
-        "roles": [role("Vend", "All", minter.clone()), role("Bucket", "Lent", minter), short,
-                  role("Anyone", "All", json!({"AWS": ["*"]}))],
-        "policies": [policy("All", json!(["arn:aws:s3:::*", "arn:aws:s3:::*/*"])),
-                     policy("Lent", json!(["arn:aws:s3:::lent", "arn:aws:s3:::lent/*"]))]
-    })
 }
