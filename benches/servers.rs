@@ -46,10 +46,13 @@ const HELP: &str = "\
 The object servers' benchmark. The first argument names the part to run:
   beside [MinIO|SeaweedFS|Ceph]...   exchanges beside the server's own AssumeRole, in interleaved rounds; all servers
                                      that STINT_LIVE_MINIO, STINT_LIVE_WEED and STINT_LIVE_RADOSGW name, or these
+  reuse [MinIO|SeaweedFS]...         leases handed out again beside the server's own AssumeRoleWithWebIdentity
+  leases                             what leases that are out cost the service in memory
   growth                             what temporary credentials cost a MinIO that keeps 0, 1,000, 10,000, 50,000
 
 STINT_BENCH_SECONDS=5                    how long each figure is measured
-STINT_BENCH_ROUNDS=5                     rounds of `beside`; restarts at each level of `growth`
+STINT_BENCH_ROUNDS=5                     rounds of `beside` and `reuse`; restarts at each level of `growth`
+STINT_BENCH_LEASES=100000                how many leases `leases` has out
 STINT_BENCH_CREDENTIALS=1000,10000,50000 the levels of `growth`, rising
 STINT_BENCH_COMMIT_DELAY_US=0            makes PostgreSQL wait before each flush, as a disk would
 ";
@@ -63,6 +66,8 @@ fn main() {
     let kinds: Option<Vec<Kind>> = rest.iter().map(|name| Kind::named(name)).collect();
     match (part.as_str(), kinds) {
         ("beside", Some(kinds)) => runtime.block_on(object_server::beside::measure(&kinds)),
+        ("reuse", Some(kinds)) => runtime.block_on(object_server::reuse::measure(&kinds)),
+        ("leases", Some(kinds)) if kinds.is_empty() => runtime.block_on(object_server::leases::measure()),
         ("growth", Some(kinds)) if kinds.is_empty() => runtime.block_on(object_server::growth::measure()),
         _ => print!("{HELP}"),
     }

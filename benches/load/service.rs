@@ -22,8 +22,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it and waits until it is ready; `object_server` are the lines of that section.
+    /// Starts it and waits until it is ready; `object_server` are the lines of that section. Every exchange mints.
     pub(crate) async fn start(ground: &Ground, object_server: &str) -> Self {
+        Self::start_with(ground, object_server, "[lease]\nreuse = false\n").await
+    }
+
+    /// The same with more sections of its configuration.
+    pub(crate) async fn start_with(ground: &Ground, object_server: &str, more: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let policies = ground.directory().join(format!("policies-{port}"));
         for name in POLICIES {
@@ -34,7 +39,7 @@ impl Service {
         let config = format!(
             "[http]\nlisten = \"127.0.0.1:{port}\"\n[postgres]\nurl = \"{}\"\n[[issuer]]\nname = \"authentik\"\n\
              issuer = \"{}\"\naudiences = [\"stint\"]\nprofile = \"authentik\"\n[object_server]\n{object_server}\n\
-             [policies]\ndirectory = \"{}\"\n[telemetry]\nlog = \"error\"\n",
+             [policies]\ndirectory = \"{}\"\n[telemetry]\nlog = \"error\"\n{more}",
             ground.database().expose_secret(),
             ground.issuer,
             policies.display(),

@@ -3,7 +3,10 @@
 pub(crate) mod beside;
 pub(crate) mod growth;
 mod kept;
+pub(crate) mod leases;
+pub(crate) mod reuse;
 mod spread;
+mod web_identity;
 
 use std::process::Command;
 
@@ -90,6 +93,35 @@ impl ObjectServer {
                 let release = first_line(kind, "--version");
                 Self { endpoint, parent: Key::parent(), role, kind, release, _running: Running::Ceph(ceph) }
             }
+        }
+    }
+
+    /// One that takes the tokens of this issuer itself, as its `AssumeRoleWithWebIdentity` wants them.
+    async fn start_trusting(kind: Kind, issuer: &str) -> Self {
+        match kind {
+            Kind::Minio => {
+                let discovery = format!("{issuer}.well-known/openid-configuration");
+                let minio = Minio::bare(&[
+                    ("MINIO_IDENTITY_OPENID_CONFIG_URL", discovery.as_str()),
+                    ("MINIO_IDENTITY_OPENID_CLIENT_ID", "stint"),
+                    // As in an installation without stint: a group is a policy of that name.
+                    ("MINIO_IDENTITY_OPENID_CLAIM_NAME", "groups"),
+                ])
+                .await;
+                minio.provision();
+                let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/documents/egress-write.json");
+                minio.must(&["admin", "policy", "create", "server", "egress-write", policy]);
+                let parent = Key { access: PARENT.to_owned(), secret: minio.parent_secret().to_owned(), token: None };
+                let (endpoint, release) = (minio.endpoint(), told("STINT_LIVE_MINIO_RELEASE"));
+                Self { endpoint, parent, role: None, kind, release, _running: Running::Minio(minio) }
+            }
+            Kind::Seaweedfs => {
+                let weed = Seaweedfs::start_with(&web_identity::roles_trusting(issuer)).await;
+                let (endpoint, role) = (weed.endpoint().to_owned(), Some(Seaweedfs::role(ROLE)));
+                let release = first_line(kind, "version");
+                Self { endpoint, parent: Key::parent(), role, kind, release, _running: Running::Seaweedfs(weed) }
+            }
+            Kind::Ceph => panic!("its web identity is not measured"),
         }
     }
 

@@ -37,12 +37,17 @@ impl Seaweedfs {
 
     /// Starts one of one's own.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&Self::roles()).await
+    }
+
+    /// One with these roles.
+    pub(crate) async fn start_with(iam: &Value) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
         let write = |name: &str, content: &Value| {
             fs::write(directory.path().join(name), content.to_string()).expect("the file is written");
         };
         write("s3.json", &identities());
-        write("iam.json", &roles());
+        write("iam.json", iam);
         fs::create_dir(directory.path().join("data")).expect("the data directory is made");
         // A gRPC port would be the other port and 10,000, which may be beyond the last one.
         let ports: [u16; 8] = free_ports();
@@ -90,6 +95,31 @@ impl Seaweedfs {
         &self.endpoint
     }
 
+    /// `Vend` may do everything and trusts the minter; `Bucket` may only reach the bucket `lent`; `Anyone` trusts everybody.
+    pub(crate) fn roles() -> Value {
+        let role = |name: &str, policy: &str, principal: Value| {
+            json!({"roleName": name, "roleArn": Self::role(name), "attachedPolicies": [policy],
+                   "trustPolicy": {"Version": "2012-10-17",
+                       "Statement": [{"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}]}})
+        };
+        let policy = |name: &str, resources: Value| {
+            json!({"name": name, "document": {"Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": resources}]}})
+        };
+        let minter = json!({"AWS": ["arn:aws:iam::000000000000:user/minter"]});
+        let mut short = role("Short", "All", minter.clone());
+        short["maxSessionDuration"] = json!(3600);
+        json!({
+            "sts": {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "live-tests",
+                    "signingKey": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+            "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+            "roles": [role("Vend", "All", minter.clone()), role("Bucket", "Lent", minter), short,
+                      role("Anyone", "All", json!({"AWS": ["*"]}))],
+            "policies": [policy("All", json!(["arn:aws:s3:::*", "arn:aws:s3:::*/*"])),
+                         policy("Lent", json!(["arn:aws:s3:::lent", "arn:aws:s3:::lent/*"]))]
+        })
+    }
+
     /// The ARN of a role.
     pub(crate) fn role(name: &str) -> String {
         format!("arn:aws:iam::000000000000:role/{name}")
@@ -103,29 +133,4 @@ fn identities() -> Value {
                "credentials": [{"accessKey": name, "secretKey": format!("{name}secret")}]})
     };
     json!({"identities": [identity("minter", json!([])), identity("stranger", json!([])), identity("admin", json!(["Admin"]))]})
-}
-
-/// `Vend` may do everything and trusts the minter; `Bucket` may only reach the bucket `lent`; `Anyone` trusts everybody.
-fn roles() -> Value {
-    let role = |name: &str, policy: &str, principal: Value| {
-        json!({"roleName": name, "roleArn": Seaweedfs::role(name), "attachedPolicies": [policy],
-               "trustPolicy": {"Version": "2012-10-17",
-                   "Statement": [{"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}]}})
-    };
-    let policy = |name: &str, resources: Value| {
-        json!({"name": name, "document": {"Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": resources}]}})
-    };
-    let minter = json!({"AWS": ["arn:aws:iam::000000000000:user/minter"]});
-    let mut short = role("Short", "All", minter.clone());
-    short["maxSessionDuration"] = json!(3600);
-    json!({
-        "sts": {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "live-tests",
-                "signingKey": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
-        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
-        "roles": [role("Vend", "All", minter.clone()), role("Bucket", "Lent", minter), short,
-                  role("Anyone", "All", json!({"AWS": ["*"]}))],
-        "policies": [policy("All", json!(["arn:aws:s3:::*", "arn:aws:s3:::*/*"])),
-                     policy("Lent", json!(["arn:aws:s3:::lent", "arn:aws:s3:::lent/*"]))]
-    })
 }
