@@ -1,6 +1,8 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod freezing;
+mod instances;
 mod key_files;
 mod lease_desk;
 mod object_server;
@@ -18,9 +20,12 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use secrecy::ExposeSecret;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use freezing::{FreezeError, FreezeWish, list_freezes, set_freeze, thaw};
+use instances::Instances;
 pub use key_files::{KeyFiles, KeyFilesError};
 pub use lease_desk::{DeskError, Wish, list_leases, revoke_leases};
 use object_server::SELF_TEST_TIMEOUT;
@@ -34,14 +39,16 @@ pub use signing_key::{SigningKeyError, SigningKeyFile};
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind};
-use crate::desk::HeldCredentials;
+use crate::desk::{
+    FreezeDesk, FreezeDeskParts, FreezeWatch, HeldCredentials, Operators, SharedState, Watch, WatchParts,
+};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
 use crate::object_server::{ConfigError, ObjectServer, Parents, SelfTest, Standings};
-use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
+use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresSharedState, PostgresStore};
 use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
@@ -69,6 +76,7 @@ pub struct App {
     reloader: policies::Reloader,
     reconciler: Reconciler,
     listing: Option<(ListingReconciler, Duration)>,
+    instances: Instances,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     parents: Arc<Parents>,
@@ -196,7 +204,8 @@ impl App {
             (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
         let server = parents::identity(&config.object_server);
         let probing = lease_desk::probe_client(&config.object_server, &clock)?;
-        let patience = longest_exchange(config.audit.deadline);
+        let audit_deadline = config.audit.deadline;
+        let patience = longest_exchange(audit_deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let signing_key = checkpoint_key(&config.audit)?;
@@ -229,6 +238,8 @@ impl App {
             metrics: Arc::clone(&metrics),
             revoke_orphans,
         };
+        let shared: Arc<dyn SharedState> = Arc::new(PostgresSharedState::new(Arc::clone(&store), audit_deadline));
+        let freezes = Arc::new(FreezeWatch::new(Arc::clone(&shared), Arc::clone(&clock)));
         let (held, stop_runs) = (Arc::new(HeldCredentials::default()), CancellationToken::new());
         let desk = lease_desk::Shared {
             store: Arc::clone(&store),
@@ -243,9 +254,29 @@ impl App {
             stop: stop_runs.clone(),
         };
         let desk = lease_desk::behind_doors(probing, desk);
+        let freeze_desk = FreezeDesk::new(FreezeDeskParts {
+            operators: Operators {
+                verifier: Verifier::new(rules.clone(), issuers.clone()),
+                policies: reloader.current(),
+            },
+            freezes: Arc::clone(&freezes),
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock),
+            rng: Mutex::new(random()?),
+        });
+        let wake = Arc::new(Notify::new());
+        let watch = Watch::new(WatchParts {
+            freezes: Arc::clone(&freezes),
+            shared,
+            held: Arc::clone(&held),
+            wake: Arc::clone(&wake),
+            clock: Arc::clone(&clock),
+        });
+        let instances = Instances { watch, wake, store: Arc::clone(&store) };
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
+            freezes,
             lease_rules,
             log: Arc::clone(&log),
             fingerprints: fingerprints.clone(),
@@ -272,6 +303,7 @@ impl App {
             exchange: Arc::new(exchange),
             inquiry: Arc::new(Inquiry::new(readers, archive)),
             desk: Arc::new(desk),
+            freezes: Arc::new(freeze_desk),
             readiness: Arc::new(probes),
             metrics,
             clock: Arc::clone(&clock),
@@ -290,6 +322,7 @@ impl App {
             reloader,
             reconciler,
             listing,
+            instances,
             issuers,
             tasks,
             parents,
@@ -332,6 +365,7 @@ impl App {
             reloader,
             reconciler,
             listing,
+            instances,
             issuers,
             tasks,
             stop_runs,
@@ -358,13 +392,14 @@ impl App {
                 tracing::error!("the comparison of the object server's list with the log broke off: restart stint");
             }
         };
+        let keep_up = instances.keep_up(shutdown.clone());
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             stop_runs.cancel();
             served
         };
-        let (served, (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare);
+        let (served, (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare, keep_up);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

@@ -70,6 +70,10 @@ impl HeldCredentials {
         }
     }
 
+    /// Another instance, or this one, was asked to end a lease: it is never handed out again. Its credential stays: this process
+    /// may be the one that proves the end with it.
+    pub fn withdraw(&self, _lease: LeaseId) {}
+
     /// Forgets those of a lease.
     pub fn forget(&self, lease: LeaseId) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease);

@@ -7,17 +7,25 @@
 mod absence;
 mod access;
 mod ending;
+mod freeze_desk;
+mod freeze_watch;
 mod held;
 mod open_leases;
 mod proof;
 mod run;
 mod selection;
+mod shared_state;
+mod watch;
 mod wide;
 
 pub use access::{DeskRefusal, DeskRequest, LeaseDesk, LeaseDeskParts, Operators, Told};
 pub use ending::{Desk, DeskParts, Ended};
+pub use freeze_desk::{FreezeDesk, FreezeDeskParts, FreezeRefusal, MOST_FREEZES};
+pub use freeze_watch::{FreezeWatch, FreezesUnknown};
 pub use held::{HeldCredentials, HeldLease};
 pub use open_leases::{OpenLease, OpenLeases, OpenPage, Said};
 pub use proof::{SessionAnswer, SessionProbe, SessionProber};
 pub use run::{Pace, RunError, Summary, Whose};
 pub use selection::{BadSelection, GivenSelection, Selection};
+pub use shared_state::SharedState;
+pub use watch::{Watch, WatchParts};

@@ -1,8 +1,9 @@
 //! The exchange, on one page: a token in, temporary credentials out. Every step consumes a value that only the step
 //! before can make, so no step can be skipped or reordered:
 //!
-//! verify → decide → plan → commit the intent → mint → try the credential → commit the outcome → answer.
+//! verify → decide → freeze → plan → commit the intent → mint → try the credential → commit the outcome → answer.
 
+mod gates;
 mod trial;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use crate::audit::{
     Request, Unrecorded,
 };
 use crate::clock::Clock;
-use crate::desk::{HeldCredentials, HeldLease};
+use crate::desk::{FreezeWatch, HeldCredentials, HeldLease};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
 use crate::object_server::{
     Admission, LeaseToEnd, ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials,
@@ -28,6 +29,7 @@ use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, Request
 use crate::telemetry::{Metrics, Step};
 use crate::token::{TokenRefusal, Unverified, VerifiedToken, Verifier};
 
+pub use gates::Frozen;
 pub use trial::Untrusted;
 
 /// The pauses between attempts to say that a lease was abandoned: over the time in which a store usually comes back.
@@ -91,6 +93,9 @@ pub enum Refusal {
     /// Nothing is granted under the role until its credentials pass a self-test.
     #[error(transparent)]
     Closed(#[from] RoleClosed),
+    /// The holder, the role or everything is frozen.
+    #[error(transparent)]
+    Frozen(#[from] Frozen),
 }
 
 impl Refusal {
@@ -105,6 +110,7 @@ impl Refusal {
             Self::ObjectServer(error) => error.code(),
             Self::Untrusted(untrusted) => untrusted.code(),
             Self::Closed(_) => "role_closed",
+            Self::Frozen(frozen) => frozen.code(),
         }
     }
 
@@ -127,7 +133,7 @@ impl Refusal {
     /// Of a refusal after the intent: whether a credential may exist at the object server.
     fn may_have_minted(&self) -> bool {
         match self {
-            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) => false,
+            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) | Self::Frozen(_) => false,
             Self::ObjectServer(error) => error.may_have_minted(),
             Self::Untrusted(_) | Self::Closed(_) => true,
         }
@@ -147,6 +153,8 @@ pub struct ExchangeParts {
     pub verifier: Verifier,
     /// Step 2; swapped whole.
     pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Between steps 2 and 3: what is frozen.
+    pub freezes: Arc<FreezeWatch>,
     /// Step 3.
     pub lease_rules: LeaseRules,
     /// Steps 4 and 6.
@@ -212,6 +220,9 @@ impl Exchange {
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Denied(denial)).await);
             }
         };
+        if let Err(frozen) = self.thawed(&token, &grant).await {
+            return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+        }
         let assume_role = match self.plan(&grant, &token, request.duration) {
             Ok(assume_role) => assume_role,
             Err(error) => {
@@ -372,7 +383,8 @@ impl Exchange {
             log.count_refusal(reason, asked.origin.address);
             return Refusal::Token(refusal);
         };
-        let refused = Refused { request: asked, identity: Identity::from(*signed), reason, policy_hash: None };
+        let refused =
+            Refused { request: asked, identity: Identity::from(*signed), reason, policy_hash: None, freeze: None };
         self.recorded(log.refuse_token(refused), Refusal::Token(refusal)).await
     }
 
@@ -386,7 +398,7 @@ impl Exchange {
     ) -> Refusal {
         let identity = Identity::from(token);
         let policy_hash = Some(policy_hash.to_hex());
-        let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash };
+        let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash, freeze: None };
         self.recorded(self.parts().log.refuse(refused), refusal).await
     }
 

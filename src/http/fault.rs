@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 
-use crate::desk::DeskRefusal;
+use crate::desk::{DeskRefusal, FreezeRefusal};
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 
@@ -21,6 +21,9 @@ pub(super) enum Fault {
     /// No lease is ended.
     #[error(transparent)]
     Desk(#[from] DeskRefusal),
+    /// Nothing is frozen or thawed.
+    #[error(transparent)]
+    Freeze(#[from] FreezeRefusal),
     /// The request cannot be read.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -116,6 +119,16 @@ pub(super) enum Invalid {
         /// Counted from 0, in bytes.
         column: usize,
     },
+    /// The body of a freeze is not the JSON that is expected.
+    #[error(
+        "not a freeze at line {line}, column {column}: a JSON object with the members of docs/api.md, each at most once"
+    )]
+    FreezeJson {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 0, in bytes.
+        column: usize,
+    },
     /// The reason of a revocation is none that can be kept.
     #[error("the reason must be 1 to 512 characters without control characters")]
     Reason,
@@ -131,6 +144,7 @@ impl Fault {
             Self::Refused(refusal) => refusal.code(),
             Self::Inquiry(refusal) => refusal.code(),
             Self::Desk(refusal) => refusal.code(),
+            Self::Freeze(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",
             Self::MalformedAuthorization => "malformed_authorization",

@@ -121,7 +121,7 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
             | "/v1/audit/head"
             | "/v1/audit/verify",
         ) => Some(Door::Audit),
-        Some("/v1/leases/{id}" | "/v1/revocations") => Some(Door::Desk),
+        Some("/v1/leases/{id}" | "/v1/revocations" | "/v1/freezes" | "/v1/freezes/{id}") => Some(Door::Desk),
         Some(_) | None => None,
     }
 }
@@ -134,6 +134,8 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/v1/leases",
         "/v1/leases/{id}",
         "/v1/revocations",
+        "/v1/freezes",
+        "/v1/freezes/{id}",
         "/v1/roles/{role}/credentials",
         "/v1/audit/events",
         "/v1/audit/export",

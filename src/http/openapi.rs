@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{HttpMethod, RefOr, Required};
 
-use super::{Shared, audit, container, health, leases, metrics, problem, problem_code, revocations, sts};
+use super::{Shared, audit, container, freezes, health, leases, metrics, problem, problem_code, revocations, sts};
 use crate::desk::{Ended, Summary};
 
 #[derive(OpenApi)]
@@ -20,6 +20,9 @@ use crate::desk::{Ended, Summary};
         leases::create,
         revocations::end,
         revocations::revoke,
+        freezes::set,
+        freezes::list,
+        freezes::lift,
         container::credentials,
         audit::events,
         audit::export,
@@ -42,6 +45,9 @@ use crate::desk::{Ended, Summary};
         revocations::EndRequest,
         revocations::RevocationRequest,
         revocations::LastLine,
+        freezes::FreezeRequest,
+        freezes::FreezeAnswer,
+        freezes::FreezesAnswer,
         Ended,
         Summary,
         container::ContainerCredentials,
@@ -68,7 +74,11 @@ struct OptionalBody;
 
 impl utoipa::Modify for OptionalBody {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for (path, method) in [("/v1/leases", HttpMethod::Post), ("/v1/leases/{id}", HttpMethod::Delete)] {
+        for (path, method) in [
+            ("/v1/leases", HttpMethod::Post),
+            ("/v1/leases/{id}", HttpMethod::Delete),
+            ("/v1/freezes/{id}", HttpMethod::Delete),
+        ] {
             let Some(path) = document.paths.paths.get_mut(path) else { continue };
             let operation = if method == HttpMethod::Post { &mut path.post } else { &mut path.delete };
             if let Some(RefOr::T(body)) = operation.as_mut().and_then(|operation| operation.request_body.as_mut()) {

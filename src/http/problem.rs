@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
-use crate::desk::DeskRefusal;
-use crate::exchange::{Refusal, Untrusted};
+use crate::desk::{DeskRefusal, FreezeRefusal};
+use crate::exchange::{Frozen, Refusal, Untrusted};
 use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
@@ -23,6 +23,9 @@ pub(super) const RETRY_SECONDS: u16 = 2;
 
 /// What an operator must know of a revocation that could not be recorded.
 const UNSENT: &str = "The revocation cannot be recorded at the moment, so the object server was not asked.";
+
+/// What an operator must know of a freeze, or a thaw, that could not be recorded.
+const UNFROZEN: &str = "It cannot be recorded at the moment: look at GET /v1/freezes, and ask again.";
 
 /// Problem details.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -64,6 +67,7 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
         Fault::Refused(refusal) => code_of_refusal(refusal),
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
         Fault::Desk(refusal) => code_of_desk(refusal),
+        Fault::Freeze(refusal) => code_of_freeze(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
         Fault::MalformedAuthorization => ProblemCode::InvalidToken,
@@ -116,6 +120,10 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
         },
         Refusal::Untrusted(Untrusted::Unclear) => ProblemCode::ObjectServerUnavailable,
         Refusal::Untrusted(Untrusted::Failed(_)) | Refusal::Closed(_) => ProblemCode::RoleClosed,
+        // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
+        Refusal::Frozen(Frozen::Holder(_)) => ProblemCode::AccessDenied,
+        Refusal::Frozen(Frozen::Everything(_)) => ProblemCode::Frozen,
+        Refusal::Frozen(Frozen::Unknown(_)) => ProblemCode::LogUnavailable,
     }
 }
 
@@ -147,6 +155,18 @@ fn code_of_desk(refusal: &DeskRefusal) -> ProblemCode {
     }
 }
 
+fn code_of_freeze(refusal: &FreezeRefusal) -> ProblemCode {
+    match refusal {
+        FreezeRefusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
+        FreezeRefusal::Token(_) => ProblemCode::InvalidToken,
+        FreezeRefusal::NotPermitted => ProblemCode::NotPermitted,
+        FreezeRefusal::Freeze(_) | FreezeRefusal::NoSuchRole | FreezeRefusal::TooMany => ProblemCode::InvalidRequest,
+        FreezeRefusal::NoSuchFreeze => ProblemCode::FreezeNotFound,
+        FreezeRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
+        | FreezeRefusal::Unknown(_) => ProblemCode::LogUnavailable,
+    }
+}
+
 fn code_of_denial(reason: &DenialReason) -> ProblemCode {
     match reason {
         DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
@@ -170,10 +190,15 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
             LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles },
         )) => (Some(choices(roles)), roles.iter().map(ToString::to_string).collect()),
         Fault::Desk(DeskRefusal::Selection(selection)) => (Some(selection.to_string()), Vec::new()),
+        Fault::Freeze(refusal @ (FreezeRefusal::Freeze(_) | FreezeRefusal::NoSuchRole | FreezeRefusal::TooMany)) => {
+            (Some(refusal.to_string()), Vec::new())
+        }
+        Fault::Freeze(FreezeRefusal::Audit(_)) => (Some(UNFROZEN.to_owned()), Vec::new()),
         Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
         | Fault::Desk(_)
+        | Fault::Freeze(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization
         | Fault::NotFound

@@ -16,7 +16,7 @@ pub(super) enum ProblemCode {
     InvalidToken,
     /// The token is good, and grants nothing of what was asked.
     AccessDenied,
-    /// The token is good, and does not permit to read the log, or to end the leases of others.
+    /// The token is good, and does not permit to read the log, to end the leases of others, or to freeze.
     NotPermitted,
     /// The session policy is not an IAM policy document.
     SessionPolicyMalformed,
@@ -30,6 +30,8 @@ pub(super) enum ProblemCode {
     DurationTooShort,
     /// No open lease of that id, or somebody else's.
     LeaseNotFound,
+    /// No freeze of that id is in force.
+    FreezeNotFound,
     /// No such path.
     NotFound,
     /// The path exists, the method does not.
@@ -48,6 +50,8 @@ pub(super) enum ProblemCode {
     ObjectServerUnavailable,
     /// Nothing is granted under the role until its credentials pass a self-test.
     RoleClosed,
+    /// Nothing is granted to anybody until an operator says so.
+    Frozen,
     /// There is no key to sign checkpoints with.
     NoSigningKey,
     /// As many exchanges as allowed are running.
@@ -60,7 +64,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -72,6 +76,7 @@ impl ProblemCode {
         Self::RolesDoNotFit,
         Self::DurationTooShort,
         Self::LeaseNotFound,
+        Self::FreezeNotFound,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -81,6 +86,7 @@ impl ProblemCode {
         Self::LogUnavailable,
         Self::ObjectServerUnavailable,
         Self::RoleClosed,
+        Self::Frozen,
         Self::NoSigningKey,
         Self::Overloaded,
         Self::TimedOut,
@@ -132,6 +138,7 @@ impl ProblemCode {
             Self::LeaseNotFound => {
                 ("lease_not_found", StatusCode::NOT_FOUND, "No open lease of that id, or not the caller's")
             }
+            Self::FreezeNotFound => ("freeze_not_found", StatusCode::NOT_FOUND, "No freeze of that id is in force"),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),
@@ -159,6 +166,9 @@ impl ProblemCode {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Nothing is granted under the role at the moment: its credentials failed a self-test",
             ),
+            Self::Frozen => {
+                ("frozen", StatusCode::SERVICE_UNAVAILABLE, "Nothing is granted to anybody at the moment: it is frozen")
+            }
             Self::NoSigningKey => (
                 "no_signing_key",
                 StatusCode::NOT_IMPLEMENTED,

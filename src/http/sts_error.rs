@@ -12,7 +12,7 @@ use super::fault::{Fault, Invalid};
 use super::problem::{RETRY_SECONDS, choices};
 use super::sts::Xml;
 use crate::audit::AuditError;
-use crate::exchange::Refusal;
+use crate::exchange::{Frozen, Refusal};
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
 use crate::policy::DenialReason;
@@ -108,7 +108,7 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
         // No question comes through this door: the log has its own.
-        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) => (StsCode::InternalFailure, FAULT),
+        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) | Fault::Freeze(_) => (StsCode::InternalFailure, FAULT),
     };
     (code, Cow::Borrowed(message))
 }
@@ -155,6 +155,10 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
         Refusal::Untrusted(_) | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
+        // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
+        Refusal::Frozen(Frozen::Holder(_)) => (StsCode::AccessDenied, DENIED),
+        // Not a word against this holder: its leases are good, and it shall come back.
+        Refusal::Frozen(Frozen::Everything(_) | Frozen::Unknown(_)) => (StsCode::Throttling, BUSY),
     };
     (code, Cow::Borrowed(message))
 }
@@ -200,6 +204,7 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::SessionName
         | Invalid::Json { .. }
         | Invalid::RevocationJson { .. }
+        | Invalid::FreezeJson { .. }
         | Invalid::Reason
         | Invalid::SessionPolicyKind => StsCode::ValidationError,
     }

@@ -1,9 +1,10 @@
 //! For how long, and under which exact words. This room turns a [`Grant`](crate::policy::Grant) into the one
 //! [`AssumeRole`] request that is put on record and then sent: its length, its session policy, its names. It is pure:
-//! time and randomness are arguments. Reuse, quotas and freezes will live here, between the grant and the plan.
+//! time and randomness are arguments. It also says whom a [`Freeze`] covers.
 
 mod bucket_grants;
 mod capabilities;
+mod freeze;
 mod names;
 mod parents;
 mod plan;
@@ -16,6 +17,7 @@ pub use capabilities::{
     Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit,
     SizeUnit,
 };
+pub use freeze::{BadFreeze, Freeze, FreezeId, Freezes, Frozen, FrozenParts, GivenFreeze};
 pub use names::{LeaseId, RoleArn, RoleSessionName};
 pub use parents::{MintingParents, ParentId};
 pub use plan::{

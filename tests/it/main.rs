@@ -15,6 +15,7 @@ mod doors;
 mod evidence;
 mod exchange;
 mod faults;
+mod freezes;
 mod harness;
 mod issuer;
 mod listing;

@@ -15,9 +15,9 @@ use stint::audit::{
     SigningKey, StoreError, StreamHead, StreamId, VerifyingKey,
 };
 use stint::clock::{Clock, SystemClock};
-use stint::desk::HeldCredentials;
+use stint::desk::{FreezeWatch, HeldCredentials, SharedState};
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
-use stint::lease::{LeaseRules, SelfTesting};
+use stint::lease::{Freezes, LeaseId, LeaseRules, SelfTesting};
 use stint::object_server::s3::{S3Client, S3Settings};
 use stint::object_server::{
     Duty, MinioServer, NewSession, Parent, Parents, SelfTest, SelfTestTraits, ServerSettings, Standings,
@@ -28,6 +28,7 @@ use stint::token::{
     ClaimPath, IssuerName, IssuerRules, KeyError, KeyId, KeySet, KeySource, Profile, Unverified, VerificationKey,
     Verifier,
 };
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -135,6 +136,21 @@ impl KeySource for OneKeySet {
     }
 }
 
+/// Nothing is frozen, and nothing was revoked.
+#[derive(Debug)]
+pub(crate) struct Thawed;
+
+#[async_trait]
+impl SharedState for Thawed {
+    async fn freezes(&self) -> Result<Freezes, StoreError> {
+        Ok(Freezes::default())
+    }
+
+    async fn revoked_since(&self, _since: OffsetDateTime) -> Result<Vec<LeaseId>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
 /// An exchange with its tracker.
 pub(crate) struct Parts {
     exchange: Arc<Exchange>,
@@ -202,6 +218,7 @@ impl Parts {
                 grace: Duration::from_mins(5),
                 self_test: SelfTesting::Off,
             },
+            freezes: Arc::new(FreezeWatch::new(Arc::new(Thawed), Arc::clone(&clock))),
             log: Arc::new(log),
             fingerprints,
             object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
