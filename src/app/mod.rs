@@ -40,7 +40,8 @@ use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind};
 use crate::desk::{
-    FreezeDesk, FreezeDeskParts, FreezeWatch, HeldCredentials, Operators, SharedState, Watch, WatchParts,
+    FreezeDesk, FreezeDeskParts, FreezeWatch, HeldCredentials, Operators, Outstanding, Rates, SharedState, Watch,
+    WatchParts,
 };
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
@@ -60,6 +61,8 @@ const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_QUEUE: usize = 4096;
 /// Exchanges under way at once; one more is refused at the door. Each holds some kilobytes and waits for two commits.
 const MAX_CONCURRENT_EXCHANGES: usize = 1024;
+/// And of one holder: however many one has under way, half of the places are there for the others.
+const MAX_CONCURRENT_PER_HOLDER: usize = MAX_CONCURRENT_EXCHANGES / 2;
 /// How long the doors wait for the issuers' keys, which are usually here within milliseconds: an issuer that is down or
 /// slow must not keep the service from starting.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -199,7 +202,7 @@ impl App {
         let (rules, settings): (Vec<_>, Vec<_>) =
             config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
-        let lease_rules = config.lease;
+        let (lease_rules, quotas) = (config.lease, config.quotas);
         let (every, revoke_orphans) =
             (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
         let server = parents::identity(&config.object_server);
@@ -267,17 +270,20 @@ impl App {
         let wake = Arc::new(Notify::new());
         let watch = Watch::new(WatchParts {
             freezes: Arc::clone(&freezes),
-            shared,
+            shared: Arc::clone(&shared),
             held: Arc::clone(&held),
             wake: Arc::clone(&wake),
+            metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
         });
         let instances = Instances { watch, wake, store: Arc::clone(&store) };
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
+            rates: Rates::new(&quotas, MAX_CONCURRENT_PER_HOLDER, &clock),
             freezes,
             lease_rules,
+            outstanding: Outstanding::new(quotas, Arc::clone(&shared), Arc::clone(&clock)),
             log: Arc::clone(&log),
             fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),

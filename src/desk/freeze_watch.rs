@@ -104,6 +104,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::audit::StoreError;
+    use crate::desk::{AllLeasesOut, LeasesOut};
     use crate::lease::{Freeze, FreezeId, Frozen, LeaseId};
 
     /// Answers what a test scripted, the last for ever, each after a while.
@@ -114,6 +115,21 @@ pub(crate) mod tests {
         pub(crate) since: StdMutex<Vec<OffsetDateTime>>,
         pub(crate) asked: AtomicUsize,
         pub(crate) took: Duration,
+        /// Leases that are out until ten minutes after the epoch: id, subject, role.
+        pub(crate) leases: StdMutex<Vec<(LeaseId, String, String)>>,
+        pub(crate) uncountable: bool,
+    }
+
+    impl Scripted {
+        fn counted(&self, meant: impl Fn(&str, &str) -> bool, but: &[LeaseId]) -> Result<LeasesOut, StoreError> {
+            if self.uncountable {
+                return Err(StoreError::Unavailable("scripted".into()));
+            }
+            let leases = self.leases.lock().unwrap();
+            let out = leases.iter().filter(|(id, subject, role)| !but.contains(id) && meant(subject, role)).count();
+            let first_end = Some(OffsetDateTime::UNIX_EPOCH + Duration::from_mins(10));
+            Ok(LeasesOut { count: u64::try_from(out).unwrap(), first_end })
+        }
     }
 
     #[async_trait]
@@ -129,6 +145,26 @@ pub(crate) mod tests {
         async fn revoked_since(&self, since: OffsetDateTime) -> Result<Vec<LeaseId>, StoreError> {
             self.since.lock().unwrap().push(since);
             Ok(self.revoked.lock().unwrap().clone())
+        }
+
+        async fn out_of(
+            &self,
+            _issuer: &str,
+            subject: &str,
+            _at: OffsetDateTime,
+            but: &[LeaseId],
+        ) -> Result<LeasesOut, StoreError> {
+            self.counted(|whose, _| whose == subject, but)
+        }
+
+        async fn out(&self, _at: OffsetDateTime, but: &[LeaseId]) -> Result<AllLeasesOut, StoreError> {
+            let roles: Vec<String> = self.leases.lock().unwrap().iter().map(|(_, _, role)| role.clone()).collect();
+            let by_role =
+                roles.into_iter().map(|role| Ok((role.clone(), self.counted(|_, under| under == role, but)?)));
+            Ok(AllLeasesOut {
+                all: self.counted(|_, _| true, but)?,
+                by_role: by_role.collect::<Result<_, StoreError>>()?,
+            })
         }
     }
 

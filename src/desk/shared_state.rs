@@ -1,9 +1,10 @@
-//! What all instances have in common beyond the leases themselves: what is frozen, and which leases somebody wants ended. The
-//! log says it, and this port reads it there.
+//! What all instances have in common: what is frozen, which leases somebody wants ended, and how many are out. The log says it,
+//! and this port reads it there.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use super::{AllLeasesOut, LeasesOut};
 use crate::audit::StoreError;
 use crate::lease::{Freezes, LeaseId};
 
@@ -18,4 +19,16 @@ pub trait SharedState: std::fmt::Debug + Send + Sync {
 
     /// The leases whose end was asked for at this time or later, by the clocks of those who said so.
     async fn revoked_since(&self, since: OffsetDateTime) -> Result<Vec<LeaseId>, StoreError>;
+
+    /// The leases of a holder that are out at this time, whoever minted them, but for these.
+    async fn out_of(
+        &self,
+        issuer: &str,
+        subject: &str,
+        at: OffsetDateTime,
+        but: &[LeaseId],
+    ) -> Result<LeasesOut, StoreError>;
+
+    /// All leases that are out at this time, likewise.
+    async fn out(&self, at: OffsetDateTime, but: &[LeaseId]) -> Result<AllLeasesOut, StoreError>;
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{FreezeWatch, HeldCredentials, SharedState};
 use crate::clock::Clock;
+use crate::telemetry::Metrics;
 
 /// Between two readings that nobody asked for: less than how old a reading may be, so that no exchange waits for one.
 const POLL: Duration = Duration::from_millis(750);
@@ -31,6 +32,8 @@ pub struct WatchParts {
     pub held: Arc<HeldCredentials>,
     /// Told when another instance may have said something.
     pub wake: Arc<Notify>,
+    /// Shows how many freezes are in force.
+    pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,7 +73,9 @@ impl Watch {
     /// Reads what is frozen and what was revoked.
     pub async fn look(&mut self) {
         // That it cannot be read is told where it is read, and refuses there.
-        let _ = self.parts.freezes.read().await;
+        if let Ok(freezes) = self.parts.freezes.read().await {
+            self.parts.metrics.freezes(freezes.len());
+        }
         let now = self.parts.clock.now();
         match self.parts.shared.revoked_since(self.read_to - OVERLAP).await {
             Ok(leases) => {
@@ -99,7 +104,8 @@ mod tests {
         let wake = Arc::new(Notify::new());
         let freezes = Arc::new(FreezeWatch::new(scripted.clone(), Arc::clone(&clock)));
         let held = Arc::new(HeldCredentials::default());
-        let parts = WatchParts { freezes, shared: scripted.clone(), held, wake: Arc::clone(&wake), clock };
+        let metrics = Arc::new(Metrics::default());
+        let parts = WatchParts { freezes, shared: scripted.clone(), held, wake: Arc::clone(&wake), metrics, clock };
         (Watch::new(parts), scripted, wake)
     }
 

@@ -1,7 +1,7 @@
 //! The exchange, on one page: a token in, temporary credentials out. Every step consumes a value that only the step
 //! before can make, so no step can be skipped or reordered:
 //!
-//! verify → decide → freeze → plan → commit the intent → mint → try the credential → commit the outcome → answer.
+//! verify → rate → decide → freeze → plan → room → commit the intent → mint → try the credential → commit the outcome → answer.
 
 mod gates;
 mod trial;
@@ -20,7 +20,7 @@ use crate::audit::{
     Request, Unrecorded,
 };
 use crate::clock::Clock;
-use crate::desk::{FreezeWatch, HeldCredentials, HeldLease};
+use crate::desk::{FreezeWatch, HeldCredentials, HeldLease, Outstanding, Rates};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
 use crate::object_server::{
     Admission, LeaseToEnd, ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials,
@@ -29,7 +29,7 @@ use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, Request
 use crate::telemetry::{Metrics, Step};
 use crate::token::{TokenRefusal, Unverified, VerifiedToken, Verifier};
 
-pub use gates::Frozen;
+pub use gates::{Frozen, Limited};
 pub use trial::Untrusted;
 
 /// The pauses between attempts to say that a lease was abandoned: over the time in which a store usually comes back.
@@ -96,6 +96,9 @@ pub enum Refusal {
     /// The holder, the role or everything is frozen.
     #[error(transparent)]
     Frozen(#[from] Frozen),
+    /// A quota is used up.
+    #[error(transparent)]
+    Limited(#[from] Limited),
 }
 
 impl Refusal {
@@ -111,6 +114,7 @@ impl Refusal {
             Self::Untrusted(untrusted) => untrusted.code(),
             Self::Closed(_) => "role_closed",
             Self::Frozen(frozen) => frozen.code(),
+            Self::Limited(limited) => limited.code(),
         }
     }
 
@@ -133,7 +137,9 @@ impl Refusal {
     /// Of a refusal after the intent: whether a credential may exist at the object server.
     fn may_have_minted(&self) -> bool {
         match self {
-            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) | Self::Frozen(_) => false,
+            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) | Self::Frozen(_) | Self::Limited(_) => {
+                false
+            }
             Self::ObjectServer(error) => error.may_have_minted(),
             Self::Untrusted(_) | Self::Closed(_) => true,
         }
@@ -153,10 +159,14 @@ pub struct ExchangeParts {
     pub verifier: Verifier,
     /// Step 2; swapped whole.
     pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Between steps 1 and 2: how often each asks.
+    pub rates: Rates,
     /// Between steps 2 and 3: what is frozen.
     pub freezes: Arc<FreezeWatch>,
     /// Step 3.
     pub lease_rules: LeaseRules,
+    /// Between steps 3 and 4: how many leases are out.
+    pub outstanding: Outstanding,
     /// Steps 4 and 6.
     pub log: Arc<AuditLog>,
     /// Keys the fingerprints in outcome rows.
@@ -212,6 +222,11 @@ impl Exchange {
             Ok(token) => token,
             Err(refusal) => return Err(self.record_refused_token(asked, refusal).await),
         };
+        // Also of those whom policy grants nothing: each has a row.
+        let _under_way = match self.parts().rates.begin(&token) {
+            Ok(under_way) => under_way,
+            Err(over) => return Err(self.record_limited(asked, &token, None, over.into()).await),
+        };
         let access = AccessRequest { role: request.role, session_policy: request.session_policy };
         let grant = match self.decide(&token, &access) {
             Ok(grant) => grant,
@@ -223,12 +238,20 @@ impl Exchange {
         if let Err(frozen) = self.thawed(&token, &grant).await {
             return Err(self.record_frozen(asked, &token, &grant, frozen).await);
         }
+        if let Err(over) = self.parts().rates.of_roles(grant.roles()) {
+            return Err(self.record_limited(asked, &token, Some(&grant), over.into()).await);
+        }
         let assume_role = match self.plan(&grant, &token, request.duration) {
             Ok(assume_role) => assume_role,
             Err(error) => {
                 let policy_hash = grant.policy_hash();
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Lease(error)).await);
             }
+        };
+        // Kept until the outcome is on record, where others count it.
+        let _room = match self.parts().outstanding.room(&token, grant.roles(), assume_role.lease_id()).await {
+            Ok(room) => room,
+            Err(none) => return Err(self.record_limited(asked, &token, Some(&grant), none.into()).await),
         };
         match self.admit(&grant, &assume_role) {
             Ok(admission) => self.mint_on_record(asked, token, grant, assume_role, admission).await,

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
 use crate::desk::{DeskRefusal, FreezeRefusal};
-use crate::exchange::{Frozen, Refusal, Untrusted};
+use crate::exchange::{Frozen, Limited, Refusal, Untrusted};
 use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
@@ -123,7 +123,9 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
         // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
         Refusal::Frozen(Frozen::Holder(_)) => ProblemCode::AccessDenied,
         Refusal::Frozen(Frozen::Everything(_)) => ProblemCode::Frozen,
-        Refusal::Frozen(Frozen::Unknown(_)) => ProblemCode::LogUnavailable,
+        Refusal::Frozen(Frozen::Unknown(_)) | Refusal::Limited(Limited::Unknown) => ProblemCode::LogUnavailable,
+        Refusal::Limited(Limited::Over(over)) if over.quota.is_rate() => ProblemCode::RateLimited,
+        Refusal::Limited(Limited::Over(_)) => ProblemCode::QuotaExceeded,
     }
 }
 
@@ -224,7 +226,7 @@ fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
 /// The whole answer as `application/problem+json`.
 pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
     let problem = details(fault, request_id);
-    answer(problem.code, "application/problem+json", &problem)
+    answer(problem.code, "application/problem+json", retry_seconds(fault), &problem)
 }
 
 /// The whole answer for SDKs: sent as `application/json`, or the SDK for Go prints the raw body instead of the code.
@@ -232,18 +234,44 @@ pub(super) fn render_for_sdk(fault: &Fault, request_id: Uuid) -> Response {
     let problem = details(fault, request_id);
     let (code, message) = (problem.code, problem.detail.clone().unwrap_or_else(|| problem.title.to_owned()));
     let problem = ContainerProblem { problem, message: message.clone(), sdk_code: code.as_str(), sdk_message: message };
-    answer(code, "application/json", &problem)
+    answer(code, "application/json", retry_seconds(fault), &problem)
 }
 
-fn answer(code: ProblemCode, content_type: &'static str, problem: &impl Serialize) -> Response {
+/// When to come back, seconds: what a quota says, or so soon that it fits an SDK's patience.
+pub(super) fn retry_seconds(fault: &Fault) -> u16 {
+    match fault {
+        Fault::Refused(Refusal::Limited(Limited::Over(over))) => {
+            u16::try_from(over.retry_after.as_secs()).unwrap_or(u16::MAX)
+        }
+        Fault::Refused(_)
+        | Fault::Inquiry(_)
+        | Fault::Desk(_)
+        | Fault::Freeze(_)
+        | Fault::Invalid(_)
+        | Fault::MissingToken
+        | Fault::MalformedAuthorization
+        | Fault::NotFound
+        | Fault::MethodNotAllowed
+        | Fault::BodyTimeout
+        | Fault::BodyTooLarge
+        | Fault::UnsupportedMediaType
+        | Fault::Overloaded
+        | Fault::TimedOut
+        | Fault::Panicked => RETRY_SECONDS,
+    }
+}
+
+fn answer(code: ProblemCode, content_type: &'static str, retry: u16, problem: &impl Serialize) -> Response {
     let json = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = (code.status(), [(CONTENT_TYPE, content_type)], json).into_response();
     let headers = response.headers_mut();
     if let Some(challenge) = challenge(code) {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    if matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    let come_back = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::TOO_MANY_REQUESTS]
+        .contains(&code.status());
+    if come_back {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry));
     }
     response
 }
@@ -287,11 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn a_403_names_the_missing_scope_and_only_503_and_504_invite_back() {
+    fn a_403_names_the_missing_scope_and_only_429_503_and_504_invite_back() {
         for code in ProblemCode::ALL {
-            let response = answer(code, "application/json", &());
+            let response = answer(code, "application/json", 7, &());
             let status = code.status().as_u16();
-            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503 || status == 504, "{code:?}");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503 | 504), "{code:?}");
             assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), status == 401 || status == 403, "{code:?}");
         }
         assert_eq!(challenge(ProblemCode::AccessDenied), Some("Bearer error=\"insufficient_scope\""));

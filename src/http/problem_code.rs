@@ -42,6 +42,10 @@ pub(super) enum ProblemCode {
     BodyTooLarge,
     /// The body is of another kind than this door reads.
     UnsupportedMediaType,
+    /// The holder, or everybody under the role, asks too often.
+    RateLimited,
+    /// As many leases as allowed are out.
+    QuotaExceeded,
     /// The identity provider's keys cannot be had at the moment.
     IssuerUnavailable,
     /// The log cannot record it, so nothing is issued.
@@ -64,7 +68,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -82,6 +86,8 @@ impl ProblemCode {
         Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::QuotaExceeded,
         Self::IssuerUnavailable,
         Self::LogUnavailable,
         Self::ObjectServerUnavailable,
@@ -145,6 +151,10 @@ impl ProblemCode {
             Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body exceeds 64 KiB"),
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send application/json")
+            }
+            Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many exchanges in this time"),
+            Self::QuotaExceeded => {
+                ("quota_exceeded", StatusCode::TOO_MANY_REQUESTS, "As many leases as allowed are out")
             }
             Self::IssuerUnavailable => (
                 "issuer_unavailable",

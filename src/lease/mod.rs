@@ -8,6 +8,7 @@ mod freeze;
 mod names;
 mod parents;
 mod plan;
+mod quota;
 mod self_testing;
 mod session_policy;
 mod terms;
@@ -23,6 +24,7 @@ pub use parents::{MintingParents, ParentId};
 pub use plan::{
     AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, shortened_roles, uncomfortable_roles,
 };
+pub use quota::{OverQuota, Quota, Quotas, Rate};
 pub use self_testing::SelfTesting;
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

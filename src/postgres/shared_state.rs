@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{PostgresError, PostgresStore};
 use crate::audit::StoreError;
-use crate::desk::SharedState;
+use crate::desk::{AllLeasesOut, LeasesOut, SharedState};
 use crate::lease::{Freeze, FreezeId, Freezes, Frozen, GivenFreeze, LeaseId};
 
 /// The log, asked for what all instances share.
@@ -86,6 +86,52 @@ impl SharedState for PostgresSharedState {
             Ok(leases)
         };
         Ok(self.in_time(asking).await?.into_iter().map(LeaseId::from_uuid).collect())
+    }
+
+    async fn out_of(
+        &self,
+        issuer: &str,
+        subject: &str,
+        at: OffsetDateTime,
+        but: &[LeaseId],
+    ) -> Result<LeasesOut, StoreError> {
+        let but: Vec<Uuid> = but.iter().map(|lease| lease.as_uuid()).collect();
+        let asking = async {
+            let row =
+                sqlx::query_file_as!(OutRow, "src/postgres/questions/leases_out_of.sql", at, issuer, subject, &but);
+            Ok(row.fetch_one(&self.store.pool).await?)
+        };
+        Ok(self.in_time(asking).await?.out())
+    }
+
+    async fn out(&self, at: OffsetDateTime, but: &[LeaseId]) -> Result<AllLeasesOut, StoreError> {
+        let but: Vec<Uuid> = but.iter().map(|lease| lease.as_uuid()).collect();
+        let asking = async {
+            let rows = sqlx::query_file_as!(OutRow, "src/postgres/questions/leases_out.sql", at, &but);
+            Ok(rows.fetch_all(&self.store.pool).await?)
+        };
+        let mut out = AllLeasesOut::default();
+        for row in self.in_time(asking).await? {
+            let counted = row.out();
+            match row.role {
+                None => out.all = counted,
+                Some(role) => drop(out.by_role.insert(role, counted)),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// So many leases, under a role or in all.
+struct OutRow {
+    role: Option<String>,
+    leases: i64,
+    first_end: Option<OffsetDateTime>,
+}
+
+impl OutRow {
+    fn out(&self) -> LeasesOut {
+        LeasesOut { count: u64::try_from(self.leases).unwrap_or(0), first_end: self.first_end }
     }
 }
 

@@ -15,9 +15,9 @@ use stint::audit::{
     SigningKey, StoreError, StreamHead, StreamId, VerifyingKey,
 };
 use stint::clock::{Clock, SystemClock};
-use stint::desk::{FreezeWatch, HeldCredentials, SharedState};
+use stint::desk::{AllLeasesOut, FreezeWatch, HeldCredentials, LeasesOut, Outstanding, Rates, SharedState};
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
-use stint::lease::{Freezes, LeaseId, LeaseRules, SelfTesting};
+use stint::lease::{Freezes, LeaseId, LeaseRules, Quotas, SelfTesting};
 use stint::object_server::s3::{S3Client, S3Settings};
 use stint::object_server::{
     Duty, MinioServer, NewSession, Parent, Parents, SelfTest, SelfTestTraits, ServerSettings, Standings,
@@ -149,6 +149,20 @@ impl SharedState for Thawed {
     async fn revoked_since(&self, _since: OffsetDateTime) -> Result<Vec<LeaseId>, StoreError> {
         Ok(Vec::new())
     }
+
+    async fn out_of(
+        &self,
+        _issuer: &str,
+        _subject: &str,
+        _at: OffsetDateTime,
+        _but: &[LeaseId],
+    ) -> Result<LeasesOut, StoreError> {
+        Ok(LeasesOut::default())
+    }
+
+    async fn out(&self, _at: OffsetDateTime, _but: &[LeaseId]) -> Result<AllLeasesOut, StoreError> {
+        Ok(AllLeasesOut::default())
+    }
 }
 
 /// An exchange with its tracker.
@@ -219,6 +233,8 @@ impl Parts {
                 self_test: SelfTesting::Off,
             },
             freezes: Arc::new(FreezeWatch::new(Arc::new(Thawed), Arc::clone(&clock))),
+            rates: Rates::new(&Quotas::default(), 1024, &clock),
+            outstanding: Outstanding::new(Quotas::default(), Arc::new(Thawed), Arc::clone(&clock)),
             log: Arc::new(log),
             fingerprints,
             object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
