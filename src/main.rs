@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use stint::app::ConformanceOptions;
 use stint::command::agent::{CredentialProcessOptions, ExecOptions, FilesOptions, ServeOptions};
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
-use stint::command::lease::RevokeOptions;
+use stint::command::lease::{FreezeOptions, RevokeOptions, ThawOptions};
 use stint::command::{self, Failure};
 use stint::evidence::Formats;
 use time::OffsetDateTime;
@@ -126,6 +126,13 @@ enum LeaseCommand {
     /// an administrator's key for this command alone: `STINT_OBJECT_SERVER__BOOTSTRAP__ACCESS_KEY` and `…__SECRET_KEY`.
     /// Exit code 0: every lease was seen to be refused or gone. 1: at least one was not; the table says what happens and when.
     Revoke(RevokeOptions),
+    /// Grant nothing more to a holder, a group, a client, an issuer, a role or everybody, until it is thawed.
+    ///
+    /// Every instance heeds it within a second, and after a restart; it works while the service is down. Leases that are out
+    /// stay: end them with `stint lease revoke`. Each freeze has an id and is lifted by it, whatever others there are.
+    Freeze(FreezeOptions),
+    /// Lift a freeze.
+    Thaw(ThawOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -317,6 +324,8 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::CredentialProcess(options) => command::agent::credential_process(*options, out),
+        Command::Lease(LeaseCommand::Freeze(options)) => command::lease::freeze(options, out),
+        Command::Lease(LeaseCommand::Thaw(options)) => command::lease::thaw(options, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ const TEXT: u32 = 25;
 pub(crate) const EVENT_COLUMNS: &str = "stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, \
     requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles, \
     matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds, key_fingerprint, \
-    ends_at, count, network, heads, key_id, detail, actor, parent_fingerprint, refused_after_ms";
+    ends_at, count, network, heads, key_id, detail, actor, parent_fingerprint, refused_after_ms, freeze_id";
 pub(super) const SEAL_COLUMNS: &str =
     "stream, number, first_seq, last_seq, leaves, root, previous, sealed_at, key_id, signature";
 
@@ -50,6 +50,7 @@ impl Sheet {
             door,
             effect,
             ends_at,
+            freeze_id,
             granted_seconds,
             groups,
             heads,
@@ -80,7 +81,7 @@ impl Sheet {
             token_sha256,
             kind,
         } = record;
-        self.row(37);
+        self.row(38);
         self.uuid(*stream);
         self.bigint(*seq);
         self.uuid(*id);
@@ -121,6 +122,7 @@ impl Sheet {
         self.optional(actor.as_deref());
         self.optional(parent_fingerprint.as_deref());
         self.some(refused_after_ms.as_ref(), |sheet, after| sheet.bigint(*after));
+        self.some(freeze_id.as_ref(), |sheet, id| sheet.uuid(*id));
     }
 
     /// One row of `audit_seal`.

@@ -130,5 +130,6 @@ fn issued() -> Event {
         actor: None,
         orphan: None,
         refused_after: None,
+        freeze: None,
     }
 }

@@ -340,6 +340,7 @@ impl<'a> Life<'a> {
             actor: None,
             orphan: None,
             refused_after: None,
+            freeze: None,
         }
     }
 }

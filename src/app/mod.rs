@@ -1,6 +1,8 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod freezing;
+mod instances;
 mod key_files;
 mod lease_desk;
 mod object_server;
@@ -18,9 +20,12 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use secrecy::ExposeSecret;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use freezing::{FreezeError, FreezeWish, list_freezes, set_freeze, thaw};
+use instances::Instances;
 pub use key_files::{KeyFiles, KeyFilesError};
 pub use lease_desk::{DeskError, Wish, list_leases, revoke_leases};
 use object_server::SELF_TEST_TIMEOUT;
@@ -34,14 +39,17 @@ pub use signing_key::{SigningKeyError, SigningKeyFile};
 use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind};
-use crate::desk::{Callers, HeldCredentials};
+use crate::desk::{
+    Callers, FreezeDesk, FreezeDeskParts, FreezeWatch, HeldCredentials, Operators, Outstanding, Rates, SharedState,
+    Watch, WatchParts,
+};
 use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::Capabilities;
 use crate::object_server::{ConfigError, ObjectServer, Parents, SelfTest, Standings};
-use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresStore};
+use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresSharedState, PostgresStore};
 use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
@@ -53,6 +61,8 @@ const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_QUEUE: usize = 4096;
 /// Exchanges under way at once; one more is refused at the door. Each holds some kilobytes and waits for two commits.
 const MAX_CONCURRENT_EXCHANGES: usize = 1024;
+/// And of one holder: however many one has under way, half of the places are there for the others.
+const MAX_CONCURRENT_PER_HOLDER: usize = MAX_CONCURRENT_EXCHANGES / 2;
 /// How long the doors wait for the issuers' keys, which are usually here within milliseconds: an issuer that is down or
 /// slow must not keep the service from starting.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -69,6 +79,7 @@ pub struct App {
     reloader: policies::Reloader,
     reconciler: Reconciler,
     listing: Option<(ListingReconciler, Duration)>,
+    instances: Instances,
     issuers: Arc<IssuerKeys>,
     tasks: TaskTracker,
     parents: Arc<Parents>,
@@ -191,12 +202,13 @@ impl App {
         let (rules, settings): (Vec<_>, Vec<_>) =
             config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
         let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
-        let lease_rules = config.lease;
+        let (lease_rules, quotas) = (config.lease, config.quotas);
         let (every, revoke_orphans) =
             (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
         let server = parents::identity(&config.object_server);
         let probing = lease_desk::probe_client(&config.object_server, &clock)?;
-        let patience = longest_exchange(config.audit.deadline);
+        let audit_deadline = config.audit.deadline;
+        let patience = longest_exchange(audit_deadline);
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let signing_key = checkpoint_key(&config.audit)?;
@@ -229,6 +241,8 @@ impl App {
             metrics: Arc::clone(&metrics),
             revoke_orphans,
         };
+        let shared: Arc<dyn SharedState> = Arc::new(PostgresSharedState::new(Arc::clone(&store), audit_deadline));
+        let freezes = Arc::new(FreezeWatch::new(Arc::clone(&shared), Arc::clone(&clock)));
         let (held, stop_runs) = (Arc::new(HeldCredentials::default()), CancellationToken::new());
         let callers = Callers::new(Arc::clone(&held), Arc::clone(&clock));
         let desk = lease_desk::Shared {
@@ -244,10 +258,33 @@ impl App {
             stop: stop_runs.clone(),
         };
         let desk = lease_desk::behind_doors(probing, desk);
+        let freeze_desk = FreezeDesk::new(FreezeDeskParts {
+            operators: Operators {
+                verifier: Verifier::new(rules.clone(), issuers.clone()),
+                policies: reloader.current(),
+            },
+            freezes: Arc::clone(&freezes),
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock),
+            rng: Mutex::new(random()?),
+        });
+        let wake = Arc::new(Notify::new());
+        let watch = Watch::new(WatchParts {
+            freezes: Arc::clone(&freezes),
+            shared: Arc::clone(&shared),
+            held: Arc::clone(&held),
+            wake: Arc::clone(&wake),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+        });
+        let instances = Instances { watch, wake, store: Arc::clone(&store) };
         let exchange = Exchange::new(ExchangeParts {
             verifier: Verifier::new(rules, issuers.clone()),
             policies: reloader.current(),
+            rates: Rates::new(&quotas, MAX_CONCURRENT_PER_HOLDER, &clock),
+            freezes,
             lease_rules,
+            outstanding: Outstanding::new(quotas, Arc::clone(&shared), Arc::clone(&clock)),
             log: Arc::clone(&log),
             fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
@@ -274,6 +311,7 @@ impl App {
             inquiry: Arc::new(Inquiry::new(readers, archive)),
             callers,
             desk: Arc::new(desk),
+            freezes: Arc::new(freeze_desk),
             readiness: Arc::new(probes),
             metrics,
             clock: Arc::clone(&clock),
@@ -292,6 +330,7 @@ impl App {
             reloader,
             reconciler,
             listing,
+            instances,
             issuers,
             tasks,
             parents,
@@ -334,6 +373,7 @@ impl App {
             reloader,
             reconciler,
             listing,
+            instances,
             issuers,
             tasks,
             stop_runs,
@@ -360,13 +400,14 @@ impl App {
                 tracing::error!("the comparison of the object server's list with the log broke off: restart stint");
             }
         };
+        let keep_up = instances.keep_up(shutdown.clone());
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             stop_runs.cancel();
             served
         };
-        let (served, (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare);
+        let (served, (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare, keep_up);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::key::KeyId;
 use super::{KeyFingerprint, StreamHead};
-use crate::lease::LeaseId;
+use crate::lease::{FreezeId, Frozen, LeaseId};
 use crate::token::{Group, SignedIdentity, VerifiedToken};
 
 /// One event, as it becomes one row of `audit_event`.
@@ -54,6 +54,8 @@ pub struct Event {
     pub orphan: Option<Orphan>,
     /// In `lease.revoked`: from asking the object server to its first refusal.
     pub refused_after: Option<Duration>,
+    /// The freeze of the installation that is set or lifted, or that refused.
+    pub freeze: Option<FreezeFacts>,
 }
 
 /// Event types of DESIGN 3.5 that exist so far.
@@ -293,6 +295,15 @@ pub struct LeaseFacts {
     pub key_fingerprint: Option<KeyFingerprint>,
     /// The real end at the object server, once known.
     pub ends_at: Option<OffsetDateTime>,
+}
+
+/// What is known of a freeze of the installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreezeFacts {
+    /// Its id.
+    pub id: FreezeId,
+    /// What is frozen: in the events that set and lift it. A refusal names whom it refused, and not this.
+    pub frozen: Option<Frozen>,
 }
 
 /// A credential at the object server that belongs to no open lease.

@@ -20,7 +20,7 @@ use super::{
     Orphan, OrphanFate, Outcome, RecordedEffect, Request, SigningKey,
 };
 use crate::clock::Clock;
-use crate::lease::{AssumeRole, LeaseId};
+use crate::lease::{AssumeRole, FreezeId, LeaseId};
 use crate::policy::{Grant, RoleName};
 use crate::token::VerifiedToken;
 
@@ -100,6 +100,8 @@ pub struct Refused {
     pub reason: &'static str,
     /// Hash of the policy set that refused, when it was policy.
     pub policy_hash: Option<String>,
+    /// The freeze that refused, when it was one.
+    pub freeze: Option<FreezeId>,
 }
 
 /// A question put to the log: every one is an event, asked or refused, before it is answered.
@@ -295,6 +297,15 @@ impl AuditLog {
         }
     }
 
+    /// Commits the refusal of a verified holder, or counts it if that holder was refused for this reason before, by whichever
+    /// token: one who is frozen, or asks too often, goes on asking. Only the first waits for a commit.
+    pub async fn refuse_holder(&self, refused: Refused) -> Result<(), AuditError> {
+        match self.tally.count_holder(refused) {
+            Some(first) => self.refuse(first).await,
+            None => Ok(()),
+        }
+    }
+
     /// Counts the refusal of a token without a valid signature. It waits for nothing; the writer says the counts, by
     /// reason and network, once a minute.
     pub fn count_refusal(&self, reason: &'static str, address: Option<Address>) {
@@ -305,7 +316,7 @@ impl AuditLog {
     pub async fn refuse_reader(&self, inquiry: Inquiry) -> Result<(), AuditError> {
         let Inquiry { request, identity, reason, .. } = &inquiry;
         let (request, identity) = (request.clone(), identity.clone());
-        match self.tally.count_repeated(Refused { request, identity, reason, policy_hash: None }) {
+        match self.tally.count_repeated(Refused { request, identity, reason, policy_hash: None, freeze: None }) {
             Some(_first) => self.read(inquiry).await,
             None => Ok(()),
         }

@@ -8,6 +8,7 @@
 mod checkpoint;
 mod event;
 mod fingerprint;
+mod freezing;
 pub mod instant;
 mod key;
 mod ledger;
@@ -32,8 +33,8 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
-    Abandonment, Address, Door, Event, EventKind, Identity, LeaseFacts, Origin, Orphan, OrphanFate, Orphanhood,
-    Outcome, RecordedEffect, Refusals, Request,
+    Abandonment, Address, Door, Event, EventKind, FreezeFacts, Identity, LeaseFacts, Origin, Orphan, OrphanFate,
+    Orphanhood, Outcome, RecordedEffect, Refusals, Request,
 };
 pub use fingerprint::{FingerprintKey, KeyFingerprint};
 pub use key::{KeyError, KeyId, Signature, SigningKey, VerifyingKey};

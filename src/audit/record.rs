@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::event::{Event, Identity, LeaseFacts, Origin, Orphan, Request};
+use super::event::{Event, FreezeFacts, Identity, LeaseFacts, Origin, Orphan, Request};
 use super::merkle::Digest;
 use super::store::SequencedEvent;
 use super::{KeyFingerprint, Position, StreamHead, instant};
@@ -46,6 +46,9 @@ pub struct Record<T> {
     /// The real end at the object server.
     #[serde(default = "none", skip_serializing_if = "Option::is_none", with = "instant::option")]
     pub ends_at: Option<OffsetDateTime>,
+    /// The freeze of the installation that is set or lifted, or that refused.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub freeze_id: Option<Uuid>,
     /// The length asked of the object server, seconds.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub granted_seconds: Option<i64>,
@@ -183,6 +186,7 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             actor,
             orphan,
             refused_after,
+            freeze,
         } = event;
         let mut record = Self {
             actor: text(actor.as_ref()),
@@ -193,6 +197,7 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             door: None,
             effect: effect.as_str().into(),
             ends_at: None,
+            freeze_id: freeze.as_ref().map(|freeze| freeze.id.as_uuid()),
             granted_seconds: None,
             groups: Vec::new(),
             heads: heads.iter().map(StreamHead::to_string).map(Cow::Owned).collect(),
@@ -264,6 +269,14 @@ impl<'a> From<&'a SequencedEvent> for Record<Cow<'a, str>> {
             record.parent_fingerprint = Some(storable(parent.as_str()));
             record.ends_at = ends_at.map(instant::whole_microseconds);
             record.lease_id = lease.map(|lease| lease.as_uuid());
+        }
+        if let Some(FreezeFacts { id: _set_above, frozen: Some(frozen) }) = freeze {
+            let parts = frozen.parts();
+            record.issuer = parts.issuer.map(storable);
+            record.subject = parts.subject.map(storable);
+            record.client = parts.client.map(storable);
+            record.groups = parts.group.map(storable).into_iter().collect();
+            record.role = parts.role.map(storable);
         }
         if let Some(refusals) = refusals {
             record.count = Some(integer(refusals.count));

@@ -188,7 +188,7 @@ impl AuditLog {
     }
 }
 
-fn cut(text: Option<&str>) -> Option<String> {
+pub(super) fn cut(text: Option<&str>) -> Option<String> {
     text.map(|text| text.chars().take(LONGEST_DETAIL).collect())
 }
 

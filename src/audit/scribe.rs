@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use time::OffsetDateTime;
 
 use super::tally::Told;
-use super::{Door, Event, EventKind, RecordedEffect, Refused, StreamId, instant};
+use super::{Door, Event, EventKind, FreezeFacts, RecordedEffect, Refused, StreamId, instant};
 use crate::clock::{Clock, time_ordered_id};
 
 #[derive(Debug)]
@@ -60,12 +60,13 @@ impl Scribe {
             actor: None,
             orphan: None,
             refused_after: None,
+            freeze: None,
         }
     }
 
     /// Somebody with a valid signature was turned away.
     pub(super) fn refusal(&self, refused: Refused) -> Event {
-        let Refused { request, identity, reason, policy_hash } = refused;
+        let Refused { request, identity, reason, policy_hash, freeze } = refused;
         let kind = match request.origin.door {
             Door::Sts | Door::Leases | Door::Container | Door::TokenExchange => EventKind::ExchangeRefused,
             Door::Audit | Door::Desk | Door::Cli => EventKind::AuditRead,
@@ -74,6 +75,7 @@ impl Scribe {
             request: Some(request),
             identity: Some(identity),
             policy_hash,
+            freeze: freeze.map(|id| FreezeFacts { id, frozen: None }),
             ..self.event(kind, RecordedEffect::Deny, reason)
         }
     }

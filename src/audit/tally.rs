@@ -1,7 +1,7 @@
 //! The tally: refusals that get no row of their own, because anyone can send them without end. Tokens without a valid
-//! signature are counted by reason and network, and one token refused again and again by its digest; each count becomes
-//! one event per window. It is bounded in memory and in rows, and never loses a refusal: what finds no place of its own
-//! is counted with what has none.
+//! signature are counted by reason and network, one token refused again and again by its digest, one holder
+//! by name; each count becomes one event per window. It is bounded in memory and in rows, and never loses a refusal: what
+//! finds no place of its own is counted with what has none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ const TOKENS: usize = 1024;
 pub(super) struct Told {
     pub(super) reason: &'static str,
     pub(super) refusals: Refusals,
-    /// Of one validly signed token that was refused again: the first of its refusals counted.
+    /// Of one validly signed token, or of one holder, that was refused again: the first of its refusals counted.
     pub(super) token: Option<Box<Refused>>,
 }
 
@@ -50,6 +50,11 @@ impl Tally {
     /// One more refusal of a validly signed token: given back if it is the first, which gets a row of its own.
     pub(super) fn count_repeated(&self, refused: Refused) -> Option<Refused> {
         self.change(|counts| counts.repeat(refused))
+    }
+
+    /// One more refusal of a holder, by whichever of its tokens: given back if it is the first.
+    pub(super) fn count_holder(&self, refused: Refused) -> Option<Refused> {
+        self.change(|counts| counts.repeat_holder(refused))
     }
 
     /// Everything counted, to be said; or to be put back.
@@ -89,7 +94,7 @@ struct Counts {
     /// How many keys of `by_network` name a network.
     networks: usize,
     most_networks: usize,
-    /// Validly signed tokens that were refused, by digest and reason; nothing yet where only the first row was written.
+    /// Validly signed tokens, and holders, that were refused, by digest or name and by reason; nothing yet where only the first row was written.
     tokens: HashMap<(String, &'static str), Option<Repeated>>,
     /// How many of `tokens` were refused again.
     repeated: usize,
@@ -128,7 +133,20 @@ impl Counts {
     fn repeat(&mut self, refused: Refused) -> Option<Refused> {
         // A refusal without a digest is of no token: on record, each one.
         let Some(digest) = refused.request.token_sha256.clone() else { return Some(refused) };
-        let key = (digest, refused.reason);
+        self.again(digest, refused)
+    }
+
+    fn repeat_holder(&mut self, mut refused: Refused) -> Option<Refused> {
+        let key = holder(&refused);
+        if self.tokens.contains_key(&(key.clone(), refused.reason)) {
+            // It stands for all of the holder's tokens from here on.
+            refused.request.token_sha256 = None;
+        }
+        self.again(key, refused)
+    }
+
+    fn again(&mut self, key: String, refused: Refused) -> Option<Refused> {
+        let key = (key, refused.reason);
         if self.tokens.contains_key(&key) {
             let network = refused.request.origin.address.and_then(network);
             self.add_repeated(key, Repeated { count: 1, network, first: Box::new(refused) });
@@ -178,13 +196,19 @@ impl Counts {
     fn put_back(&mut self, told: Told) {
         let Told { reason, refusals: Refusals { count, network }, token } = told;
         let Some(first) = token else { return self.add(reason, network, count) };
-        let key = (first.request.token_sha256.clone().unwrap_or_default(), reason);
+        let key = (first.request.token_sha256.clone().unwrap_or_else(|| holder(&first)), reason);
         if self.tokens.contains_key(&key) || self.tokens.len() < self.most_tokens {
             self.add_repeated(key, Repeated { count, network, first });
         } else {
             self.add(reason, network, count);
         }
     }
+}
+
+/// Who was refused; no digest of a token looks like it.
+fn holder(refused: &Refused) -> String {
+    let Refused { identity, .. } = refused;
+    format!("{}\0{}", identity.issuer, identity.subject.as_deref().unwrap_or_default())
 }
 
 /// What an address counts under: the networks that one customer of a provider usually has.
@@ -215,7 +239,7 @@ mod tests {
         let token_sha256 = Some(format!("{token:064x}"));
         let request = Request::for_no_lease(origin, token_sha256);
         let identity = Identity { issuer: "a".to_owned(), subject: None, client: None, groups: Vec::new(), jti: None };
-        Refused { request, identity, reason, policy_hash: None }
+        Refused { request, identity, reason, policy_hash: None, freeze: None }
     }
 
     fn sum(told: &[Told]) -> u64 {
@@ -273,6 +297,30 @@ mod tests {
         }
         assert!(tally.count_repeated(refused(1, REASONS[0], None)).is_some(), "another reason is another row");
         assert!(tally.count_repeated(refused(2, REASONS[2], None)).is_some(), "so is another token");
+    }
+
+    #[test]
+    fn a_holder_is_given_back_the_first_time_and_counted_from_then_on_whatever_its_token() {
+        let tally = Tally::new();
+        let of = |subject: &str, token| {
+            let mut refused = refused(token, REASONS[0], Some(address(1)));
+            refused.identity.subject = Some(subject.to_owned());
+            refused
+        };
+        let first = tally.count_holder(of("ada", 1)).unwrap();
+        assert!(first.request.token_sha256.is_some(), "its row names its token");
+        for token in 1..6 {
+            assert!(tally.count_holder(of("ada", token)).is_none());
+        }
+        assert!(tally.count_holder(of("bob", 1)).is_some(), "another holder is another row");
+        let told = tally.take();
+        let [ada] = told.as_slice() else { panic!("{told:?}") };
+        let counted = ada.token.as_ref().unwrap();
+        assert_eq!((ada.refusals.count, counted.identity.subject.as_deref()), (5, Some("ada")));
+        assert_eq!(counted.request.token_sha256, None, "it stands for several");
+        tally.put_back(told);
+        assert!(tally.count_holder(of("ada", 9)).is_none());
+        assert_eq!(sum(&tally.take()), 6);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bootstrap;
 mod environment;
 mod parents;
 mod problem;
+mod quotas;
 mod reconcile;
 mod section;
 mod sections;
@@ -21,7 +22,7 @@ pub use sections::{
     AuditSettings, AwsSettings, HttpSettings, IssuerBlock, ObjectServerKind, ObjectServerSettings, TlsFiles,
 };
 
-use crate::lease::LeaseRules;
+use crate::lease::{LeaseRules, Quotas};
 use crate::telemetry::TelemetrySettings;
 use crate::token::IssuerName;
 use secrecy::SecretString;
@@ -41,6 +42,8 @@ pub struct Config {
     pub object_server: ObjectServerSettings,
     /// `[lease]`
     pub lease: LeaseRules,
+    /// The quotas of `[lease]`.
+    pub quotas: Quotas,
     /// `[audit]`
     pub audit: AuditSettings,
     /// What access key fingerprints are keyed with: `audit.fingerprint_key`, else the only parent's secret.
@@ -108,12 +111,14 @@ impl Config {
         sections::break_glass(&mut root, &mut warnings);
         let telemetry = sections::telemetry(&mut root);
         root.finish();
+        let (lease, quotas) = lease?;
         Some(Self {
             http: http?,
             postgres_url: postgres_url?,
             issuers: issuers?,
             object_server: object_server?,
-            lease: lease?,
+            lease,
+            quotas,
             audit: audit?,
             fingerprint_secret: fingerprint_secret?,
             policies: policies?,

@@ -155,6 +155,18 @@ impl Section<'_> {
         if fits(number) { Some(number) } else { self.reject(key, None, expectation) }
     }
 
+    /// A whole number.
+    pub(super) fn integer(&mut self, key: &str, expectation: &str, fits: impl FnOnce(u32) -> bool) -> Option<u32> {
+        self.read(key, expectation, |value| {
+            let number = match value {
+                Value::Integer(number) => u32::try_from(number).ok(),
+                Value::Variable(text) => text.parse().ok(),
+                Value::Table(_) | Value::Array(_) | Value::Text(_) | Value::Float(_) | Value::Boolean(_) => None,
+            };
+            number.filter(|number| fits(*number))
+        })
+    }
+
     pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
         self.read(key, "must be true or false", |value| match value {
             Value::Boolean(boolean) => Some(boolean),

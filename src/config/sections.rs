@@ -10,10 +10,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::parents::{ParentKey, ParentSettings, RoleParent};
+use super::quotas::quotas;
 use super::reconcile::{ReconcileSettings, reconcile};
 use super::section::Section;
 use crate::issuer::{IssuerSettings, KeyLocation};
-use crate::lease::{LeaseRules, RoleArn, SelfTesting};
+use crate::lease::{LeaseRules, Quotas, RoleArn, SelfTesting};
 use crate::telemetry::{LogFormat, TelemetrySettings};
 use crate::token::{ClaimPath, IssuerName, IssuerRules, Profile};
 
@@ -373,7 +374,7 @@ fn endpoint_url(text: &str) -> Option<String> {
     http_url(text).filter(bare)
 }
 
-pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<LeaseRules> {
+pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Option<(LeaseRules, Quotas)> {
     let mut section = root.section("lease");
     let given = ["ttl", "jitter", "grace"].map(|key| section.has(key));
     let [ttl_given, jitter_given, grace_given] = given;
@@ -397,19 +398,16 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
         );
     }
     let reuse = section.boolean("reuse").unwrap_or(true);
-    for key in ["max_outstanding_per_subject", "max_outstanding"] {
-        if section.number(key, "must be a number", |_| true).is_some() {
-            section.reject::<()>(key, None, "is not enforced by this version: remove it rather than rely on it");
-        }
-    }
+    let quotas = quotas(&mut section, warnings);
     section.finish();
-    Some(LeaseRules {
+    let rules = LeaseRules {
         ttl: if ttl_given { ttl? } else { MINUTE * 60 },
         jitter: if jitter_given { jitter? } else { 0.2 },
         grace: if grace_given { grace? } else { MINUTE * 5 },
         self_test: if self_test_given { self_test? } else { SelfTesting::First },
         reuse,
-    })
+    };
+    Some((rules, quotas?))
 }
 
 pub(super) fn audit(root: &mut Section<'_>) -> Option<AuditSettings> {

@@ -16,7 +16,7 @@ pub(super) enum Column {
     Texts(fn(&AuditRow) -> &[String]),
 }
 
-pub(super) const COLUMNS: [(&str, Column); 37] = [
+pub(super) const COLUMNS: [(&str, Column); 38] = [
     ("stream", Column::Uuid(|row| Some(row.stream))),
     ("seq", Column::Integer(|row| Some(row.seq))),
     ("id", Column::Uuid(|row| Some(row.id))),
@@ -54,4 +54,5 @@ pub(super) const COLUMNS: [(&str, Column); 37] = [
     ("actor", Column::Text(|row| row.actor.as_deref())),
     ("parent_fingerprint", Column::Text(|row| row.parent_fingerprint.as_deref())),
     ("refused_after_ms", Column::Integer(|row| row.refused_after_ms)),
+    ("freeze_id", Column::Uuid(|row| row.freeze_id)),
 ];

@@ -20,7 +20,7 @@ pub enum ColumnOrder {
 /// Writes rows; lists become JSON arrays, what is absent an empty cell.
 pub struct CsvRows<W: Write> {
     writer: csv::Writer<W>,
-    columns: [(&'static str, Column); 37],
+    columns: [(&'static str, Column); 38],
 }
 
 impl<W: Write> CsvRows<W> {

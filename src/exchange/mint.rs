@@ -38,6 +38,15 @@ impl Exchange {
     }
 
     async fn admit_and_mint(&self, claim: Claim) -> Result<IssuedLease, Refusal> {
+        // Kept until the outcome is on record, where others count it.
+        let room = self.parts().outstanding.room(&claim.token, claim.grant.roles(), claim.assume_role.lease_id());
+        let _room = match room.await {
+            Ok(room) => room,
+            Err(none) => {
+                let Claim { asked, token, grant, .. } = claim;
+                return Err(self.record_limited(asked, &token, Some(&grant), none.into()).await);
+            }
+        };
         match self.admit(&claim.grant, &claim.assume_role) {
             Ok(admission) => self.intend_mint_conclude(claim, admission).await,
             Err(closed) => {

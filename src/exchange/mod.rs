@@ -1,12 +1,14 @@
 //! The exchange, on one page: a token in, temporary credentials out. Every step consumes a value that only the step
 //! before can make, so no step can be skipped or reordered:
 //!
-//! verify → decide → plan → a lease of the same holder, its row committed → answer
-//!                        ↘ commit the intent → mint → try the credential → commit the outcome → answer.
+//! verify → rate → decide → freeze → plan → a lease of the same holder, its row committed → answer
+//!                                        ↘ room → commit the intent → mint → try the credential → commit the outcome → answer.
 //!
-//! `sharing.rs` hands a lease out again and has equal requests wait for one mint; `mint.rs` is the way of a new one.
+//! `gates.rs` turns away whoever asks too often, is frozen, or finds no room; `sharing.rs` hands a lease out again and has equal
+//! requests wait for one mint; `mint.rs` is the way of a new one.
 
 mod flight;
+mod gates;
 mod mint;
 mod sharing;
 mod trial;
@@ -21,13 +23,14 @@ use tracing::Instrument;
 
 use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Origin, Refused, Request};
 use crate::clock::Clock;
-use crate::desk::HeldCredentials;
+use crate::desk::{FreezeWatch, HeldCredentials, Outstanding, Rates};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
 use crate::object_server::{ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
 use crate::token::{TokenRefusal, Unverified, VerifiedToken, Verifier};
 
+pub use gates::{Frozen, Limited};
 pub use trial::Untrusted;
 
 use flight::Flights;
@@ -93,6 +96,12 @@ pub enum Refusal {
     /// Nothing is granted under the role until its credentials pass a self-test.
     #[error(transparent)]
     Closed(#[from] RoleClosed),
+    /// The holder, the role or everything is frozen.
+    #[error(transparent)]
+    Frozen(#[from] Frozen),
+    /// A quota is used up.
+    #[error(transparent)]
+    Limited(#[from] Limited),
 }
 
 impl Refusal {
@@ -107,6 +116,8 @@ impl Refusal {
             Self::ObjectServer(error) => error.code(),
             Self::Untrusted(untrusted) => untrusted.code(),
             Self::Closed(_) => "role_closed",
+            Self::Frozen(frozen) => frozen.code(),
+            Self::Limited(limited) => limited.code(),
         }
     }
 
@@ -129,7 +140,9 @@ impl Refusal {
     /// Of a refusal after the intent: whether a credential may exist at the object server.
     fn may_have_minted(&self) -> bool {
         match self {
-            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) => false,
+            Self::Token(_) | Self::Denied(_) | Self::Lease(_) | Self::Audit(_) | Self::Frozen(_) | Self::Limited(_) => {
+                false
+            }
             Self::ObjectServer(error) => error.may_have_minted(),
             Self::Untrusted(_) | Self::Closed(_) => true,
         }
@@ -149,8 +162,14 @@ pub struct ExchangeParts {
     pub verifier: Verifier,
     /// Step 2; swapped whole.
     pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Between steps 1 and 2: how often each asks.
+    pub rates: Rates,
+    /// Between steps 2 and 3: what is frozen.
+    pub freezes: Arc<FreezeWatch>,
     /// Step 3.
     pub lease_rules: LeaseRules,
+    /// Between steps 3 and 4: how many leases are out.
+    pub outstanding: Outstanding,
     /// Steps 4 and 6.
     pub log: Arc<AuditLog>,
     /// Keys the fingerprints in outcome rows.
@@ -222,6 +241,11 @@ impl Exchange {
             Ok(token) => token,
             Err(refusal) => return Err(self.record_refused_token(asked, refusal).await),
         };
+        // Also of those whom policy grants nothing: each has a row.
+        let _under_way = match self.parts().rates.begin(&token) {
+            Ok(under_way) => under_way,
+            Err(over) => return Err(self.record_limited(asked, &token, None, over.into()).await),
+        };
         let access = AccessRequest { role: request.role, session_policy: request.session_policy };
         let grant = match self.decide(&token, &access) {
             Ok(grant) => grant,
@@ -230,6 +254,12 @@ impl Exchange {
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Denied(denial)).await);
             }
         };
+        if let Err(frozen) = self.thawed(&token, &grant).await {
+            return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+        }
+        if let Err(over) = self.parts().rates.of_roles(grant.roles()) {
+            return Err(self.record_limited(asked, &token, Some(&grant), over.into()).await);
+        }
         let assume_role = match self.plan(&grant, &token, request.duration) {
             Ok(assume_role) => assume_role,
             Err(error) => {
@@ -282,7 +312,8 @@ impl Exchange {
             log.count_refusal(reason, asked.origin.address);
             return Refusal::Token(refusal);
         };
-        let refused = Refused { request: asked, identity: Identity::from(*signed), reason, policy_hash: None };
+        let refused =
+            Refused { request: asked, identity: Identity::from(*signed), reason, policy_hash: None, freeze: None };
         self.recorded(log.refuse_token(refused), Refusal::Token(refusal)).await
     }
 
@@ -296,7 +327,7 @@ impl Exchange {
     ) -> Refusal {
         let identity = Identity::from(token);
         let policy_hash = Some(policy_hash.to_hex());
-        let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash };
+        let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash, freeze: None };
         self.recorded(self.parts().log.refuse(refused), refusal).await
     }
 

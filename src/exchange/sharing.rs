@@ -30,7 +30,12 @@ impl Exchange {
                     let broken_off = || Err(Refusal::Audit(AuditError::Unavailable));
                     if let Err(refusal) = waiting.landing().await.unwrap_or_else(broken_off) {
                         let Claim { asked, token, grant, .. } = claim;
-                        return Err(self.record_refusal(asked, &token, grant.policy_hash(), refusal).await);
+                        return Err(match refusal {
+                            Refusal::Limited(limited) => {
+                                self.record_limited(asked, &token, Some(&grant), limited).await
+                            }
+                            other => self.record_refusal(asked, &token, grant.policy_hash(), other).await,
+                        });
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 
-use crate::desk::{CallerRefusal, DeskRefusal};
+use crate::desk::{CallerRefusal, DeskRefusal, FreezeRefusal};
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
 
@@ -24,6 +24,9 @@ pub(super) enum Fault {
     /// No lease is ended.
     #[error(transparent)]
     Desk(#[from] DeskRefusal),
+    /// Nothing is frozen or thawed.
+    #[error(transparent)]
+    Freeze(#[from] FreezeRefusal),
     /// The request cannot be read.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -158,6 +161,16 @@ pub(super) enum Invalid {
         /// Counted from 0, in bytes.
         column: usize,
     },
+    /// The body of a freeze is not the JSON that is expected.
+    #[error(
+        "not a freeze at line {line}, column {column}: a JSON object with the members of docs/api.md, each at most once"
+    )]
+    FreezeJson {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 0, in bytes.
+        column: usize,
+    },
     /// The reason of a revocation is none that can be kept.
     #[error("the reason must be 1 to 512 characters without control characters")]
     Reason,
@@ -174,6 +187,7 @@ impl Fault {
             Self::Inquiry(refusal) => refusal.code(),
             Self::Caller(refusal) => refusal.code(),
             Self::Desk(refusal) => refusal.code(),
+            Self::Freeze(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",
             Self::MalformedAuthorization => "malformed_authorization",

@@ -13,6 +13,7 @@ mod caller_identity;
 mod connections;
 mod container;
 mod fault;
+mod freezes;
 mod health;
 mod layers;
 mod leases;
@@ -52,10 +53,10 @@ pub use tls::{TlsError, load as load_tls};
 pub use token_exchange::read as read_token_exchange;
 
 use crate::clock::Clock;
-use crate::desk::{Callers, DeskRefusal, DeskRequest, Ended, LeaseDesk, Selection, Told};
+use crate::desk::{Callers, DeskRefusal, DeskRequest, Ended, FreezeDesk, FreezeRefusal, LeaseDesk, Selection, Told};
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
 use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest};
-use crate::lease::LeaseId;
+use crate::lease::{Freeze, FreezeId, Freezes, Frozen, LeaseId};
 use crate::telemetry::Metrics;
 use fault::Fault;
 
@@ -122,6 +123,37 @@ impl Revocations for LeaseDesk {
     }
 }
 
+/// What the doors that freeze lead to.
+///
+/// An implementor MUST have a freeze on record before it answers, and MUST NOT freeze or thaw for a caller without the
+/// permission.
+#[async_trait]
+pub trait Freezing: std::fmt::Debug + Send + Sync {
+    /// Freezes.
+    async fn set(&self, request: DeskRequest, frozen: Frozen) -> Result<Freeze, FreezeRefusal>;
+
+    /// Thaws.
+    async fn lift(&self, request: DeskRequest, id: FreezeId) -> Result<Freeze, FreezeRefusal>;
+
+    /// What is frozen.
+    async fn list(&self, request: DeskRequest) -> Result<Arc<Freezes>, FreezeRefusal>;
+}
+
+#[async_trait]
+impl Freezing for FreezeDesk {
+    async fn set(&self, request: DeskRequest, frozen: Frozen) -> Result<Freeze, FreezeRefusal> {
+        Self::set(self, request, frozen).await
+    }
+
+    async fn lift(&self, request: DeskRequest, id: FreezeId) -> Result<Freeze, FreezeRefusal> {
+        Self::lift(self, request, id).await
+    }
+
+    async fn list(&self, request: DeskRequest) -> Result<Arc<Freezes>, FreezeRefusal> {
+        Self::list(self, request).await
+    }
+}
+
 /// Everything the doors need.
 #[derive(Debug)]
 pub struct Doors {
@@ -133,6 +165,8 @@ pub struct Doors {
     pub callers: Callers,
     /// The desk's use case.
     pub desk: Arc<dyn Revocations>,
+    /// The use case of freezes.
+    pub freezes: Arc<dyn Freezing>,
     /// Asked by `/health/ready`.
     pub readiness: Arc<dyn Readiness>,
     /// Shown by `/metrics`.
@@ -188,6 +222,8 @@ pub fn router(doors: Doors) -> Router {
         .route("/v1/leases", post(leases::create))
         .route("/v1/leases/{id}", delete(revocations::end))
         .route("/v1/revocations", post(revocations::revoke))
+        .route("/v1/freezes", post(freezes::set).get(freezes::list).head(no_head))
+        .route("/v1/freezes/{id}", delete(freezes::lift))
         .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
         .route("/v1/roles/{role}/credentials/", get(container::credentials).head(no_head))
         .route("/v1/token", post(token_exchange::exchange))

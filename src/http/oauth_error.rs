@@ -83,6 +83,7 @@ fn of_invalid(invalid: Invalid) -> OAuthCode {
         | Invalid::SessionName
         | Invalid::Json { .. }
         | Invalid::RevocationJson { .. }
+        | Invalid::FreezeJson { .. }
         | Invalid::Reason
         | Invalid::SessionPolicyKind => OAuthCode::InvalidRequest,
     }
@@ -99,6 +100,7 @@ fn of_problem(code: ProblemCode) -> OAuthCode {
         | ProblemCode::SessionPolicyTooLarge
         | ProblemCode::DurationTooShort
         | ProblemCode::LeaseNotFound
+        | ProblemCode::FreezeNotFound
         | ProblemCode::NotFound
         | ProblemCode::MethodNotAllowed
         | ProblemCode::RequestTimeout
@@ -108,6 +110,9 @@ fn of_problem(code: ProblemCode) -> OAuthCode {
         | ProblemCode::LogUnavailable
         | ProblemCode::ObjectServerUnavailable
         | ProblemCode::RoleClosed
+        | ProblemCode::RateLimited
+        | ProblemCode::QuotaExceeded
+        | ProblemCode::Frozen
         | ProblemCode::Overloaded
         | ProblemCode::TimedOut => OAuthCode::TemporarilyUnavailable,
         ProblemCode::NoSigningKey | ProblemCode::Internal => OAuthCode::ServerError,
@@ -131,6 +136,7 @@ pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
         | Fault::Inquiry(_)
         | Fault::Caller(_)
         | Fault::Desk(_)
+        | Fault::Freeze(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization
         | Fault::NotFound
@@ -160,7 +166,7 @@ mod tests {
     fn only_faults_of_ours_invite_back_and_no_caller_is_asked_to_authenticate() {
         for code in ProblemCode::ALL {
             let (status, error) = (status(code).as_u16(), of_problem(code));
-            assert_eq!(error == OAuthCode::TemporarilyUnavailable, matches!(status, 503 | 504), "{code:?}");
+            assert_eq!(error == OAuthCode::TemporarilyUnavailable, matches!(status, 429 | 503 | 504), "{code:?}");
             assert!(status != 401 && status != 403, "{code:?}");
         }
     }

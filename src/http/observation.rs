@@ -122,7 +122,7 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
             | "/v1/audit/head"
             | "/v1/audit/verify",
         ) => Some(Door::Audit),
-        Some("/v1/leases/{id}" | "/v1/revocations") => Some(Door::Desk),
+        Some("/v1/leases/{id}" | "/v1/revocations" | "/v1/freezes" | "/v1/freezes/{id}") => Some(Door::Desk),
         Some(_) | None => None,
     }
 }
@@ -135,6 +135,8 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/v1/leases",
         "/v1/leases/{id}",
         "/v1/revocations",
+        "/v1/freezes",
+        "/v1/freezes/{id}",
         "/v1/roles/{role}/credentials",
         "/v1/roles/{role}/credentials/",
         "/v1/token",

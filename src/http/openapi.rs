@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{HttpMethod, RefOr, Required};
 
 use super::{
-    Shared, audit, container, health, leases, metrics, oauth_error, problem, problem_code, revocations, sts,
+    Shared, audit, container, freezes, health, leases, metrics, oauth_error, problem, problem_code, revocations, sts,
     token_exchange,
 };
 use crate::desk::{Ended, Summary};
@@ -23,6 +23,9 @@ use crate::desk::{Ended, Summary};
         leases::create,
         revocations::end,
         revocations::revoke,
+        freezes::set,
+        freezes::list,
+        freezes::lift,
         container::credentials,
         token_exchange::exchange,
         audit::events,
@@ -46,6 +49,9 @@ use crate::desk::{Ended, Summary};
         revocations::EndRequest,
         revocations::RevocationRequest,
         revocations::LastLine,
+        freezes::FreezeRequest,
+        freezes::FreezeAnswer,
+        freezes::FreezesAnswer,
         Ended,
         Summary,
         container::ContainerCredentials,
@@ -76,7 +82,11 @@ struct OptionalBody;
 
 impl utoipa::Modify for OptionalBody {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for (path, method) in [("/v1/leases", HttpMethod::Post), ("/v1/leases/{id}", HttpMethod::Delete)] {
+        for (path, method) in [
+            ("/v1/leases", HttpMethod::Post),
+            ("/v1/leases/{id}", HttpMethod::Delete),
+            ("/v1/freezes/{id}", HttpMethod::Delete),
+        ] {
             let Some(path) = document.paths.paths.get_mut(path) else { continue };
             let operation = if method == HttpMethod::Post { &mut path.post } else { &mut path.delete };
             if let Some(RefOr::T(body)) = operation.as_mut().and_then(|operation| operation.request_body.as_mut()) {

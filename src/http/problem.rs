@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
-use crate::desk::DeskRefusal;
-use crate::exchange::{Refusal, Untrusted};
+use crate::desk::{DeskRefusal, FreezeRefusal};
+use crate::exchange::{Frozen, Limited, Refusal, Untrusted};
 use crate::inquiry::InquiryRefusal;
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
@@ -23,6 +23,9 @@ pub(super) const RETRY_SECONDS: u16 = 2;
 
 /// What an operator must know of a revocation that could not be recorded.
 const UNSENT: &str = "The revocation cannot be recorded at the moment, so the object server was not asked.";
+
+/// What an operator must know of a freeze, or a thaw, that could not be recorded.
+const UNFROZEN: &str = "It cannot be recorded at the moment: look at GET /v1/freezes, and ask again.";
 
 /// Problem details.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -66,6 +69,7 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
         // Only the STS door asks for a signature, and it has codes of its own.
         Fault::Caller(_) => ProblemCode::InvalidToken,
         Fault::Desk(refusal) => code_of_desk(refusal),
+        Fault::Freeze(refusal) => code_of_freeze(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
         Fault::MalformedAuthorization => ProblemCode::InvalidToken,
@@ -118,6 +122,12 @@ fn code_of_refusal(refusal: &Refusal) -> ProblemCode {
         },
         Refusal::Untrusted(Untrusted::Unclear) => ProblemCode::ObjectServerUnavailable,
         Refusal::Untrusted(Untrusted::Failed(_)) | Refusal::Closed(_) => ProblemCode::RoleClosed,
+        // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
+        Refusal::Frozen(Frozen::Holder(_)) => ProblemCode::AccessDenied,
+        Refusal::Frozen(Frozen::Everything(_)) => ProblemCode::Frozen,
+        Refusal::Frozen(Frozen::Unknown(_)) | Refusal::Limited(Limited::Unknown) => ProblemCode::LogUnavailable,
+        Refusal::Limited(Limited::Over(over)) if over.quota.is_rate() => ProblemCode::RateLimited,
+        Refusal::Limited(Limited::Over(_)) => ProblemCode::QuotaExceeded,
     }
 }
 
@@ -149,6 +159,18 @@ fn code_of_desk(refusal: &DeskRefusal) -> ProblemCode {
     }
 }
 
+fn code_of_freeze(refusal: &FreezeRefusal) -> ProblemCode {
+    match refusal {
+        FreezeRefusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
+        FreezeRefusal::Token(_) => ProblemCode::InvalidToken,
+        FreezeRefusal::NotPermitted => ProblemCode::NotPermitted,
+        FreezeRefusal::Freeze(_) | FreezeRefusal::NoSuchRole | FreezeRefusal::TooMany => ProblemCode::InvalidRequest,
+        FreezeRefusal::NoSuchFreeze => ProblemCode::FreezeNotFound,
+        FreezeRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
+        | FreezeRefusal::Unknown(_) => ProblemCode::LogUnavailable,
+    }
+}
+
 fn code_of_denial(reason: &DenialReason) -> ProblemCode {
     match reason {
         DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
@@ -173,11 +195,16 @@ pub(super) fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
             LeaseError::RolesDoNotFit { choices: roles } | LeaseError::RolesOfSeveralParents { choices: roles },
         )) => (Some(choices(roles)), roles.iter().map(ToString::to_string).collect()),
         Fault::Desk(DeskRefusal::Selection(selection)) => (Some(selection.to_string()), Vec::new()),
+        Fault::Freeze(refusal @ (FreezeRefusal::Freeze(_) | FreezeRefusal::NoSuchRole | FreezeRefusal::TooMany)) => {
+            (Some(refusal.to_string()), Vec::new())
+        }
+        Fault::Freeze(FreezeRefusal::Audit(_)) => (Some(UNFROZEN.to_owned()), Vec::new()),
         Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
         | Fault::Inquiry(_)
         | Fault::Caller(_)
         | Fault::Desk(_)
+        | Fault::Freeze(_)
         | Fault::MissingToken
         | Fault::MalformedAuthorization
         | Fault::NotFound
@@ -203,7 +230,7 @@ pub(super) fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
 /// The whole answer as `application/problem+json`.
 pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
     let problem = details(fault, request_id);
-    answer(problem.code, "application/problem+json", &problem)
+    answer(problem.code, "application/problem+json", retry_seconds(fault), &problem)
 }
 
 /// The whole answer for SDKs: sent as `application/json`, or the SDK for Go prints the raw body instead of the code.
@@ -211,18 +238,45 @@ pub(super) fn render_for_sdk(fault: &Fault, request_id: Uuid) -> Response {
     let problem = details(fault, request_id);
     let (code, message) = (problem.code, problem.detail.clone().unwrap_or_else(|| problem.title.to_owned()));
     let problem = ContainerProblem { problem, message: message.clone(), sdk_code: code.as_str(), sdk_message: message };
-    answer(code, "application/json", &problem)
+    answer(code, "application/json", retry_seconds(fault), &problem)
 }
 
-fn answer(code: ProblemCode, content_type: &'static str, problem: &impl Serialize) -> Response {
+/// When to come back, seconds: what a quota says, or so soon that it fits an SDK's patience.
+pub(super) fn retry_seconds(fault: &Fault) -> u16 {
+    match fault {
+        Fault::Refused(Refusal::Limited(Limited::Over(over))) => {
+            u16::try_from(over.retry_after.as_secs()).unwrap_or(u16::MAX)
+        }
+        Fault::Refused(_)
+        | Fault::Inquiry(_)
+        | Fault::Desk(_)
+        | Fault::Caller(_)
+        | Fault::Freeze(_)
+        | Fault::Invalid(_)
+        | Fault::MissingToken
+        | Fault::MalformedAuthorization
+        | Fault::NotFound
+        | Fault::MethodNotAllowed
+        | Fault::BodyTimeout
+        | Fault::BodyTooLarge
+        | Fault::UnsupportedMediaType
+        | Fault::Overloaded
+        | Fault::TimedOut
+        | Fault::Panicked => RETRY_SECONDS,
+    }
+}
+
+fn answer(code: ProblemCode, content_type: &'static str, retry: u16, problem: &impl Serialize) -> Response {
     let json = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = (code.status(), [(CONTENT_TYPE, content_type)], json).into_response();
     let headers = response.headers_mut();
     if let Some(challenge) = challenge(code) {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    if matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    let come_back = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::TOO_MANY_REQUESTS]
+        .contains(&code.status());
+    if come_back {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry));
     }
     response
 }
@@ -266,11 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn a_403_names_the_missing_scope_and_only_503_and_504_invite_back() {
+    fn a_403_names_the_missing_scope_and_only_429_503_and_504_invite_back() {
         for code in ProblemCode::ALL {
-            let response = answer(code, "application/json", &());
+            let response = answer(code, "application/json", 7, &());
             let status = code.status().as_u16();
-            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503 || status == 504, "{code:?}");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503 | 504), "{code:?}");
             assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), status == 401 || status == 403, "{code:?}");
         }
         assert_eq!(challenge(ProblemCode::AccessDenied), Some("Bearer error=\"insufficient_scope\""));

@@ -16,7 +16,7 @@ pub(super) enum ProblemCode {
     InvalidToken,
     /// The token is good, and grants nothing of what was asked.
     AccessDenied,
-    /// The token is good, and does not permit to read the log, or to end the leases of others.
+    /// The token is good, and does not permit to read the log, to end the leases of others, or to freeze.
     NotPermitted,
     /// The session policy is not an IAM policy document.
     SessionPolicyMalformed,
@@ -30,6 +30,8 @@ pub(super) enum ProblemCode {
     DurationTooShort,
     /// No open lease of that id, or somebody else's.
     LeaseNotFound,
+    /// No freeze of that id is in force.
+    FreezeNotFound,
     /// No such path.
     NotFound,
     /// The path exists, the method does not.
@@ -40,6 +42,10 @@ pub(super) enum ProblemCode {
     BodyTooLarge,
     /// The body is of another kind than this door reads.
     UnsupportedMediaType,
+    /// The holder, or everybody under the role, asks too often.
+    RateLimited,
+    /// As many leases as allowed are out.
+    QuotaExceeded,
     /// The identity provider's keys cannot be had at the moment.
     IssuerUnavailable,
     /// The log cannot record it, so nothing is issued.
@@ -48,6 +54,8 @@ pub(super) enum ProblemCode {
     ObjectServerUnavailable,
     /// Nothing is granted under the role until its credentials pass a self-test.
     RoleClosed,
+    /// Nothing is granted to anybody until an operator says so.
+    Frozen,
     /// There is no key to sign checkpoints with.
     NoSigningKey,
     /// As many exchanges as allowed are running.
@@ -60,7 +68,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -72,15 +80,19 @@ impl ProblemCode {
         Self::RolesDoNotFit,
         Self::DurationTooShort,
         Self::LeaseNotFound,
+        Self::FreezeNotFound,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::QuotaExceeded,
         Self::IssuerUnavailable,
         Self::LogUnavailable,
         Self::ObjectServerUnavailable,
         Self::RoleClosed,
+        Self::Frozen,
         Self::NoSigningKey,
         Self::Overloaded,
         Self::TimedOut,
@@ -132,12 +144,17 @@ impl ProblemCode {
             Self::LeaseNotFound => {
                 ("lease_not_found", StatusCode::NOT_FOUND, "No open lease of that id, or not the caller's")
             }
+            Self::FreezeNotFound => ("freeze_not_found", StatusCode::NOT_FOUND, "No freeze of that id is in force"),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),
             Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body exceeds 64 KiB"),
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send application/json")
+            }
+            Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many exchanges in this time"),
+            Self::QuotaExceeded => {
+                ("quota_exceeded", StatusCode::TOO_MANY_REQUESTS, "As many leases as allowed are out")
             }
             Self::IssuerUnavailable => (
                 "issuer_unavailable",
@@ -159,6 +176,9 @@ impl ProblemCode {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Nothing is granted under the role at the moment: its credentials failed a self-test",
             ),
+            Self::Frozen => {
+                ("frozen", StatusCode::SERVICE_UNAVAILABLE, "Nothing is granted to anybody at the moment: it is frozen")
+            }
             Self::NoSigningKey => (
                 "no_signing_key",
                 StatusCode::NOT_IMPLEMENTED,

@@ -166,7 +166,7 @@ fn line(value: &impl Serialize) -> Bytes {
 }
 
 /// In the query, or in the body, not in both.
-fn reason_of(query: &str, content: &[u8]) -> Result<Option<String>, Invalid> {
+pub(super) fn reason_of(query: &str, content: &[u8]) -> Result<Option<String>, Invalid> {
     let wire: EndRequest = match content {
         [] => EndRequest::default(),
         content => serde_json::from_slice(content).map_err(|error| unreadable(&error))?,
@@ -183,7 +183,7 @@ fn reason_of(query: &str, content: &[u8]) -> Result<Option<String>, Invalid> {
     reason.map(checked).transpose()
 }
 
-fn checked(reason: String) -> Result<String, Invalid> {
+pub(super) fn checked(reason: String) -> Result<String, Invalid> {
     let fits = (1..=LONGEST_REASON).contains(&reason.chars().count()) && !reason.chars().any(char::is_control);
     if fits { Ok(reason) } else { Err(Invalid::Reason) }
 }

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
 use super::fault::{Fault, Invalid};
-use super::problem::{RETRY_SECONDS, choices};
+use super::problem::{choices, retry_seconds};
 use super::sts::Xml;
 use crate::audit::AuditError;
 use crate::desk::CallerRefusal;
-use crate::exchange::Refusal;
+use crate::exchange::{Frozen, Limited, Refusal};
 use crate::lease::LeaseError;
 use crate::object_server::ObjectServerError;
 use crate::policy::DenialReason;
@@ -125,12 +125,14 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
         // No question comes through this door: the log has its own.
-        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) => (StsCode::InternalFailure, FAULT),
+        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) | Fault::Freeze(_) => (StsCode::InternalFailure, FAULT),
     };
     (code, Cow::Borrowed(message))
 }
 
 const BUSY: &str = "Credentials cannot be issued at the moment; come back.";
+const TOO_OFTEN: &str = "Rate exceeded; come back.";
+const TOO_MANY: &str = "As many credentials as allowed are out; come back.";
 const FAULT: &str = "An internal fault; the request id finds it in the log.";
 const DENIED: &str = "Not authorized to assume the role.";
 const UNENFORCED: &str = "The object server would not enforce all of the session policy.";
@@ -172,6 +174,14 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
         Refusal::Untrusted(_) | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
+        // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
+        Refusal::Frozen(Frozen::Holder(_)) => (StsCode::AccessDenied, DENIED),
+        // Not a word against this holder: its leases are good, and it shall come back.
+        Refusal::Frozen(Frozen::Everything(_) | Frozen::Unknown(_)) | Refusal::Limited(Limited::Unknown) => {
+            (StsCode::Throttling, BUSY)
+        }
+        Refusal::Limited(Limited::Over(over)) if over.quota.is_rate() => (StsCode::Throttling, TOO_OFTEN),
+        Refusal::Limited(Limited::Over(_)) => (StsCode::Throttling, TOO_MANY),
     };
     (code, Cow::Borrowed(message))
 }
@@ -251,6 +261,7 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::SessionName
         | Invalid::Json { .. }
         | Invalid::RevocationJson { .. }
+        | Invalid::FreezeJson { .. }
         | Invalid::Reason
         | Invalid::SessionPolicyKind => StsCode::ValidationError,
     }
@@ -270,10 +281,11 @@ pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
     xml.close("ErrorResponse");
     let mut response = (code.status(), [(CONTENT_TYPE, "text/xml")], xml.finish()).into_response();
     if code.is_temporary() {
+        let retry = retry_seconds(fault);
         let headers = response.headers_mut();
-        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry));
         // What the newer SDKs read, in milliseconds.
-        headers.insert("x-amz-retry-after", HeaderValue::from(u32::from(RETRY_SECONDS) * 1000));
+        headers.insert("x-amz-retry-after", HeaderValue::from(u32::from(retry) * 1000));
     }
     response
 }

@@ -92,12 +92,28 @@ impl Revocations for Unasked {
     }
 }
 
+#[async_trait]
+impl Freezing for Unasked {
+    async fn set(&self, _request: DeskRequest, _frozen: Frozen) -> Result<Freeze, FreezeRefusal> {
+        Err(FreezeRefusal::NotPermitted)
+    }
+
+    async fn lift(&self, _request: DeskRequest, _id: FreezeId) -> Result<Freeze, FreezeRefusal> {
+        Err(FreezeRefusal::NotPermitted)
+    }
+
+    async fn list(&self, _request: DeskRequest) -> Result<Arc<Freezes>, FreezeRefusal> {
+        Err(FreezeRefusal::NotPermitted)
+    }
+}
+
 fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
     Doors {
         exchange,
         inquiry: Arc::new(Unasked),
         callers: Callers::new(Arc::default(), Arc::new(SystemClock::start())),
         desk: Arc::new(Unasked),
+        freezes: Arc::new(Unasked),
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock::start()),

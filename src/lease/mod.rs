@@ -1,13 +1,16 @@
 //! For how long, and under which exact words. This room turns a [`Grant`](crate::policy::Grant) into the one
 //! [`AssumeRole`] request that is put on record and then sent: its length, its session policy, its names. It is pure:
-//! time and randomness are arguments. It also says who may be handed the same lease: equal [`Holder`]s.
+//! time and randomness are arguments. It also says who may be handed the same lease, equal [`Holder`]s, and whom a [`Freeze`]
+//! covers.
 
 mod bucket_grants;
 mod capabilities;
+mod freeze;
 mod holder;
 mod names;
 mod parents;
 mod plan;
+mod quota;
 mod self_testing;
 mod session_policy;
 mod terms;
@@ -17,12 +20,14 @@ pub use capabilities::{
     Beyond, Capabilities, Conditions, Durations, OnUnknownAction, PolicyLanguage, Revocation, SessionName, SizeLimit,
     SizeUnit,
 };
+pub use freeze::{BadFreeze, Freeze, FreezeId, Freezes, Frozen, FrozenParts, GivenFreeze};
 pub use holder::Holder;
 pub use names::{LeaseId, RoleArn, RoleSessionName};
 pub use parents::{MintingParents, ParentId};
 pub use plan::{
     AssumeRole, LeaseError, LeaseRules, plan, plan_verification, prove_roles_fit, shortened_roles, uncomfortable_roles,
 };
+pub use quota::{OverQuota, Quota, Quotas, Rate};
 pub use self_testing::SelfTesting;
 pub use session_policy::SessionPolicy;
 pub use terms::{LeaseTerms, Shortening};

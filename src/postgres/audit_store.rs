@@ -71,14 +71,15 @@ async fn insert(
                 requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles,
                 matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds,
                 key_fingerprint, ends_at, count, network, heads, key_id, detail, actor, parent_fingerprint,
-                refused_after_ms
+                refused_after_ms, freeze_id
             )
             select
                 stream, seq, id, occurred_at, type, effect, reason, door, address, request_id, requested_role,
                 requested_seconds, session_name, token_sha256, issuer, subject, client, coalesce(groups, '{}'), jti,
                 role, coalesce(roles, '{}'), matched_rule, policy_hash, lease_id, role_session_name,
                 session_policy_sha256, granted_seconds, key_fingerprint, ends_at, count, network,
-                coalesce(heads, '{}'), key_id, detail, actor, parent_fingerprint, refused_after_ms
+                coalesce(heads, '{}'), key_id, detail, actor, parent_fingerprint, refused_after_ms,
+                freeze_id
             from jsonb_to_recordset($1::text::jsonb) as record (
                 stream uuid, seq bigint, id uuid, occurred_at timestamptz, type text, effect text, reason text, door
                 text, address inet, request_id uuid, requested_role text, requested_seconds bigint, session_name
@@ -86,7 +87,7 @@ async fn insert(
                 roles text[], matched_rule text, policy_hash text, lease_id uuid, role_session_name text,
                 session_policy_sha256 text, granted_seconds bigint, key_fingerprint text, ends_at timestamptz, count
                 bigint, network cidr, heads text[], key_id text, detail text, actor text,
-                parent_fingerprint text, refused_after_ms bigint
+                parent_fingerprint text, refused_after_ms bigint, freeze_id uuid
             )
             returning seq
         ),

@@ -18,8 +18,8 @@ const POOL: u32 = 4;
 
 /// The log's store, and its queries.
 pub struct PostgresStore {
-    options: PgConnectOptions,
-    connect_timeout: Duration,
+    pub(super) options: PgConnectOptions,
+    pub(super) connect_timeout: Duration,
     writer: Mutex<Option<PgConnection>>,
     pub(super) kept_policies: KeptPolicies,
     pub(super) pool: PgPool,
@@ -72,13 +72,18 @@ impl PostgresStore {
         open(&self.options.clone().options(unbounded), self.connect_timeout).await
     }
 
+    /// A new connection, bounded in time like every other.
+    pub(super) async fn connection(&self) -> Result<PgConnection, PostgresError> {
+        open(&self.options, self.connect_timeout).await
+    }
+
     /// The writer's connection, or a new one. It is taken out while in use: a call that is given up half-way drops it,
     /// and with it whatever state the session was in.
     pub(super) async fn writer(&self) -> Result<PgConnection, PostgresError> {
         let kept = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         match kept {
             Some(connection) => Ok(connection),
-            None => open(&self.options, self.connect_timeout).await,
+            None => self.connection().await,
         }
     }
 

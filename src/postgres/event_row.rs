@@ -48,6 +48,7 @@ pub(super) struct ExaminedRow {
     pub(super) actor: Option<String>,
     pub(super) parent_fingerprint: Option<String>,
     pub(super) refused_after_ms: Option<i64>,
+    pub(super) freeze_id: Option<Uuid>,
     /// Whether it meets every condition.
     pub(super) meets: bool,
     /// Its number among the rows looked at, from 1.
@@ -101,6 +102,7 @@ impl From<ExaminedRow> for AuditRow {
             actor,
             parent_fingerprint,
             refused_after_ms,
+            freeze_id,
             meets: _,
             place: _,
         } = row;
@@ -113,6 +115,7 @@ impl From<ExaminedRow> for AuditRow {
             door,
             effect,
             ends_at,
+            freeze_id,
             granted_seconds,
             groups,
             heads,

@@ -13,8 +13,8 @@ pub(super) const COLUMNS: &str = "stream, seq, id, occurred_at, type, effect, re
     requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles, \
     matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds, key_fingerprint, \
     ends_at, count, network::text, heads, key_id, detail, actor, parent_fingerprint, \
-    refused_after_ms";
-const COUNT: i16 = 37;
+    refused_after_ms, freeze_id";
+const COUNT: i16 = 38;
 /// Signature, flags and the length of an extension that no server sends.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Microseconds from 1970 to 2000, where PostgreSQL counts from.
@@ -93,6 +93,7 @@ impl<'a> Tuples<'a> {
             actor: fields.text()?,
             parent_fingerprint: fields.text()?,
             refused_after_ms: fields.cursor.int8()?,
+            freeze_id: fields.cursor.uuid()?,
             id,
             seq,
             stream,
@@ -124,6 +125,7 @@ pub(super) fn owned(record: Record<&str>) -> AuditRow {
         door: text(record.door),
         effect: record.effect.to_owned(),
         ends_at: record.ends_at,
+        freeze_id: record.freeze_id,
         granted_seconds: record.granted_seconds,
         groups: texts(record.groups),
         heads: texts(record.heads),

@@ -153,7 +153,7 @@ async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
             granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
-            parent_fingerprint, refused_after_ms
+            parent_fingerprint, refused_after_ms, freeze_id
         from audit_event intent
         where lease_id = any($1) and type = 'lease.intended'
             and not exists (
@@ -186,7 +186,7 @@ async fn given_up(
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
             granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
-            parent_fingerprint, refused_after_ms
+            parent_fingerprint, refused_after_ms, freeze_id
         from audit_event given_up
         where occurred_at >= $1
             and (type = 'lease.abandoned' and reason = 'revoke_failed' or type = 'lease.failed' and reason = any($2))

@@ -22,7 +22,7 @@ impl PostgresStore {
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
             granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
-            parent_fingerprint, refused_after_ms
+            parent_fingerprint, refused_after_ms, freeze_id
         from audit_event
         where lease_id = $1
         order by occurred_at, stream, seq
@@ -45,7 +45,7 @@ impl PostgresStore {
             request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups,
             jti, role, roles, matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256,
             granted_seconds, key_fingerprint, ends_at, count, network::text, heads, key_id, detail, actor,
-            parent_fingerprint, refused_after_ms
+            parent_fingerprint, refused_after_ms, freeze_id
         from audit_event
         order by occurred_at desc, stream desc, seq desc
         limit $1

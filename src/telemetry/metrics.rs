@@ -82,6 +82,7 @@ pub struct Metrics {
     compared: ComparedGauges,
     self_test_failures: Family<SelfTestLabels, Counter>,
     roles_closed: Family<RoleLabels, Gauge>,
+    freezes: Gauge,
 }
 
 /// What the last comparison of the object server's list with the log saw.
@@ -193,6 +194,8 @@ impl Default for Metrics {
             "1 while nothing is granted under a role because of a self-test",
             roles_closed.clone(),
         );
+        let freezes = Gauge::default();
+        registry.register("stint_freezes", "Freezes in force at the last reading", freezes.clone());
         registry.register("stint_build", "What is running", build);
         Self {
             registry,
@@ -207,6 +210,7 @@ impl Default for Metrics {
             compared,
             self_test_failures,
             roles_closed,
+            freezes,
         }
     }
 }
@@ -290,6 +294,11 @@ impl Metrics {
     /// A role was closed because of a self-test, or opened again.
     pub fn role_closed(&self, role: &str, closed: bool) {
         self.roles_closed.get_or_create(&RoleLabels { role: role.to_owned() }).set(i64::from(closed));
+    }
+
+    /// So many freezes were in force at the last reading.
+    pub fn freezes(&self, in_force: usize) {
+        self.freezes.set(i64::try_from(in_force).unwrap_or(i64::MAX));
     }
 
     fn count(&self, door: Door, outcome: &'static str, reason: &'static str) {

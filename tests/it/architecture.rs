@@ -37,6 +37,7 @@ const OTHERS: [(&str, &[&str]); 7] = [
             "desk",
             "evidence",
             "inquiry",
+            "lease",
             "object_server",
             "policy",
             "postgres",

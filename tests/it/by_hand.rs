@@ -85,6 +85,7 @@ fn refused(n: u8) -> Refused {
         },
         reason: "no_role",
         policy_hash: None,
+        freeze: None,
     }
 }
 

@@ -113,7 +113,10 @@ async fn migrate_says_what_it_applied_and_then_that_nothing_is_left() {
     let site = Site::new(&fresh_database().await, "http://127.0.0.1:9");
     let first = run(site.stint("migrate", &[])).await;
     assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
-    assert_eq!(first.stdout, "applied: 1 audit event\napplied: 2 sealed log\napplied: 3 ended leases\n");
+    assert_eq!(
+        first.stdout,
+        "applied: 1 audit event\napplied: 2 sealed log\napplied: 3 ended leases\napplied: 4 freezes\n"
+    );
     let again = run(site.stint("migrate", &[])).await;
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), "the schema was up to date\n"));
     let ended = run(offline().stint("migrate", &[])).await;

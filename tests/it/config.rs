@@ -124,8 +124,30 @@ fn jitter_and_grace_outside_their_bounds_are_refused() {
 }
 
 #[test]
-fn a_limit_this_version_does_not_enforce_is_refused_rather_than_ignored() {
-    refused("jitter = 0.2", "jitter = 0.2\nmax_outstanding = 10", "lease.max_outstanding");
+fn a_quota_is_a_whole_number_or_a_rate() {
+    for key in ["max_outstanding", "max_outstanding_per_role", "max_outstanding_per_subject"] {
+        assert!(read(&VALID.replace("jitter = 0.2", &format!("jitter = 0.2\n{key} = 10"))).is_ok(), "{key}");
+        for wrong in ["0", "-1", "1.5", "\"10\"", "10000001"] {
+            refused("jitter = 0.2", &format!("jitter = 0.2\n{key} = {wrong}"), &format!("lease.{key}"));
+        }
+    }
+    for key in ["rate_per_subject", "rate_per_role"] {
+        assert!(read(&VALID.replace("jitter = 0.2", &format!("jitter = 0.2\n{key} = \"60/m\""))).is_ok(), "{key}");
+        for wrong in ["\"0/m\"", "60", "\"60/min\"", "\"60\""] {
+            refused("jitter = 0.2", &format!("jitter = 0.2\n{key} = {wrong}"), &format!("lease.{key}"));
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_one_subject_can_use_up_alone_is_warned_about() {
+    let warned = |lines: &str| {
+        let config = read(&VALID.replace("jitter = 0.2", &format!("jitter = 0.2\n{lines}"))).unwrap();
+        config.warnings.iter().any(|warning| warning.contains("no single subject"))
+    };
+    assert!(warned("max_outstanding = 10") && warned("rate_per_role = \"60/m\""));
+    assert!(!warned("max_outstanding = 10\nmax_outstanding_per_subject = 5"));
+    assert!(!warned("rate_per_role = \"60/m\"\nrate_per_subject = \"6/m\""));
 }
 
 #[test]

@@ -83,6 +83,7 @@ async fn every_field_of_an_event_comes_back_as_it_went_in() {
         actor: event.actor,
         parent_fingerprint: lease.parent.map(|fingerprint| fingerprint.as_str().to_owned()),
         refused_after_ms: Some(1_250),
+        freeze_id: Some(uuid::Uuid::from_u128(7)),
     };
     assert_eq!(row, &expected);
 }
@@ -386,7 +387,7 @@ fn open(store: PostgresStore, tasks: &TaskTracker) -> AuditLog {
 
 fn refused() -> Refused {
     let identity = whole_event().identity.unwrap();
-    Refused { request: request(), identity, reason: "no_role", policy_hash: None }
+    Refused { request: request(), identity, reason: "no_role", policy_hash: None, freeze: None }
 }
 
 /// Waits for the sessions of a killed server: one that has not noticed yet would still commit, and rightly say so.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sqlx::AssertSqlSafe;
-use stint::audit::{AuditStore, Batch, Event, EventKind, Inspection, Ledger, StreamHead};
+use stint::audit::{AuditStore, Batch, Event, EventKind, FreezeFacts, Inspection, Ledger, StreamHead};
+use stint::lease::{FreezeId, Frozen};
 use stint::postgres::PostgresStore;
 use time::{Duration as Span, OffsetDateTime};
+use uuid::Uuid;
 
 use crate::harness::database::{connect, fresh_database, migrate_to, migrated, one, run};
 use crate::harness::events::{bare_event, whole_event};
@@ -248,6 +250,26 @@ async fn a_month_that_is_not_over_or_not_whole_stays() {
 }
 
 #[tokio::test]
+async fn a_month_in_which_a_freeze_was_set_stays_until_it_is_lifted() {
+    let (url, serving) = migrated().await;
+    let store = PostgresStore::connect(&serving, DEADLINE).await.unwrap();
+    a_month_over(&store).await;
+    let freeze = |kind| Event {
+        kind,
+        actor: Some("os:root".to_owned()),
+        freeze: Some(FreezeFacts { id: FreezeId::from_uuid(Uuid::from_u128(7)), frozen: Some(Frozen::Everything) }),
+        ..bare_event()
+    };
+    let (mut older, mut newer) = (Sealer::at(month(-1) + Span::days(5)), Sealer::start());
+    begin(&store, &mut older).await;
+    store.append(&older.next([freeze(EventKind::FreezeSet), closed()])).await.unwrap();
+    assert!(retire(&url, month(-1)).await.unwrap_err().contains("is in force"));
+    begin(&store, &mut newer).await;
+    store.append(&newer.next([freeze(EventKind::FreezeLifted)])).await.unwrap();
+    retire(&url, month(-1)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_database_of_the_first_version_keeps_its_rows() {
     let url = fresh_database().await;
     migrate_to(1, &url).await;
@@ -268,7 +290,7 @@ async fn a_database_of_the_first_version_keeps_its_rows() {
 
 #[tokio::test]
 async fn a_log_of_the_version_before_is_whole_after_its_columns_were_added() {
-    const ADDED: [&str; 3] = ["actor", "parent_fingerprint", "refused_after_ms"];
+    const ADDED: [&str; 4] = ["actor", "parent_fingerprint", "refused_after_ms", "freeze_id"];
     let (made, older) = (fresh_database().await, fresh_database().await);
     let (store, mut stream) = (PostgresStore::connect(&made, DEADLINE).await.unwrap(), Sealer::start());
     let heads = store.open(stream.stream(), stream.key.public()).await.unwrap();

@@ -158,8 +158,13 @@ async fn write_log(store: &Arc<PostgresStore>, clock: Arc<dyn Clock>, moved: Opt
     let store: Arc<dyn AuditStore> = store.clone();
     let log = AuditLog::open(LogParts { store, clock, rng: rand::make_rng(), key: key(), settings }, &tasks);
     let refuse = || async {
-        let refused =
-            Refused { request: request(), identity: identity(), reason: "no_role", policy_hash: Some("cd".repeat(32)) };
+        let refused = Refused {
+            request: request(),
+            identity: identity(),
+            reason: "no_role",
+            policy_hash: Some("cd".repeat(32)),
+            freeze: None,
+        };
         log.refuse(refused).await.unwrap();
     };
     log.policy_loaded("cd".repeat(32), vec!["studio".to_owned()]).await.unwrap();
@@ -217,6 +222,7 @@ fn event(kind: EventKind) -> Event {
         actor: None,
         orphan: None,
         refused_after: None,
+        freeze: None,
     }
 }
 

@@ -4,7 +4,7 @@ select
     requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, role, roles,
     matched_rule, policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds, key_fingerprint,
     ends_at, count, network::text as "network", heads, key_id, detail, actor, parent_fingerprint,
-    refused_after_ms
+    refused_after_ms, freeze_id
 from audit_event
 where type like 'break\_glass.%' and occurred_at >= $1::timestamptz and occurred_at < $2::timestamptz
 order by occurred_at, stream, seq

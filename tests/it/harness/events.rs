@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use stint::audit::{
-    Digest, Door, Event, EventKind, FingerprintKey, Identity, LeaseFacts, Origin, RecordedEffect, Refusals, Request,
-    StreamHead, StreamId,
+    Digest, Door, Event, EventKind, FingerprintKey, FreezeFacts, Identity, LeaseFacts, Origin, RecordedEffect,
+    Refusals, Request, StreamHead, StreamId,
 };
-use stint::lease::LeaseId;
+use stint::lease::{FreezeId, LeaseId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -51,6 +51,7 @@ pub(crate) fn whole_event() -> Event {
         actor: Some("authentik:ada".to_owned()),
         orphan: None,
         refused_after: Some(Duration::from_millis(1_250)),
+        freeze: Some(FreezeFacts { id: FreezeId::from_uuid(Uuid::from_u128(7)), frozen: None }),
     }
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn bare_event() -> Event {
         actor: None,
         orphan: None,
         refused_after: None,
+        freeze: None,
     }
 }
 

@@ -15,9 +15,9 @@ use stint::audit::{
     SigningKey, StoreError, StreamHead, StreamId, VerifyingKey,
 };
 use stint::clock::{Clock, SystemClock};
-use stint::desk::HeldCredentials;
+use stint::desk::{AllLeasesOut, FreezeWatch, HeldCredentials, LeasesOut, Outstanding, Rates, SharedState};
 use stint::exchange::{Exchange, ExchangeParts, ExchangeRequest, IssuedLease, Refusal};
-use stint::lease::{LeaseRules, SelfTesting};
+use stint::lease::{Freezes, LeaseId, LeaseRules, Quotas, SelfTesting};
 use stint::object_server::s3::{S3Client, S3Settings};
 use stint::object_server::{
     Duty, MinioServer, NewSession, Parent, Parents, SelfTest, SelfTestTraits, ServerSettings, Standings,
@@ -28,6 +28,7 @@ use stint::token::{
     ClaimPath, IssuerName, IssuerRules, KeyError, KeyId, KeySet, KeySource, Profile, Unverified, VerificationKey,
     Verifier,
 };
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -135,6 +136,35 @@ impl KeySource for OneKeySet {
     }
 }
 
+/// Nothing is frozen, and nothing was revoked.
+#[derive(Debug)]
+pub(crate) struct Thawed;
+
+#[async_trait]
+impl SharedState for Thawed {
+    async fn freezes(&self) -> Result<Freezes, StoreError> {
+        Ok(Freezes::default())
+    }
+
+    async fn revoked_since(&self, _since: OffsetDateTime) -> Result<Vec<LeaseId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn out_of(
+        &self,
+        _issuer: &str,
+        _subject: &str,
+        _at: OffsetDateTime,
+        _but: &[LeaseId],
+    ) -> Result<LeasesOut, StoreError> {
+        Ok(LeasesOut::default())
+    }
+
+    async fn out(&self, _at: OffsetDateTime, _but: &[LeaseId]) -> Result<AllLeasesOut, StoreError> {
+        Ok(AllLeasesOut::default())
+    }
+}
+
 /// An exchange with its tracker.
 pub(crate) struct Parts {
     pub(crate) held: Arc<HeldCredentials>,
@@ -214,6 +244,9 @@ impl Parts {
                 self_test: SelfTesting::Off,
                 reuse,
             },
+            freezes: Arc::new(FreezeWatch::new(Arc::new(Thawed), Arc::clone(&clock))),
+            rates: Rates::new(&Quotas::default(), 1024, &clock),
+            outstanding: Outstanding::new(Quotas::default(), Arc::new(Thawed), Arc::clone(&clock)),
             log: Arc::new(log),
             fingerprints,
             object_server: Arc::new(Parents::new(vec![parent]).unwrap()),
