@@ -198,7 +198,7 @@ impl Desk {
         }
         self.parts.log.request_revocation(lease, by).await?;
         let proof = if ends_alone { self.begin_proof(lease).await } else { None };
-        if proof.is_none() {
+        if ends_alone && proof.is_none() {
             self.look_before(before).await;
         }
         let began = self.parts.clock.elapsed();
