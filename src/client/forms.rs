@@ -85,7 +85,8 @@ mod tests {
         let lease = lease(60, 33, &clock);
         let rendered = |form: Form| -> String {
             let files = form.render(&lease, &clock);
-            files.iter().map(|(name, text)| format!("{name}:\n{}\n", text.as_str())).collect()
+            let shown: Vec<String> = files.iter().map(|(name, text)| format!("{name}:\n{}\n", text.as_str())).collect();
+            shown.concat()
         };
         insta::assert_snapshot!(rendered(Form::Aws { profile: "default".to_owned() }), @r"
         credentials:

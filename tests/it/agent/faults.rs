@@ -6,8 +6,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use tokio::net::TcpListener;
 
-use super::{Workload, good_token, instant, issued, leased, refusal, service};
-use crate::harness::binary::{Running, eventually, run};
+use super::{REAL_LIFE, Workload, good_token, instant, issued, leased, refusal, service};
+use crate::harness::binary::{Running, Site, eventually, run};
+use crate::harness::database::fresh_database;
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
 use crate::harness::service::now;
 use crate::harness::tokens::Forge;
@@ -158,6 +159,36 @@ async fn the_end_in_the_middle_of_a_refresh_is_clean() {
     // Sooner than the exchange would have given up.
     assert_eq!(begun.expect("it waits for nobody"), 0);
     assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_service_with_a_certificate_of_its_own_is_believed_with_its_roots_and_not_without() {
+    let object_server = ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE)]).await;
+    let site = Site::new(&fresh_database().await, object_server.endpoint());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    site.write("tls.crt", made.cert.pem());
+    site.write("tls.key", made.signing_key.serialize_pem());
+    site.configure("[http]\n", "[http]\ntls = { certificate = \"tls.crt\", key = \"tls.key\" }\n");
+    let (_serving, address) = site.serve().await;
+    let workload = Workload::before(&format!("https://localhost:{}", address.port()));
+    let roots = site.path().join("tls.crt");
+    let with = |roots: &std::path::Path| {
+        ["credential-process", "--no-cache", "--ca-file", roots.to_str().unwrap()].map(str::to_owned)
+    };
+    let print = async |words: &[String]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        run(workload.stint(&words)).await
+    };
+    let ended = print(&with(&roots)).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let ended = print(&["credential-process".to_owned(), "--no-cache".to_owned()]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.contains("stint cannot be reached"), "{}", ended.stderr);
+    for unusable in [workload.path("token"), workload.path("missing")] {
+        let ended = print(&with(&unusable)).await;
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains(unusable.to_str().unwrap()), "{}", ended.stderr);
+    }
 }
 
 #[tokio::test]

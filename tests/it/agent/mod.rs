@@ -156,6 +156,12 @@ async fn issued(service: &Service) -> usize {
     service.rows().await.iter().filter(|row| row.kind == "lease.issued").count()
 }
 
+/// How often the service was asked for a lease and gave one, be it one that was out already.
+async fn exchanged(service: &Service) -> usize {
+    let rows = service.rows().await;
+    rows.iter().filter(|row| row.kind == "lease.issued" || row.kind == "lease.reused").count()
+}
+
 fn instant(text: &Value) -> OffsetDateTime {
     OffsetDateTime::parse(text.as_str().unwrap(), &Rfc3339).unwrap()
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use futures::future::join_all;
 use serde_json::Value;
 
-use super::{Workload, good_token, instant, issued, mode, service};
+use super::{Workload, exchanged, good_token, instant, mode, service};
 use crate::harness::binary::{Ended, run};
 use crate::harness::service::now;
 use crate::harness::tokens::Forge;
@@ -47,10 +47,10 @@ async fn the_answer_is_what_sdks_read_and_is_kept_for_the_next_run() {
     assert_eq!(first["Version"], 1);
     assert!((3000..=3600).contains(&(instant(&first["Expiration"]).unix_timestamp() - now())));
     assert_eq!(printed(&print(&workload, &[]).await), first);
-    assert_eq!(issued(&service).await, 1);
+    assert_eq!(exchanged(&service).await, 1);
     assert_eq!((mode(&cached(&workload)), mode(&workload.path(".cache/stint"))), (0o600, 0o700));
     printed(&print(&workload, &["--no-cache"]).await);
-    assert_eq!(issued(&service).await, 2);
+    assert_eq!(exchanged(&service).await, 2);
 }
 
 #[tokio::test]
@@ -60,27 +60,26 @@ async fn runs_at_the_same_time_fetch_one_lease() {
     let ended = join_all((0..8).map(|_| print(&workload, &[]))).await;
     let first = printed(&ended[0]);
     assert!(ended.iter().all(|ended| printed(ended) == first));
-    assert_eq!(issued(&service).await, 1);
+    assert_eq!(exchanged(&service).await, 1);
 }
 
 #[tokio::test]
 async fn a_lease_of_another_question_or_another_holder_is_never_printed() {
     let (service, _object_server) = service().await;
     let workload = Workload::before(&service.url(""));
-    let key = |json: Value| json["AccessKeyId"].clone();
-    let first = key(printed(&print(&workload, &[]).await));
-    let mut keys = vec![first];
-    for more in [&["--role", "team"][..], &["--session-name", "other"]] {
-        keys.push(key(printed(&print(&workload, more).await)));
+    let first = printed(&print(&workload, &[]).await);
+    for (asked, more) in [(2, &["--role", "team"][..]), (3, &["--session-name", "other"])] {
+        printed(&print(&workload, more).await);
+        assert_eq!(exchanged(&service).await, asked, "{more:?}");
     }
     // The same path, and somebody else's token in it.
     let provider = &Forge::shared().authentik;
     workload.put_token(&provider.draft(now()).claim("sub", "somebody-else").sign(&provider.key));
-    keys.push(key(printed(&print(&workload, &[]).await)));
-    let different: std::collections::BTreeSet<String> = keys.iter().map(ToString::to_string).collect();
-    assert_eq!(different.len(), keys.len(), "{keys:?}");
+    assert_ne!(printed(&print(&workload, &[]).await)["AccessKeyId"], first["AccessKeyId"]);
+    assert_eq!(exchanged(&service).await, 4);
     workload.put_token(&good_token());
-    assert_eq!(key(printed(&print(&workload, &[]).await)), keys[0]);
+    assert_eq!(printed(&print(&workload, &[]).await), first);
+    assert_eq!(exchanged(&service).await, 4);
 }
 
 #[tokio::test]
@@ -94,7 +93,7 @@ async fn a_damaged_cache_is_said_and_replaced() {
     assert_eq!(ended.code, Some(0));
     assert!(ended.stderr.contains("it is damaged"), "{}", ended.stderr);
     printed(&print(&workload, &[]).await);
-    assert_eq!(issued(&service).await, 2);
+    assert_eq!(exchanged(&service).await, 2);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use futures::future::join_all;
 use reqwest::StatusCode;
 
-use super::{Agent, Workload, instant, issued, leased, mode, service};
+use super::{Agent, Workload, exchanged, instant, issued, leased, mode, service};
 use crate::harness::binary::{eventually, http};
 use crate::harness::object_server::ScriptedObjectServer;
 use crate::harness::service::{Seen, now};
@@ -75,7 +75,7 @@ async fn any_number_of_callers_at_once_are_one_exchange() {
         seen.iter().all(|seen| seen.status == StatusCode::OK) && keys.iter().all(|key| *key == keys[0]),
         "{seen:?}"
     );
-    assert_eq!(issued(&service).await, 1);
+    assert_eq!(exchanged(&service).await, 1);
 }
 
 #[tokio::test]
