@@ -82,6 +82,7 @@ pub struct Metrics {
     compared: ComparedGauges,
     self_test_failures: Family<SelfTestLabels, Counter>,
     roles_closed: Family<RoleLabels, Gauge>,
+    leases_held: Gauge,
 }
 
 /// What the last comparison of the object server's list with the log saw.
@@ -193,6 +194,12 @@ impl Default for Metrics {
             "1 while nothing is granted under a role because of a self-test",
             roles_closed.clone(),
         );
+        let leases_held = Gauge::default();
+        registry.register(
+            "stint_leases_held",
+            "Leases whose credentials were in memory when the last one was minted",
+            leases_held.clone(),
+        );
         registry.register("stint_build", "What is running", build);
         Self {
             registry,
@@ -207,6 +214,7 @@ impl Default for Metrics {
             compared,
             self_test_failures,
             roles_closed,
+            leases_held,
         }
     }
 }
@@ -244,6 +252,11 @@ impl Metrics {
     /// One lease handed out again.
     pub fn reused(&self, door: Door) {
         self.count(door, "reused", "granted");
+    }
+
+    /// So many leases are held in memory.
+    pub fn leases_held(&self, leases: usize) {
+        self.leases_held.set(i64::try_from(leases).unwrap_or(i64::MAX));
     }
 
     /// One exchange refused.
