@@ -93,6 +93,7 @@ impl Exchange {
         let holder = Holder::of(&token, &grant, &assume_role);
         let minted = MintedLease { holder, assume_role, terms, key_fingerprint, credentials };
         let (OnShelf { assume_role, .. }, credentials) = parts.held.keep(minted, parts.clock.as_ref());
+        parts.metrics.leases_held(parts.held.len());
         if let Err(unrecorded) = self.timed(Step::Conclude, parts.log.conclude(receipt, outcome)).await {
             // No row, no credential: it is dropped here and ended at the server, and then the log is told so.
             parts.held.forget(assume_role.lease_id());

@@ -83,6 +83,7 @@ pub struct Metrics {
     self_test_failures: Family<SelfTestLabels, Counter>,
     roles_closed: Family<RoleLabels, Gauge>,
     freezes: Gauge,
+    leases_held: Gauge,
 }
 
 /// What the last comparison of the object server's list with the log saw.
@@ -196,6 +197,12 @@ impl Default for Metrics {
         );
         let freezes = Gauge::default();
         registry.register("stint_freezes", "Freezes in force at the last reading", freezes.clone());
+        let leases_held = Gauge::default();
+        registry.register(
+            "stint_leases_held",
+            "Leases whose credentials were in memory when the last one was minted",
+            leases_held.clone(),
+        );
         registry.register("stint_build", "What is running", build);
         Self {
             registry,
@@ -211,6 +218,7 @@ impl Default for Metrics {
             self_test_failures,
             roles_closed,
             freezes,
+            leases_held,
         }
     }
 }
@@ -248,6 +256,11 @@ impl Metrics {
     /// One lease handed out again.
     pub fn reused(&self, door: Door) {
         self.count(door, "reused", "granted");
+    }
+
+    /// So many leases are held in memory.
+    pub fn leases_held(&self, leases: usize) {
+        self.leases_held.set(i64::try_from(leases).unwrap_or(i64::MAX));
     }
 
     /// One exchange refused.

@@ -71,6 +71,16 @@ fn refused(line: &str, replacement: &str, path: &str) -> String {
 }
 
 #[test]
+fn leases_are_handed_out_again_unless_the_file_says_no_and_a_word_is_neither() {
+    assert!(read(VALID).unwrap().lease.reuse);
+    for reuse in [true, false] {
+        let config = read(&VALID.replace("[lease]", &format!("[lease]\nreuse = {reuse}"))).unwrap();
+        assert_eq!((config.lease.reuse, config.warnings.len()), (reuse, 0), "{:?}", config.warnings);
+    }
+    refused("ttl = \"60m\"", "ttl = \"60m\"\nreuse = \"sometimes\"", "lease.reuse");
+}
+
+#[test]
 fn the_valid_file_is_read_with_its_defaults() {
     let config = read(VALID).unwrap();
     assert_eq!(config.lease.ttl, Duration::from_hours(1));
