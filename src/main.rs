@@ -317,6 +317,8 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit(command, out),
         Command::ObjectServer(command) => object_server(command, out),
         Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
+        Command::Lease(LeaseCommand::Freeze(options)) => command::lease::freeze(options, out),
+        Command::Lease(LeaseCommand::Thaw(options)) => command::lease::thaw(options, out),
         Command::Agent(Agent::Serve(options)) => command::agent::serve(*options, out),
         Command::Agent(Agent::Files(options)) => command::agent::files(*options, out),
         Command::Agent(Agent::Exec(options)) => match command::agent::exec(*options) {
@@ -324,8 +326,6 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::CredentialProcess(options) => command::agent::credential_process(*options, out),
-        Command::Lease(LeaseCommand::Freeze(options)) => command::lease::freeze(options, out),
-        Command::Lease(LeaseCommand::Thaw(options)) => command::lease::thaw(options, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

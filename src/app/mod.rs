@@ -400,7 +400,7 @@ impl App {
                 tracing::error!("the comparison of the object server's list with the log broke off: restart stint");
             }
         };
-        let keep_up = instances.keep_up(shutdown.clone());
+        let keep_up = Box::pin(instances.keep_up(shutdown.clone()));
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();

@@ -14,11 +14,11 @@ pub(super) fn quotas(lease: &mut Section<'_>, warnings: &mut Vec<String>) -> Opt
     let [per_subject, per_role, all] =
         ["max_outstanding_per_subject", "max_outstanding_per_role", "max_outstanding"].map(|key| count(lease, key));
     let quotas = Quotas {
-        rate_per_subject: rate_per_subject?,
-        rate_per_role: rate_per_role?,
-        max_outstanding_per_subject: per_subject?,
-        max_outstanding_per_role: per_role?,
-        max_outstanding: all?,
+        rate_per_subject: rate_per_subject.ok()?,
+        rate_per_role: rate_per_role.ok()?,
+        max_outstanding_per_subject: per_subject.ok()?,
+        max_outstanding_per_role: per_role.ok()?,
+        max_outstanding: all.ok()?,
     };
     if (quotas.rate_per_role.is_some() && quotas.rate_per_subject.is_none())
         || (quotas.max_outstanding_per_role.or(quotas.max_outstanding).is_some()
@@ -33,15 +33,17 @@ pub(super) fn quotas(lease: &mut Section<'_>, warnings: &mut Vec<String>) -> Opt
     Some(quotas)
 }
 
-/// The outer option is none where the key is wrong, which is told.
-fn rate(section: &mut Section<'_>, key: &str) -> Option<Option<Rate>> {
+/// The key is wrong, which is told.
+struct Told;
+
+fn rate(section: &mut Section<'_>, key: &str) -> Result<Option<Rate>, Told> {
     let given = section.has(key);
     let rate = section.parsed(key, RATE, Rate::parse);
-    (rate.is_some() || !given).then_some(rate)
+    if given && rate.is_none() { Err(Told) } else { Ok(rate) }
 }
 
-fn count(section: &mut Section<'_>, key: &str) -> Option<Option<NonZeroU32>> {
+fn count(section: &mut Section<'_>, key: &str) -> Result<Option<NonZeroU32>, Told> {
     let given = section.has(key);
     let count = section.integer(key, COUNT, |count| (1..=10_000_000).contains(&count)).and_then(NonZeroU32::new);
-    (count.is_some() || !given).then_some(count)
+    if given && count.is_none() { Err(Told) } else { Ok(count) }
 }

@@ -227,10 +227,9 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_read_refuses_at_once_however_many_wait() {
         let (watch, scripted) = watch(vec![None], Duration::from_secs(2));
-        let began = watch.clock.elapsed();
         let seen = join_all((0..100).map(|_| watch.known())).await;
         assert!(seen.iter().all(Result::is_err));
-        assert!(watch.clock.elapsed() - began <= Duration::from_secs(4), "{:?}", watch.clock.elapsed());
+        assert!(watch.clock.elapsed() <= Duration::from_secs(4), "{:?}", watch.clock.elapsed());
         assert!(scripted.asked.load(Ordering::SeqCst) <= 2);
     }
 

@@ -77,7 +77,8 @@ impl Watch {
             self.parts.metrics.freezes(freezes.len());
         }
         let now = self.parts.clock.now();
-        match self.parts.shared.revoked_since(self.read_to - OVERLAP).await {
+        // A clock that stepped back must not skip what was said meanwhile.
+        match self.parts.shared.revoked_since(self.read_to.min(now) - OVERLAP).await {
             Ok(leases) => {
                 for lease in leases {
                     self.parts.held.withdraw(lease);

@@ -2,10 +2,10 @@
 //! before can make, so no step can be skipped or reordered:
 //!
 //! verify → rate → decide → freeze → plan → a lease of the same holder, its row committed → answer
-//!                                        ↘ room → commit the intent → mint → try the credential → commit the outcome → answer.
+//!                        ↘ room for one more → commit the intent → mint → try the credential → commit the outcome → answer.
 //!
-//! `gates.rs` turns away whoever asks too often, is frozen, or finds no room; `sharing.rs` hands a lease out again and has equal
-//! requests wait for one mint; `mint.rs` is the way of a new one.
+//! `gates.rs` is what turns a holder away whom policy would serve; `sharing.rs` hands a lease out again and has equal requests
+//! wait for one mint; `mint.rs` is the way of a new one.
 
 mod flight;
 mod gates;

@@ -30,12 +30,10 @@ impl Exchange {
                     let broken_off = || Err(Refusal::Audit(AuditError::Unavailable));
                     if let Err(refusal) = waiting.landing().await.unwrap_or_else(broken_off) {
                         let Claim { asked, token, grant, .. } = claim;
-                        return Err(match refusal {
-                            Refusal::Limited(limited) => {
-                                self.record_limited(asked, &token, Some(&grant), limited).await
-                            }
-                            other => self.record_refusal(asked, &token, grant.policy_hash(), other).await,
-                        });
+                        if let Refusal::Limited(limited) = refusal {
+                            return Err(self.record_limited(asked, &token, Some(&grant), limited).await);
+                        }
+                        return Err(self.record_refusal(asked, &token, grant.policy_hash(), refusal).await);
                     }
                 }
             }

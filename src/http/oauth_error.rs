@@ -110,9 +110,9 @@ fn of_problem(code: ProblemCode) -> OAuthCode {
         | ProblemCode::LogUnavailable
         | ProblemCode::ObjectServerUnavailable
         | ProblemCode::RoleClosed
+        | ProblemCode::Frozen
         | ProblemCode::RateLimited
         | ProblemCode::QuotaExceeded
-        | ProblemCode::Frozen
         | ProblemCode::Overloaded
         | ProblemCode::TimedOut => OAuthCode::TemporarilyUnavailable,
         ProblemCode::NoSigningKey | ProblemCode::Internal => OAuthCode::ServerError,
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_faults_of_ours_invite_back_and_no_caller_is_asked_to_authenticate() {
+    fn only_faults_of_ours_and_quotas_invite_back_and_no_caller_is_asked_to_authenticate() {
         for code in ProblemCode::ALL {
             let (status, error) = (status(code).as_u16(), of_problem(code));
             assert_eq!(error == OAuthCode::TemporarilyUnavailable, matches!(status, 429 | 503 | 504), "{code:?}");

@@ -249,8 +249,8 @@ pub(super) fn retry_seconds(fault: &Fault) -> u16 {
         }
         Fault::Refused(_)
         | Fault::Inquiry(_)
-        | Fault::Desk(_)
         | Fault::Caller(_)
+        | Fault::Desk(_)
         | Fault::Freeze(_)
         | Fault::Invalid(_)
         | Fault::MissingToken

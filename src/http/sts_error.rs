@@ -154,9 +154,10 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
                 return (StsCode::PackedPolicyTooLarge, Cow::Owned(choices(roles)));
             }
         },
-        Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable) => {
-            (StsCode::Throttling, BUSY)
-        }
+        // Frozen as everybody is: its leases are good, and it shall come back.
+        Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
+        | Refusal::Frozen(Frozen::Everything(_) | Frozen::Unknown(_))
+        | Refusal::Limited(Limited::Unknown) => (StsCode::Throttling, BUSY),
         Refusal::ObjectServer(error) => match error {
             ObjectServerError::ReceiptMismatch | ObjectServerError::Unsendable => (StsCode::InternalFailure, FAULT),
             ObjectServerError::Unreachable(_)
@@ -176,10 +177,6 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
         Refusal::Untrusted(_) | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
         // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
         Refusal::Frozen(Frozen::Holder(_)) => (StsCode::AccessDenied, DENIED),
-        // Not a word against this holder: its leases are good, and it shall come back.
-        Refusal::Frozen(Frozen::Everything(_) | Frozen::Unknown(_)) | Refusal::Limited(Limited::Unknown) => {
-            (StsCode::Throttling, BUSY)
-        }
         Refusal::Limited(Limited::Over(over)) if over.quota.is_rate() => (StsCode::Throttling, TOO_OFTEN),
         Refusal::Limited(Limited::Over(_)) => (StsCode::Throttling, TOO_MANY),
     };

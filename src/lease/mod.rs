@@ -1,7 +1,7 @@
 //! For how long, and under which exact words. This room turns a [`Grant`](crate::policy::Grant) into the one
 //! [`AssumeRole`] request that is put on record and then sent: its length, its session policy, its names. It is pure:
-//! time and randomness are arguments. It also says who may be handed the same lease, equal [`Holder`]s, and whom a [`Freeze`]
-//! covers.
+//! time and randomness are arguments. It also says whom a [`Freeze`] covers, and who may be handed the same lease: equal
+//! [`Holder`]s.
 
 mod bucket_grants;
 mod capabilities;

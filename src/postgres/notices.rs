@@ -55,7 +55,9 @@ impl PostgresStore {
                 Ok(Ok(None)) => return Err(PostgresError::Query(sqlx::Error::PoolClosed)),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_silence) => match timeout(self.connect_timeout, listener.execute("select 1")).await {
-                    Ok(answered) => drop(answered?),
+                    Ok(answered) => {
+                        answered?;
+                    }
                     Err(_elapsed) => return Err(PostgresError::Timeout { within: self.connect_timeout }),
                 },
             }

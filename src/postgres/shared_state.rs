@@ -95,7 +95,7 @@ impl SharedState for PostgresSharedState {
         at: OffsetDateTime,
         but: &[LeaseId],
     ) -> Result<LeasesOut, StoreError> {
-        let but: Vec<Uuid> = but.iter().map(|lease| lease.as_uuid()).collect();
+        let but: Vec<Uuid> = but.iter().map(LeaseId::as_uuid).collect();
         let asking = async {
             let row =
                 sqlx::query_file_as!(OutRow, "src/postgres/questions/leases_out_of.sql", at, issuer, subject, &but);
@@ -105,7 +105,7 @@ impl SharedState for PostgresSharedState {
     }
 
     async fn out(&self, at: OffsetDateTime, but: &[LeaseId]) -> Result<AllLeasesOut, StoreError> {
-        let but: Vec<Uuid> = but.iter().map(|lease| lease.as_uuid()).collect();
+        let but: Vec<Uuid> = but.iter().map(LeaseId::as_uuid).collect();
         let asking = async {
             let rows = sqlx::query_file_as!(OutRow, "src/postgres/questions/leases_out.sql", at, &but);
             Ok(rows.fetch_all(&self.store.pool).await?)
@@ -215,10 +215,6 @@ mod tests {
         }
     }
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     #[test]
     fn a_freeze_that_cannot_be_read_covers_everything() {
         let subject = Frozen::Subject { issuer: "authentik".to_owned(), subject: "ada".to_owned() };
@@ -227,9 +223,9 @@ mod tests {
         assert!(matches!(freeze(group).frozen, Frozen::Group { .. }));
         for unreadable in [
             FreezeRow { issuer: None, ..row() },
-            FreezeRow { role: text("studio"), ..row() },
+            FreezeRow { role: Some("studio".to_owned()), ..row() },
             FreezeRow { subject: None, groups: vec!["g".to_owned(), "h".to_owned()], ..row() },
-            FreezeRow { subject: text(""), ..row() },
+            FreezeRow { subject: Some(String::new()), ..row() },
             FreezeRow { issuer: None, subject: None, ..row() },
         ] {
             assert_eq!(freeze(unreadable).frozen, Frozen::Everything);

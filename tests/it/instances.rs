@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::harness::binary::{Running, Site, run, stint};
 use crate::harness::database::{connect, fresh_database, one};
 use crate::harness::faulted::Mint;
-use crate::harness::service::now;
+use crate::harness::service::{Service, Setup, now};
 use crate::harness::tokens::Forge;
 
 /// What a load balancer knows and does: who is there, and the next one when a connection is refused.
@@ -58,7 +58,7 @@ fn client() -> reqwest::Client {
 
 async fn ask(http: &reqwest::Client, address: SocketAddr, token: &str) -> reqwest::Result<(u16, Value)> {
     let request = http.post(format!("http://{address}/v1/leases")).header("authorization", format!("Bearer {token}"));
-    let answer = request.header("content-type", "application/json").body("{}").send().await?;
+    let answer = request.header("content-type", "application/json").body(r#"{"fresh":true}"#).send().await?;
     let status = answer.status().as_u16();
     Ok((status, serde_json::from_str(&answer.text().await?).unwrap()))
 }
@@ -262,4 +262,35 @@ async fn lost_database_connections_heal_alone() {
         assert!(began.elapsed() < Duration::from_secs(20), "nobody listens");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_lease_that_was_revoked_at_one_instance_is_handed_out_again_by_none() {
+    const POLICIES: &[(&str, &str)] = &[(
+        "operators.toml",
+        "[[operator]]\nissuer = \"authentik\"\nsubjects = [\"olga\"]\npermissions = [\"lease.revoke\"]\n",
+    )];
+    let mint = Mint::start().await;
+    let setup = |database| Setup {
+        policies: POLICIES,
+        more: "[lease]\njitter = 0.0\n",
+        database,
+        ..Setup::with(&mint.endpoint)
+    };
+    let minting = Service::start(setup(None)).await;
+    let other = Service::start(setup(Some(minting.database.clone()))).await;
+    let ada = token("ada");
+    let lease = async || minting.lease(&ada, &json!({})).await.json()["lease_id"].clone();
+    let first = lease().await;
+    assert_eq!(lease().await, first, "the same lease again");
+    let url = other.url(&format!("/v1/leases/{}", first.as_str().unwrap()));
+    let revoked = other.send(other.http.delete(url).header("authorization", format!("Bearer {}", token("olga")))).await;
+    assert!(revoked.status.is_success(), "{}", revoked.body);
+    let began = Instant::now();
+    let mut asked = Duration::ZERO;
+    while lease().await == first {
+        assert!(asked < Duration::from_secs(1), "handed out {asked:?} after its end was on record");
+        asked = began.elapsed();
+    }
+    assert_eq!(lease().await, lease().await);
 }

@@ -61,7 +61,7 @@ async fn issued(service: &Service) -> i64 {
 #[tokio::test]
 async fn whoever_asks_too_often_is_told_when_to_come_back_and_has_one_row() {
     let mint = Mint::start().await;
-    let service = start(&mint, "[lease]\njitter = 0.0\nrate_per_subject = \"3/h\"\n").await;
+    let service = start(&mint, "[lease]\njitter = 0.0\nreuse = false\nrate_per_subject = \"3/h\"\n").await;
     // Also one whom policy grants nothing: each refusal of that is a row.
     assert_eq!(lease(&service, "ada", "none").await.status.as_u16(), 403);
     for _ in 0..2 {
@@ -97,7 +97,7 @@ async fn whoever_asks_too_often_is_told_when_to_come_back_and_has_one_row() {
 #[tokio::test]
 async fn a_role_is_limited_whoever_asks_and_nobody_uses_up_a_role_that_is_not_granted() {
     let mint = Mint::start().await;
-    let service = start(&mint, "[lease]\njitter = 0.0\nrate_per_role = \"2/h\"\n").await;
+    let service = start(&mint, "[lease]\njitter = 0.0\nreuse = false\nrate_per_role = \"2/h\"\n").await;
     for n in 0..5 {
         let asked = service.lease(&token(&n.to_string(), "team-b"), &json!({"role": "team"})).await;
         assert_eq!(asked.status.as_u16(), 403);
@@ -113,9 +113,17 @@ async fn a_role_is_limited_whoever_asks_and_nobody_uses_up_a_role_that_is_not_gr
 async fn only_so_many_leases_are_out_of_a_holder_under_a_role_and_in_all() {
     let mint = Mint::start().await;
     for (more, same, other) in [
-        ("[lease]\njitter = 0.0\nmax_outstanding_per_subject = 2\n", ("ada", "team-b"), Some(("bob", "team-a"))),
-        ("[lease]\njitter = 0.0\nmax_outstanding_per_role = 2\n", ("bob", "team-a"), Some(("ada", "team-b"))),
-        ("[lease]\njitter = 0.0\nmax_outstanding = 2\n", ("bob", "team-b"), None),
+        (
+            "[lease]\njitter = 0.0\nreuse = false\nmax_outstanding_per_subject = 2\n",
+            ("ada", "team-b"),
+            Some(("bob", "team-a")),
+        ),
+        (
+            "[lease]\njitter = 0.0\nreuse = false\nmax_outstanding_per_role = 2\n",
+            ("bob", "team-a"),
+            Some(("ada", "team-b")),
+        ),
+        ("[lease]\njitter = 0.0\nreuse = false\nmax_outstanding = 2\n", ("bob", "team-b"), None),
     ] {
         let clock = Arc::new(MovedClock::start());
         let service = start_by(&clock, &mint, more, None).await;
@@ -145,9 +153,9 @@ async fn only_so_many_leases_are_out_of_a_holder_under_a_role_and_in_all() {
 async fn of_many_that_come_at_once_exactly_as_many_as_allowed_get_a_lease() {
     let mint = Mint::start().await;
     for more in [
-        "[lease]\njitter = 0.0\nmax_outstanding_per_subject = 7\n",
-        "[lease]\njitter = 0.0\nmax_outstanding_per_role = 7\n",
-        "[lease]\njitter = 0.0\nmax_outstanding = 7\n",
+        "[lease]\njitter = 0.0\nreuse = false\nmax_outstanding_per_subject = 7\n",
+        "[lease]\njitter = 0.0\nreuse = false\nmax_outstanding_per_role = 7\n",
+        "[lease]\njitter = 0.0\nreuse = false\nmax_outstanding = 7\n",
     ] {
         let service = start(&mint, more).await;
         let seen = join_all((0..40).map(|_| lease(&service, "ada", "team-a"))).await;
@@ -160,7 +168,7 @@ async fn of_many_that_come_at_once_exactly_as_many_as_allowed_get_a_lease() {
 #[tokio::test]
 async fn quotas_hold_across_three_instances_within_the_stated_error() {
     let mint = Mint::start().await;
-    let more = "[lease]\njitter = 0.0\nmax_outstanding_per_subject = 9\nmax_outstanding = 12\n";
+    let more = "[lease]\njitter = 0.0\nreuse = false\nmax_outstanding_per_subject = 9\nmax_outstanding = 12\n";
     let clock = Arc::new(MovedClock::start());
     let first = start_by(&clock, &mint, more, None).await;
     let second = start_by(&clock, &mint, more, Some(&first)).await;
@@ -191,7 +199,7 @@ async fn quotas_hold_across_three_instances_within_the_stated_error() {
 #[tokio::test]
 async fn a_workload_without_measure_does_not_keep_another_from_its_lease() {
     let mint = Mint::start().await;
-    let service = Arc::new(start(&mint, "[lease]\njitter = 0.0\nrate_per_subject = \"30/h\"\n").await);
+    let service = Arc::new(start(&mint, "[lease]\njitter = 0.0\nreuse = false\nrate_per_subject = \"30/h\"\n").await);
     let (stop, flooded) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut flood = JoinSet::new();
     for _ in 0..32 {
@@ -228,7 +236,7 @@ async fn a_workload_without_measure_does_not_keep_another_from_its_lease() {
 #[tokio::test]
 async fn a_holder_with_all_its_exchanges_hanging_leaves_places_for_the_others() {
     let mint = Mint::start().await;
-    let service = start(&mint, "[lease]\njitter = 0.0\n").await;
+    let service = start(&mint, "[lease]\njitter = 0.0\nreuse = false\n").await;
     mint.hold(Hold::BeforeMint);
     let mut hanging = JoinSet::new();
     // All the places there are, and more.
