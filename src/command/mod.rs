@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod audit;
+mod completion;
 pub mod lease;
+mod login;
 mod migrate;
 pub mod object_server;
 mod table;
@@ -22,6 +24,8 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
 
+pub use completion::{Shell, completion, man};
+pub use login::{LoginOptions, login};
 pub use migrate::migrate;
 
 const UNCHECKED: &str = "the policies were not checked: that needs [[issuer]] and [policies] without errors";
