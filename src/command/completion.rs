@@ -36,17 +36,13 @@ pub fn completion(shell: Shell, mut command: Command, out: &mut dyn Write) -> Re
 
 /// `stint man`: the page of the program, or with a directory one for each command.
 pub fn man(command: Command, directory: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
-    match directory {
-        Some(directory) => {
-            std::fs::create_dir_all(directory)?;
-            Ok(clap_mangen::generate_to(command, directory)?)
-        }
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page)?;
-            Ok(out.write_all(&page)?)
-        }
+    if let Some(directory) = directory {
+        std::fs::create_dir_all(directory)?;
+        return Ok(clap_mangen::generate_to(command, directory)?);
     }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    Ok(out.write_all(&page)?)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::config::{Environment, ProcessEnvironment};
 
 /// Who logs in where, or what is done with the login there is.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct LoginOptions {
     /// The identity provider, byte for byte as it calls itself.
     #[arg(
@@ -28,7 +29,7 @@ pub struct LoginOptions {
         requires = "client_id"
     )]
     issuer: Option<String>,
-    /// A public client of the provider: with the device grant, or with PKCE and http://127.0.0.1 (any port) as its redirect.
+    /// A public client of the provider: with the device grant, or with PKCE and `http://127.0.0.1/callback` (any port) as its redirect.
     #[arg(long, value_name = "ID", env = "STINT_LOGIN_CLIENT_ID")]
     client_id: Option<String>,
     /// What is asked for; `offline_access` lets the login be renewed for longer at most providers.
@@ -72,19 +73,25 @@ impl From<LoginFault> for Failure {
 
 /// `stint login`
 pub fn login(options: &LoginOptions, out: &mut dyn Write) -> Result<(), Failure> {
-    let store = Store::in_directory(&state_directory()?).lock()?;
+    let place = Store::in_directory(&state_directory()?);
+    // A place that cannot be used is told before anybody has typed a code.
+    let store = place.clone().lock()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     match (options.status, options.token, options.logout) {
         (true, _, _) => status(options, &store, clock.as_ref(), out),
         (_, true, _) => block_on(token(options, &store, clock, out)),
         (_, _, true) => block_on(logout(options, &store, clock, out)),
-        (false, false, false) => block_on(begin(options, &store, clock, out)),
+        (false, false, false) => {
+            // The person may take minutes, and another login's token may be wanted meanwhile.
+            drop(store);
+            block_on(begin(options, place, clock, out))
+        }
     }
 }
 
 async fn begin(
     options: &LoginOptions,
-    store: &Locked,
+    place: Store,
     clock: Arc<dyn Clock>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -101,8 +108,13 @@ async fn begin(
     let flow = match options.flow {
         Some(FlowOption::Device) => Flow::Device,
         Some(FlowOption::Code) => Flow::AuthorizationCode,
-        None if has_display() => Flow::AuthorizationCode,
-        None => Flow::Device,
+        None => {
+            if has_display() {
+                Flow::AuthorizationCode
+            } else {
+                Flow::Device
+            }
+        }
     };
     let rng = StdRng::try_from_rng(&mut SysRng);
     let mut rng = rng.map_err(|_| Failure("the system's random source failed".to_owned()))?;
@@ -111,7 +123,7 @@ async fn begin(
         let _ = say(options, &prompt, out).and_then(|()| out.flush());
     };
     let session = login.run(flow, &mut rng, &mut ask).await?;
-    store.write(&session)?;
+    place.lock()?.write(&session)?;
     let status = session.status(clock.now());
     if options.json {
         return line(out, &json!({"logged_in": true, "login": status}));

@@ -60,7 +60,7 @@ impl Loopback {
 
     /// Waits for the browser to come with this state.
     pub(super) async fn wait(self, state: &str) -> Result<Callback, LoginFault> {
-        let (heard, mut hears) = mpsc::channel(1);
+        let (heard, mut callbacks) = mpsc::channel(1);
         let waiting = Waiting { state: state.to_owned(), heard };
         let router = Router::new().route(PATH, get(arrive)).with_state(waiting);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -70,7 +70,7 @@ impl Loopback {
         });
         let mut serving = std::pin::pin!(serving.into_future());
         let callback = tokio::select! {
-            callback = timeout(LONGEST, hears.recv()) => callback.ok().flatten(),
+            callback = timeout(LONGEST, callbacks.recv()) => callback.ok().flatten(),
             _ = &mut serving => None,
         };
         drop(stop);

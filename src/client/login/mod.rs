@@ -30,7 +30,7 @@ pub use session::{Session, Status};
 pub use store::{Locked, Store};
 
 /// A token with less life than this is renewed before it is shown.
-const NEARLY_OVER: Duration = Duration::from_secs(60);
+const NEARLY_OVER: Duration = Duration::from_mins(1);
 
 /// Who logs in where.
 #[derive(Debug)]

@@ -46,22 +46,12 @@ impl Store {
         let directory = self.0.parent().unwrap_or(Path::new("."));
         let failed = |error: io::Error| fault(directory, error.to_string());
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        self.is_private(directory)?;
+        is_private(directory)?;
         let path = self.0.with_extension("lock");
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
         lock.lock().map_err(failed)?;
         Ok(Locked { store: self, _lock: lock })
-    }
-
-    /// Of this user, and nobody else may write into it: whoever may could put a login of his own there.
-    fn is_private(&self, directory: &Path) -> Result<(), LoginFault> {
-        let found = fs::metadata(directory).map_err(|error| fault(directory, error.to_string()))?;
-        match (found.uid() == geteuid().as_raw(), found.mode() & 0o022 == 0) {
-            (true, true) => Ok(()),
-            (false, _) => Err(fault(directory, "is another user's".to_owned())),
-            (true, false) => Err(fault(directory, "others may write into it: chmod 700".to_owned())),
-        }
     }
 }
 
@@ -111,4 +101,14 @@ impl Locked {
 
 fn fault(path: &Path, why: String) -> LoginFault {
     LoginFault::Store { path: path.to_owned(), why }
+}
+
+/// Of this user, and nobody else may write into it: whoever may could put a login of his own there.
+fn is_private(directory: &Path) -> Result<(), LoginFault> {
+    let found = fs::metadata(directory).map_err(|error| fault(directory, error.to_string()))?;
+    match (found.uid() == geteuid().as_raw(), found.mode() & 0o022 == 0) {
+        (true, true) => Ok(()),
+        (false, _) => Err(fault(directory, "is another user's".to_owned())),
+        (true, false) => Err(fault(directory, "others may write into it: chmod 700".to_owned())),
+    }
 }

@@ -371,10 +371,7 @@ fn a_file_that_others_may_reach_is_refused() {
     let store = || Store::in_directory(&state);
     let whole =
         r#"{"issuer":"i","client_id":"c","scope":"openid","access_token":"a.b.c","refresh_token":null,"expires_at":1}"#;
-    let why = |fault: LoginFault| match fault {
-        LoginFault::Store { why, .. } => why,
-        other => panic!("{other:?}"),
-    };
+    let why = |fault: LoginFault| fault.to_string();
     let locked = store().lock().unwrap();
     let path = store().path().to_owned();
     let place = |text: &str, mode: u32| {
@@ -385,16 +382,16 @@ fn a_file_that_others_may_reach_is_refused() {
     assert!(locked.read().unwrap().is_some());
     for mode in [0o640, 0o604, 0o660, 0o666] {
         place(whole, mode);
-        assert!(why(locked.read().unwrap_err()).starts_with("others may read or write it"), "{mode:o}");
+        assert!(why(locked.read().unwrap_err()).contains("others may read or write it"), "{mode:o}");
     }
     for text in ["", "{}", "null", &whole.replace("scope", "scopes"), &" ".repeat(300_000)] {
         place(text, 0o600);
-        assert!(why(locked.read().unwrap_err()).starts_with("is no login"), "{text:.40}");
+        assert!(why(locked.read().unwrap_err()).contains("is no login"), "{text:.40}");
     }
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
-    assert_eq!(why(locked.read().unwrap_err()), "is no regular file");
+    assert!(why(locked.read().unwrap_err()).contains("is no regular file"));
     drop(locked);
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(why(store().lock().unwrap_err()), "others may write into it: chmod 700");
+    assert!(why(store().lock().unwrap_err()).contains("others may write into it: chmod 700"));
 }
