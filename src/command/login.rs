@@ -10,11 +10,10 @@ use rand::rngs::{StdRng, SysRng};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, state_directory, variable};
 use crate::client::Transport;
 use crate::client::login::{Flow, Locked, Login, LoginFault, Prompt, Session, Store};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Environment, ProcessEnvironment};
 
 /// Who logs in where, or what is done with the login there is.
 #[derive(Debug, Args)]
@@ -225,20 +224,6 @@ fn transport(options: &LoginOptions) -> Result<Transport, Failure> {
 /// Where a desktop would be.
 fn has_display() -> bool {
     variable("DISPLAY").is_some() || variable("WAYLAND_DISPLAY").is_some()
-}
-
-/// The user's directory for what outlives a reboot (XDG Base Directory).
-fn state_directory() -> Result<PathBuf, Failure> {
-    let state = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let state = state.or(home).ok_or_else(|| Failure("neither XDG_STATE_HOME nor HOME is set".to_owned()))?;
-    Ok(state.join("stint"))
-}
-
-/// A variable that is not empty.
-fn variable(name: &str) -> Option<String> {
-    let mut variables = ProcessEnvironment.variables().into_iter();
-    variables.find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
 }
 
 fn line(out: &mut dyn Write, value: &Value) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod discovery;
 mod fault;
 mod grant;
 mod id_token;
+mod personal_token;
 mod proof;
 mod session;
 mod store;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use discovery::Provider;
 
 pub use fault::LoginFault;
+pub use personal_token::PersonalToken;
 pub use session::{Session, Status};
 pub use store::{Locked, Store};
 

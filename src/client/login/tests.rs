@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::client::fault::Answered;
+use crate::client::token_source::TokenSource;
 use crate::clock::SystemClock;
 
 type Form = BTreeMap<String, String>;
@@ -350,6 +351,29 @@ async fn a_session_is_kept_private_and_renewed_before_its_token_is_shown() {
     double.login().withdraw(&read()).await.unwrap();
     assert_eq!(double.heard("revoke")[0]["token"], "r-2");
     assert!(store.remove().unwrap() && !store.remove().unwrap());
+}
+
+#[tokio::test]
+async fn what_runs_beside_a_persons_programs_has_the_logins_token() {
+    let second = granted(&json!({"access_token": jwt(&json!({"sub": "ada", "n": 2}))}));
+    let double = Double::start(vec![granted(&json!({"refresh_token": "r-1", "expires_in": 30})), second]).await;
+    let place = double.directory.path().join("state");
+    let source = TokenSource::Person(Box::new(PersonalToken {
+        store: Store::in_directory(&place),
+        insecure_http: false,
+        transport: Transport::new(None).unwrap(),
+        clock: Arc::new(SystemClock::start()),
+    }));
+    let nobody = source.token().await.unwrap_err();
+    assert_eq!((nobody.code(), nobody.to_string().contains("nobody is logged in")), ("token_unavailable", true));
+    assert_eq!(source.identity().await, "login");
+    let session = double.by_device().await.0.unwrap();
+    double.store().write(&session).unwrap();
+    assert_eq!(source.identity().await, format!("login {} people ada", double.url));
+    assert_eq!(source.token().await.unwrap().expose(), jwt(&json!({"sub": "ada", "n": 2})));
+    // It was kept: nobody is asked a second time.
+    source.token().await.unwrap();
+    assert_eq!(double.heard("token").len(), 2);
 }
 
 #[tokio::test]
