@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use stint::app::ConformanceOptions;
 use stint::command::agent::{CredentialProcessOptions, ExecOptions, FilesOptions, ServeOptions};
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
 use stint::command::lease::{FreezeOptions, RevokeOptions, ThawOptions};
-use stint::command::{self, Failure};
+use stint::command::{self, Failure, LoginOptions, Shell};
 use stint::evidence::Formats;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -92,6 +92,22 @@ enum Command {
     /// Keeps the lease in a private file of the user until it should be renewed; any number of runs at once fetch one. A lease
     /// that lives is printed through an outage, with a warning on stderr.
     CredentialProcess(Box<CredentialProcessOptions>),
+    /// Log in at the identity provider as a person, and have the token of it for whatever asks the service.
+    ///
+    /// Says what to open and waits; it never starts a browser. The login is kept in a private file below `XDG_STATE_HOME` or
+    /// `~/.local/state`, and renewed when its token is asked for: `curl -H "Authorization: Bearer $(stint login --token)" …`.
+    Login(Box<LoginOptions>),
+    /// Print a shell's completion script.
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// Write stint.1 and a page for each command there.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -326,6 +342,9 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::CredentialProcess(options) => command::agent::credential_process(*options, out),
+        Command::Login(options) => command::login(&options, out),
+        Command::Completion { shell } => command::completion(shell, Arguments::command(), out),
+        Command::Man { out: directory } => command::man(Arguments::command(), directory.as_deref(), out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

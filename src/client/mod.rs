@@ -20,6 +20,7 @@ mod hook;
 mod imds;
 mod lease;
 mod lock;
+pub mod login;
 mod private_file;
 mod renewer;
 mod service;

@@ -1,10 +1,11 @@
 //! Where the workload's token comes from. Each kind is read anew for each exchange: tokens rotate under a running
-//! program. A further kind (a person's login) is one variant and one file more.
+//! program. A further kind is one variant and one file more.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::client_credentials::ClientCredentials;
 use super::fault::Fault;
+use super::login::PersonalToken;
 use super::token_file::TokenFile;
 
 /// A token on its way to the service.
@@ -35,6 +36,8 @@ pub enum TokenSource {
     File(TokenFile),
     /// OAuth client credentials (RFC 6749 section 4.4).
     Client(Box<ClientCredentials>),
+    /// Whoever is logged in.
+    Person(Box<PersonalToken>),
 }
 
 impl TokenSource {
@@ -43,6 +46,7 @@ impl TokenSource {
         match self {
             Self::File(file) => file.read().await,
             Self::Client(client) => client.token().await,
+            Self::Person(person) => person.token().await,
         }
     }
 
@@ -55,6 +59,7 @@ impl TokenSource {
                 client.forget().await;
                 client.token().await
             }
+            Self::Person(person) => person.token().await,
         };
         other.ok().filter(|other| !other.same_as(refused))
     }
@@ -65,6 +70,7 @@ impl TokenSource {
         match self {
             Self::File(file) => file.identity().await,
             Self::Client(client) => client.identity(),
+            Self::Person(person) => person.identity().await,
         }
     }
 }

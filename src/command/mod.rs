@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod audit;
+mod completion;
 pub mod lease;
+mod login;
 mod migrate;
 pub mod object_server;
 mod table;
@@ -10,7 +12,7 @@ mod table;
 use std::error::Error;
 use std::io::Write;
 use std::iter::successors;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -19,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError, compile_directory, compile_policies, server_capabilities};
 use crate::clock::SystemClock;
-use crate::config::{Config, Problem, ProcessEnvironment};
+use crate::config::{Config, Environment, Problem, ProcessEnvironment};
 use crate::telemetry::{self, TelemetryError};
 
+pub use completion::{Shell, completion, man};
+pub use login::{LoginOptions, login};
 pub use migrate::migrate;
 
 const UNCHECKED: &str = "the policies were not checked: that needs [[issuer]] and [policies] without errors";
@@ -159,6 +163,20 @@ pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
         }
     }
     shutdown.cancel();
+}
+
+/// The user's directory for what outlives a reboot (XDG Base Directory).
+pub(crate) fn state_directory() -> Result<PathBuf, Failure> {
+    let state = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = state.or(home).ok_or_else(|| Failure("neither XDG_STATE_HOME nor HOME is set".to_owned()))?;
+    Ok(state.join("stint"))
+}
+
+/// A variable that is not empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let mut variables = ProcessEnvironment.variables().into_iter();
+    variables.find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
 }
 
 pub(crate) fn count(n: usize, what: &str) -> String {

@@ -201,7 +201,11 @@ fn issuer(section: &mut Section<'_>) -> Option<IssuerBlock> {
     let issuer = section.required("issuer", issuer);
     let audiences = section.list("audiences").filter(|list| !list.is_empty() && !list.iter().any(String::is_empty));
     let audiences = section.required("audiences", audiences);
-    let profile = section.parsed("profile", "must be authentik, keycloak, rfc9068 or iam-profile", Profile::parse);
+    let profile = section.parsed(
+        "profile",
+        "must be authentik, keycloak, rfc9068, iam-profile, kubernetes, github or gitlab",
+        Profile::parse,
+    );
     let profile = section.required("profile", profile);
     if profile == Some(Profile::Keycloak) && audiences.as_ref().is_some_and(|list| list.iter().any(|a| a == "account"))
     {

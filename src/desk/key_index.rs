@@ -15,12 +15,16 @@ pub(super) struct KeyIndex(HashMap<ByKey, LeaseId>);
 impl KeyIndex {
     /// From now on the key of these finds the lease.
     pub(super) fn insert(&mut self, credentials: &Arc<TemporaryCredentials>, lease: LeaseId) {
+        // With its own credentials as the key: those of a lease before would go with that one.
+        self.0.remove(credentials.access_key_id.expose());
         self.0.insert(ByKey(Arc::clone(credentials)), lease);
     }
 
-    /// The key of these finds nothing any more.
-    pub(super) fn remove(&mut self, credentials: &TemporaryCredentials) {
-        self.0.remove(credentials.access_key_id.expose());
+    /// The key of these finds that lease no more.
+    pub(super) fn remove(&mut self, credentials: &TemporaryCredentials, lease: LeaseId) {
+        if self.find(credentials.access_key_id.expose()) == Some(lease) {
+            self.0.remove(credentials.access_key_id.expose());
+        }
     }
 
     pub(super) fn find(&self, access_key_id: &str) -> Option<LeaseId> {

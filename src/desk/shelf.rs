@@ -114,7 +114,7 @@ impl Shelf {
         let Some(kept) = self.leases.remove(&id) else { return };
         self.weight = self.weight.saturating_sub(kept.weight);
         self.ends.remove(&(kept.credentials.expiration, id));
-        self.keys.remove(&kept.credentials);
+        self.keys.remove(&kept.credentials, id);
         self.release_text(kept.holder.session_policy());
         if self.places.get(&kept.holder) == Some(&id) {
             self.places.remove(&kept.holder);

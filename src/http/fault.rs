@@ -107,6 +107,9 @@ pub(super) enum Invalid {
     /// `audience` and `resource` name two roles, or there are several of either.
     #[error("audience and resource must name one role between them")]
     Targets,
+    /// `fresh` is no truth value.
+    #[error("fresh must be true or false")]
+    Fresh,
     /// A scope: ignoring it would grant more than was asked for.
     #[error("scope is not offered; name a role by audience, and narrow it by session_policy")]
     Scope,

@@ -71,6 +71,7 @@ fn of_invalid(invalid: Invalid) -> OAuthCode {
         | Invalid::SubjectTokenType
         | Invalid::RequestedTokenType
         | Invalid::ActorToken
+        | Invalid::Fresh
         | Invalid::MissingAction
         | Invalid::UnknownAction
         | Invalid::MissingWebIdentityToken

@@ -246,6 +246,7 @@ fn invalid_code(invalid: Invalid) -> StsCode {
         | Invalid::SubjectTokenType
         | Invalid::RequestedTokenType
         | Invalid::ActorToken
+        | Invalid::Fresh
         | Invalid::Targets
         | Invalid::Scope
         | Invalid::MissingWebIdentityToken

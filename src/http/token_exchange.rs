@@ -34,7 +34,7 @@ const SUBJECT_TOKEN_TYPES: [&str; 3] = [
     "urn:ietf:params:oauth:token-type:id_token",
 ];
 /// What the door knows. `client_id` says who asks and proves nothing: the token tells the client.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "grant_type",
     "subject_token",
     "subject_token_type",
@@ -46,6 +46,7 @@ const KNOWN: [&str; 11] = [
     "duration_seconds",
     "session_policy",
     "session_name",
+    "fresh",
 ];
 
 /// The parameters of a token exchange.
@@ -74,6 +75,8 @@ pub(super) struct TokenExchangeForm {
     session_policy: Option<String>,
     /// An extension. 2 to 64 characters of `A-Za-z0-9_+=,.@-`; recorded, never relied on.
     session_name: Option<String>,
+    /// An extension. Asks for a new lease instead of one handed out before.
+    fresh: Option<bool>,
 }
 
 /// The answer of RFC 8693 section 2.2.1.
@@ -168,9 +171,13 @@ fn parse(body: &[u8], origin: Origin) -> Result<ExchangeRequest, Invalid> {
         duration: parameters.get("duration_seconds").map(parameters::duration).transpose()?,
         session_policy: parameters.get("session_policy").map(str::to_owned),
         session_name: parameters.get("session_name").map(parameters::session_name).transpose()?,
-        fresh: false,
+        fresh: parameters.get("fresh").map(truth).transpose()?.unwrap_or(false),
         origin,
     })
+}
+
+fn truth(text: &str) -> Result<bool, Invalid> {
+    text.parse().map_err(|_| Invalid::Fresh)
 }
 
 /// RFC 8693 lets a client name several targets; a lease has one.
@@ -259,13 +266,14 @@ mod tests {
     #[test]
     fn everything_optional_is_read() {
         let request = added(
-            "duration_seconds=3600&session_policy=%7B%22a+b%22%3A1%7D&session_name=me&scope=&client_id=x\
+            "duration_seconds=3600&session_policy=%7B%22a+b%22%3A1%7D&session_name=me&fresh=true&scope=&client_id=x\
              &requested_token_type=urn:stint:token-type:s3-credentials",
         )
         .unwrap();
         assert_eq!(request.duration, Some(Duration::from_hours(1)));
         assert_eq!(request.session_policy.as_deref(), Some(r#"{"a b":1}"#));
-        assert_eq!(request.session_name.as_deref(), Some("me"));
+        assert_eq!((request.session_name.as_deref(), request.fresh), (Some("me"), true));
+        assert!(!added("fresh=false").unwrap().fresh);
     }
 
     #[test]
@@ -293,6 +301,8 @@ mod tests {
             ("duration_seconds=-1", Invalid::Duration),
             ("duration_seconds=", Invalid::Duration),
             ("session_name=a+b", Invalid::SessionName),
+            ("fresh=yes", Invalid::Fresh),
+            ("fresh=", Invalid::Fresh),
             ("session_policy=%ff", Invalid::NotUtf8),
         ] {
             assert_eq!(added(more).unwrap_err(), expected, "{more}");

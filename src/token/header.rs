@@ -18,7 +18,7 @@ const FORBIDDEN: [&str; 9] = ["crit", "b64", "zip", "enc", "jwk", "jku", "x5u", 
 #[derive(Debug)]
 pub(super) struct Header {
     kid: Option<KeyId>,
-    typ: String,
+    typ: Option<String>,
 }
 
 impl Header {
@@ -46,10 +46,13 @@ impl Header {
     /// logout tokens, `DPoP` proofs, security events and kinds not invented yet are out.
     pub(super) fn type_fits(&self, profile: Profile) -> Result<(), TokenReason> {
         let fits = match profile {
-            Profile::Rfc9068 => self.typ == "at+jwt",
+            Profile::Rfc9068 => self.typ.as_deref() == Some("at+jwt"),
             Profile::Authentik | Profile::Keycloak | Profile::IamProfile => {
-                matches!(self.typ.as_str(), "jwt" | "at+jwt")
+                matches!(self.typ.as_deref(), Some("jwt" | "at+jwt"))
             }
+            // Kubernetes writes none.
+            Profile::Kubernetes => matches!(self.typ.as_deref(), None | Some("jwt")),
+            Profile::GitHub | Profile::GitLab => self.typ.as_deref() == Some("jwt"),
         };
         if fits { Ok(()) } else { Err(TokenReason::TypeNotAllowed) }
     }
@@ -63,9 +66,10 @@ fn kid(members: &Map<String, Value>) -> Result<Option<KeyId>, TokenReason> {
 }
 
 /// `typ` in lower case, without `application/` (RFC 7515 section 4.1.9 lets senders leave the prefix out).
-fn typ(members: &Map<String, Value>) -> Result<String, TokenReason> {
-    let typ = members.get("typ").and_then(Value::as_str).ok_or(TokenReason::TypeNotAllowed)?.to_ascii_lowercase();
-    Ok(typ.strip_prefix("application/").unwrap_or(&typ).to_owned())
+fn typ(members: &Map<String, Value>) -> Result<Option<String>, TokenReason> {
+    let Some(typ) = members.get("typ") else { return Ok(None) };
+    let typ = typ.as_str().ok_or(TokenReason::TypeNotAllowed)?.to_ascii_lowercase();
+    Ok(Some(typ.strip_prefix("application/").unwrap_or(&typ).to_owned()))
 }
 
 #[cfg(test)]
@@ -128,11 +132,17 @@ mod tests {
         }
         for typ in ["logout+jwt", "JWE", "dpop+jwt", "secevent+jwt", "token-introspection+jwt", "JOSE", "", "x/at+jwt"]
         {
-            for profile in [Profile::Authentik, Profile::Keycloak, Profile::Rfc9068, Profile::IamProfile] {
+            for profile in Profile::ALL {
                 assert!(!fits(typ, profile), "{typ} {profile:?}");
             }
         }
-        assert_eq!(reason(r#"{"alg":"RS256"}"#), Some(TokenReason::TypeNotAllowed));
+        for profile in [Profile::Kubernetes, Profile::GitHub, Profile::GitLab] {
+            assert!(fits("JWT", profile) && !fits("at+jwt", profile), "{profile:?}");
+        }
+        let untyped = Header::parse(br#"{"alg":"RS256"}"#).unwrap();
+        for profile in Profile::ALL {
+            assert_eq!(untyped.type_fits(profile).is_ok(), profile == Profile::Kubernetes, "{profile:?}");
+        }
         assert_eq!(reason(r#"{"alg":"RS256","typ":1}"#), Some(TokenReason::TypeNotAllowed));
     }
 }

@@ -38,9 +38,26 @@ pub enum Profile {
     Rfc9068,
     /// `NetKingdom` IAM Profile v0.2: `nbf`, `tenant`, `principal_type`, `assurance` required.
     IamProfile,
+    /// `typ` missing or `JWT`; a projected service-account token of Kubernetes: `kubernetes.io` and `sub` name one account.
+    Kubernetes,
+    /// `typ` `JWT`; a job of GitHub Actions: `repository`, `run_id` and `job_workflow_ref` present.
+    GitHub,
+    /// `typ` `JWT`; a job of GitLab CI: `project_path`, `pipeline_id` and `job_id` present.
+    GitLab,
 }
 
 impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 7] = [
+        Self::Authentik,
+        Self::Keycloak,
+        Self::Rfc9068,
+        Self::IamProfile,
+        Self::Kubernetes,
+        Self::GitHub,
+        Self::GitLab,
+    ];
+
     /// The name used in configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -49,13 +66,16 @@ impl Profile {
             Self::Keycloak => "keycloak",
             Self::Rfc9068 => "rfc9068",
             Self::IamProfile => "iam-profile",
+            Self::Kubernetes => "kubernetes",
+            Self::GitHub => "github",
+            Self::GitLab => "gitlab",
         }
     }
 
     /// Parses a name used in configuration.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Authentik, Self::Keycloak, Self::Rfc9068, Self::IamProfile].into_iter().find(|p| p.as_str() == name)
+        Self::ALL.into_iter().find(|profile| profile.as_str() == name)
     }
 }
 

@@ -17,6 +17,10 @@ pub(super) fn check(claims: &Map<String, Value>, profile: Profile) -> Result<(),
             marks(claims.get("typ").is_none_or(|typ| typ.as_str() == Some("Bearer")))?;
             iam_profile(claims)
         }
+        Profile::Kubernetes => marks(is_service_account(claims)),
+        // The same issuers sign tokens of other kinds, GitLab's ID tokens of people among them: none is of a job.
+        Profile::GitHub => marks(are_names(claims, ["repository", "run_id", "job_workflow_ref"])),
+        Profile::GitLab => marks(are_names(claims, ["project_path", "pipeline_id", "job_id"])),
     }
 }
 
@@ -73,6 +77,18 @@ fn is_strings(value: Option<&Value>) -> bool {
     value.and_then(Value::as_array).is_some_and(|all| all.iter().all(Value::is_string))
 }
 
+fn are_names(claims: &Map<String, Value>, names: [&str; 3]) -> bool {
+    names.into_iter().all(|name| is_name(claims, name))
+}
+
+/// What the API server says of the account, and the subject that follows from it: they are one statement, made twice.
+fn is_service_account(claims: &Map<String, Value>) -> bool {
+    let text = |path: &str| claims.get("kubernetes.io")?.pointer(path)?.as_str().filter(|text| !text.is_empty());
+    let (Some(namespace), Some(name)) = (text("/namespace"), text("/serviceaccount/name")) else { return false };
+    let subject = format!("system:serviceaccount:{namespace}:{name}");
+    claims.get("sub").and_then(Value::as_str) == Some(&subject)
+}
+
 fn marks(present: bool) -> Result<(), TokenReason> {
     if present { Ok(()) } else { Err(TokenReason::NotAnAccessToken) }
 }
@@ -83,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    const PROFILES: [Profile; 4] = [Profile::Authentik, Profile::Keycloak, Profile::Rfc9068, Profile::IamProfile];
+    const PROFILES: [Profile; 7] = Profile::ALL;
 
     /// One whole set of claims that every profile accepts.
     fn whole() -> Map<String, Value> {
@@ -91,6 +107,9 @@ mod tests {
         let claims = json!({
             "azp": "c", "uid": "u", "typ": "Bearer", "client_id": "c", "jti": "j", "tenant": "tenant:platform",
             "principal_type": "human", "assurance": assurance, "groups": ["/a/b"], "roles": [], "scope": "openid",
+            "sub": "system:serviceaccount:team:backup", "repository": "o/r", "run_id": "1", "job_workflow_ref": "o/r/w@r",
+            "kubernetes.io": {"namespace": "team", "serviceaccount": {"name": "backup", "uid": "u"}},
+            "project_path": "o/r", "pipeline_id": "1", "job_id": "2",
         });
         claims.as_object().unwrap().clone()
     }
@@ -136,6 +155,9 @@ mod tests {
             (Profile::Authentik, &["azp", "uid"][..]),
             (Profile::Keycloak, &["typ"]),
             (Profile::Rfc9068, &["client_id", "jti"]),
+            (Profile::Kubernetes, &["kubernetes.io", "sub"]),
+            (Profile::GitHub, &["repository", "run_id", "job_workflow_ref"]),
+            (Profile::GitLab, &["project_path", "pipeline_id", "job_id"]),
         ] {
             for name in names {
                 assert_eq!(check(&without(name), profile), Err(TokenReason::NotAnAccessToken), "{name}");
@@ -144,6 +166,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_service_account_is_the_one_that_its_subject_names() {
+        let account = |namespace: &str, name: &str| json!({"namespace": namespace, "serviceaccount": {"name": name}});
+        assert!(check(&with("kubernetes.io", account("team", "backup")), Profile::Kubernetes).is_ok());
+        for other in
+            [account("team", "admin"), account("prod", "backup"), account("", "backup"), account("team:backup", "")]
+        {
+            let refused = check(&with("kubernetes.io", other.clone()), Profile::Kubernetes);
+            assert_eq!(refused, Err(TokenReason::NotAnAccessToken), "{other}");
+        }
+        let node = json!({"namespace": "team", "node": {"name": "backup"}});
+        assert!(check(&with("kubernetes.io", node), Profile::Kubernetes).is_err());
     }
 
     #[test]

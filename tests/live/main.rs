@@ -16,6 +16,7 @@ mod exchange;
 mod faults;
 mod garage;
 mod harness;
+mod login;
 mod minio;
 #[expect(clippy::duplicate_mod, reason = "every fact of MinIO is asked of two of its versions")]
 #[path = "minio.rs"]

@@ -15,10 +15,9 @@ use rand::rngs::{StdRng, SysRng};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, variable};
 use crate::client::{Leases, Renewer, Service};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Environment, ProcessEnvironment};
 use crate::telemetry::{self, LogFormat, TelemetryGuard, TelemetrySettings};
 
 pub use credential_process::{CredentialProcessOptions, print as credential_process};
@@ -70,12 +69,6 @@ fn runtime_directory() -> PathBuf {
 /// A time to wait, as it is given.
 fn wait(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "must be a time, as in 15s or 2m".to_owned())
-}
-
-/// A variable that is not empty.
-fn variable(name: &str) -> Option<String> {
-    let mut variables = ProcessEnvironment.variables().into_iter();
-    variables.find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
 }
 
 /// SIGHUP asks for a new lease, whatever there is: after a revocation, or a change of policy.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::Mutex;
 
+use crate::client::login::{PersonalToken, Store};
 use crate::client::{
     Address, AddressFault, ClientCredentials, Provider, Service, TokenFile, TokenSource, Transport, Wish,
 };
 use crate::clock::Clock;
-use crate::command::Failure;
+use crate::command::{Failure, state_directory};
 
 /// Which lease, from whom, with which token.
 #[derive(Debug, Args)]
@@ -27,10 +28,13 @@ pub struct LeaseOptions {
         long,
         value_name = "FILE",
         env = "STINT_TOKEN_FILE",
-        required_unless_present = "client_id",
-        conflicts_with = "client_id"
+        required_unless_present_any = ["client_id", "login"],
+        conflicts_with_all = ["client_id", "login"]
     )]
     token_file: Option<PathBuf>,
+    /// The token of whoever is logged in by `stint login`, renewed as it needs.
+    #[arg(long, conflicts_with = "client_id")]
+    login: bool,
     /// Get tokens by OAuth client credentials, as this client.
     #[arg(long, value_name = "ID", env = "STINT_CLIENT_ID", requires = "client_secret_file", requires = "provider")]
     client_id: Option<String>,
@@ -114,7 +118,15 @@ impl LeaseOptions {
                     kept: Mutex::new(None),
                 }))
             }
-            (None, None) => return Err(Failure("give --token-file, or --client-id with its secret".to_owned())),
+            (None, None) if self.login => TokenSource::Person(Box::new(PersonalToken {
+                store: Store::in_directory(&state_directory()?),
+                insecure_http: self.insecure_http,
+                transport: transport.clone(),
+                clock: Arc::clone(&clock),
+            })),
+            (None, None) => {
+                return Err(Failure("give --token-file, --login, or --client-id with its secret".to_owned()));
+            }
         };
         let wish = Wish {
             role: self.role,

@@ -36,8 +36,7 @@ static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize
 static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
     let n = URL_SAFE_NO_PAD.encode(KEY.public_key().modulus().big_endian_without_leading_zero());
     let set = KeySet::parse(format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"AQAB"}}]}}"#).as_bytes()).unwrap();
-    let profiles = [Profile::Authentik, Profile::Keycloak, Profile::Rfc9068, Profile::IamProfile];
-    let rules = profiles.map(|profile| IssuerRules {
+    let rules = Profile::ALL.map(|profile| IssuerRules {
         name: IssuerName::parse(profile.as_str()).unwrap(),
         issuer: profile.as_str().to_owned(),
         audiences: vec!["stint".to_owned()],

@@ -44,6 +44,8 @@ impl Keycloak {
         kc.args(["start-dev", "--import-realm", "--http-host", "127.0.0.1", "--http-port", &port.to_string()])
             .args(["--hostname", &format!("http://127.0.0.1:{port}")])
             .env("STINT_REALM_CLIENT_SECRET", &client_secret)
+            .env("KC_BOOTSTRAP_ADMIN_USERNAME", "administrator")
+            .env("KC_BOOTSTRAP_ADMIN_PASSWORD", &client_secret)
             .env("JAVA_OPTS_APPEND", "-Dkeycloak.migration.replace-placeholders=true")
             .env("JAVA_OPTS_KC_HEAP", "-Xms128m -Xmx512m")
             .current_dir(home.path());
@@ -65,6 +67,23 @@ impl Keycloak {
     /// `iss` of its tokens.
     pub(crate) fn issuer(&self) -> String {
         Self::issuer_on(self.port)
+    }
+
+    /// `POST` to the realm's part of the admin API; what is there already stays.
+    pub(crate) async fn administer(&self, path: &str, body: &Value) {
+        let master = format!("http://127.0.0.1:{}/realms/master/protocol/openid-connect/token", self.port);
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", "admin-cli"),
+            ("username", "administrator"),
+            ("password", &self.client_secret),
+        ];
+        let answer = Answer::to_form(&master, &form).await.expect("Keycloak answers");
+        let answer = answer.json();
+        let token = answer["access_token"].as_str().expect("the administrator has a token");
+        let url = format!("http://127.0.0.1:{}/admin/realms/spacemusic{path}", self.port);
+        let answer = Answer::to_json(&url, token, body).await.expect("Keycloak answers");
+        assert!(matches!(answer.status, 201 | 409), "{}: {}", answer.status, answer.body);
     }
 
     /// An access token of a service account, by the client credentials grant.

@@ -29,7 +29,7 @@ pub(crate) use ceph::Ceph;
 pub(crate) use commands::{Ended, Site};
 pub(crate) use compatibility::keep_row;
 pub(crate) use database::Database;
-pub(crate) use environment::{named_by, told};
+pub(crate) use environment::{named_by, repository, told};
 pub(crate) use garage::{Garage, SCOPE};
 pub(crate) use installation::{Installation, Setup};
 pub(crate) use issuer::Issuer;
