@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use stint::app::ConformanceOptions;
 use stint::command::agent::{CredentialProcessOptions, ExecOptions, FilesOptions, ServeOptions};
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
-use stint::command::lease::{FreezeOptions, RevokeOptions, ThawOptions};
+use stint::command::lease::{ForecastOptions, FreezeOptions, ListOptions, RevokeOptions, ShowOptions, ThawOptions};
 use stint::command::{self, Failure, LoginOptions, Shell};
 use stint::evidence::Formats;
 use time::OffsetDateTime;
@@ -132,6 +132,19 @@ enum Agent {
 
 #[derive(Debug, Subcommand)]
 enum LeaseCommand {
+    /// List leases, the latest first: open ones, unless --state says otherwise.
+    ///
+    /// Works beside the service and while it is down. That somebody asked is recorded before it is answered. Of each key only the
+    /// first digits of its fingerprint are shown.
+    List(ListOptions),
+    /// Show one lease, with everything that the log says of it.
+    ///
+    /// Exit code 0: it is shown. 1: there is no lease of that id.
+    Show(ShowOptions),
+    /// Say how many leases the next hour is expected to ask for, a bar for every five minutes.
+    ///
+    /// Counted from the leases that are open, of all instances: as if every holder came back.
+    Forecast(ForecastOptions),
     /// End leases before their time: one, or all of a holder, a role, a group, an issuer, or all.
     ///
     /// Each wish is recorded before the object server is asked, and then what was seen of it. Works beside the service and
@@ -332,6 +345,9 @@ fn main() -> ExitCode {
         Command::Check { config, json } => command::check(&config, json, out),
         Command::Audit(command) => audit(command, out),
         Command::ObjectServer(command) => object_server(command, out),
+        Command::Lease(LeaseCommand::List(options)) => command::lease::list(options, out),
+        Command::Lease(LeaseCommand::Show(options)) => command::lease::show(&options, out),
+        Command::Lease(LeaseCommand::Forecast(options)) => command::lease::forecast(&options, out),
         Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
         Command::Lease(LeaseCommand::Freeze(options)) => command::lease::freeze(options, out),
         Command::Lease(LeaseCommand::Thaw(options)) => command::lease::thaw(options, out),

@@ -11,6 +11,7 @@ use stint::audit::question::Given;
 use stint::audit::{AuditLog, Checkpoint, FingerprintKey, Ledger as _, LogParts, LogSettings, SigningKey, instant};
 use stint::clock::{Clock, SystemClock};
 use stint::inquiry::{Answer, Archive, ArchiveParts, Kind, Reader};
+use stint::lease::{LeaseRules, SelfTesting};
 use stint::postgres::PostgresStore;
 use time::OffsetDateTime;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,14 @@ pub(crate) async fn measure(url: &SecretString, year: &SigningKey, landmarks: &[
         ledger: store,
         signing_key: None,
         fingerprints,
+        lease_rules: LeaseRules {
+            ttl: Duration::from_hours(1),
+            jitter: 0.2,
+            grace: Duration::from_mins(5),
+            self_test: SelfTesting::First,
+            reuse: true,
+            mints_per_second: None,
+        },
         clock,
     });
     println!(

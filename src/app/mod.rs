@@ -1,6 +1,7 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod forecast;
 mod freezing;
 mod instances;
 mod key_files;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use forecast::Forecaster;
 pub use freezing::{FreezeError, FreezeWish, list_freezes, set_freeze, thaw};
 use instances::Instances;
 pub use key_files::{KeyFiles, KeyFilesError};
@@ -47,7 +49,7 @@ use crate::exchange::{Exchange, ExchangeParts};
 use crate::http::{Doors, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
-use crate::lease::Capabilities;
+use crate::lease::{Capabilities, Smoothing};
 use crate::object_server::{ConfigError, ObjectServer, Parents, SelfTest, Standings};
 use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresSharedState, PostgresStore};
 use crate::reconciler::listing::{ListingParts, ListingReconciler};
@@ -78,6 +80,7 @@ pub struct App {
     address: SocketAddr,
     reloader: policies::Reloader,
     reconciler: Reconciler,
+    forecaster: Forecaster,
     listing: Option<(ListingReconciler, Duration)>,
     instances: Instances,
     issuers: Arc<IssuerKeys>,
@@ -230,6 +233,15 @@ impl App {
             ledger: store.clone(),
             signing_key,
             fingerprints: fingerprints.clone(),
+            lease_rules,
+            clock: Arc::clone(&clock),
+        };
+        let smoothing = lease_rules.mints_per_second.map(|cap| Arc::new(Smoothing::new(cap, clock.now())));
+        let forecaster = Forecaster {
+            questions: store.clone(),
+            rules: lease_rules,
+            smoothing: smoothing.clone(),
+            metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
         };
         let listing = ListingParts {
@@ -285,6 +297,7 @@ impl App {
             freezes,
             lease_rules,
             outstanding: Outstanding::new(quotas, Arc::clone(&shared), Arc::clone(&clock)),
+            smoothing,
             log: Arc::clone(&log),
             fingerprints: fingerprints.clone(),
             object_server: Arc::clone(&object_server),
@@ -329,6 +342,7 @@ impl App {
             address,
             reloader,
             reconciler,
+            forecaster,
             listing,
             instances,
             issuers,
@@ -372,6 +386,7 @@ impl App {
             address,
             reloader,
             reconciler,
+            forecaster,
             listing,
             instances,
             issuers,
@@ -391,6 +406,7 @@ impl App {
         // Large: it holds a whole configuration while it reads one.
         let watch = Box::pin(reloader.run(shutdown.clone()));
         let reconcile = Box::pin(reconciler.run(shutdown.clone()));
+        let forecast = forecaster.run(shutdown.clone());
         // A task of its own: it reads what a server lists, and whatever that does to it must not end the doors.
         let comparing = listing.map(|(listing, every)| tasks.spawn(listing.run(every, shutdown.clone())));
         let compare = async {
@@ -407,7 +423,7 @@ impl App {
             stop_runs.cancel();
             served
         };
-        let (served, (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, compare, keep_up);
+        let (served, (), (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

@@ -1,6 +1,7 @@
 //! What the subcommands do, apart from the demo: from a path and a writer to one clear message when it fails.
 
 pub mod agent;
+mod archive;
 pub mod audit;
 mod completion;
 pub mod lease;

@@ -1,6 +1,7 @@
 //! One function per table of `stint.toml`, one struct where a table becomes more than another room's own type.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -403,6 +404,10 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
     }
     let reuse = section.boolean("reuse").unwrap_or(true);
     let quotas = quotas(&mut section, warnings);
+    let cap_given = section.has("mints_per_second");
+    let mints_per_second = section
+        .integer("mints_per_second", "must be a whole number from 1 to 100000", |mints| (1..=100_000).contains(&mints))
+        .and_then(NonZeroU32::new);
     section.finish();
     let rules = LeaseRules {
         ttl: if ttl_given { ttl? } else { MINUTE * 60 },
@@ -410,6 +415,7 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
         grace: if grace_given { grace? } else { MINUTE * 5 },
         self_test: if self_test_given { self_test? } else { SelfTesting::First },
         reuse,
+        mints_per_second: if cap_given { Some(mints_per_second?) } else { None },
     };
     Some((rules, quotas?))
 }

@@ -1,7 +1,7 @@
 //! The way of a new lease: the intent on record, the mint, the trial, the outcome on record. What was minted and may not leave is
 //! ended here, and what became of it is said.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,9 +10,9 @@ use tracing::Instrument;
 use super::flight::Flight;
 use super::sharing::landing;
 use super::{Claim, Exchange, IssuedLease, Refusal};
-use crate::audit::{Abandonment, AuditError, AuditReceipt, Intent, Outcome, Unrecorded};
+use crate::audit::{Abandonment, AuditError, AuditReceipt, Door, Intent, Outcome, Unrecorded};
 use crate::desk::{MintedLease, OnShelf};
-use crate::lease::{AssumeRole, Holder};
+use crate::lease::{AssumeRole, GoesBy, Holder};
 use crate::object_server::{Admission, LeaseToEnd, ObjectServerError};
 use crate::telemetry::Step;
 
@@ -56,9 +56,22 @@ impl Exchange {
         }
     }
 
+    /// Drawn anew for the load to come, where there is a cap: only now, for one that is handed out again comes back as it did.
+    fn smoothed(&self, assume_role: AssumeRole, door: Door) -> AssumeRole {
+        let parts = self.parts();
+        let Some(smoothing) = &parts.smoothing else { return assume_role };
+        let mut rng = parts.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let (assume_role, fits) = assume_role.smoothed(smoothing, goes_by(door), &mut *rng);
+        if !fits {
+            parts.metrics.over_cap();
+        }
+        assume_role
+    }
+
     async fn intend_mint_conclude(&self, claim: Claim, admission: Admission) -> Result<IssuedLease, Refusal> {
         let Claim { asked, token, grant, assume_role } = claim;
         let parts = self.parts();
+        let assume_role = self.smoothed(assume_role, asked.origin.door);
         let intent = Intent { request: &asked, token: &token, grant: &grant, assume_role: &assume_role };
         let receipt = self.timed(Step::Intend, parts.log.intend(intent)).await?;
 
@@ -144,5 +157,13 @@ impl Exchange {
                 }
             }
         }
+    }
+}
+
+/// What the holders who come through a door go by: SDKs see no `refresh_after`.
+fn goes_by(door: Door) -> GoesBy {
+    match door {
+        Door::Leases => GoesBy::RefreshAfter,
+        Door::Sts | Door::Container | Door::TokenExchange | Door::Audit | Door::Desk | Door::Cli => GoesBy::Expiration,
     }
 }

@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Origin, Refused, Request};
 use crate::clock::Clock;
 use crate::desk::{FreezeWatch, HeldCredentials, Outstanding, Rates};
-use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms};
+use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms, Smoothing};
 use crate::object_server::{ObjectServer, ObjectServerError, RoleClosed, SelfTest, Standings, TemporaryCredentials};
 use crate::policy::{AccessRequest, Denial, Grant, PolicyHash, PolicySet, RequestedRole};
 use crate::telemetry::{Metrics, Step};
@@ -170,6 +170,8 @@ pub struct ExchangeParts {
     pub lease_rules: LeaseRules,
     /// Between steps 3 and 4: how many leases are out.
     pub outstanding: Outstanding,
+    /// Draws lengths under the cap, where there is one.
+    pub smoothing: Option<Arc<Smoothing>>,
     /// Steps 4 and 6.
     pub log: Arc<AuditLog>,
     /// Keys the fingerprints in outcome rows.

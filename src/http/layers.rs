@@ -40,7 +40,7 @@ pub(super) enum Form {
 
 impl Form {
     fn of(request: &Request, route: Option<&'static str>) -> Self {
-        match door(route) {
+        match door(request.method(), route) {
             Some(Door::Sts) => Self::Sts,
             Some(Door::Container) => Self::Sdk,
             Some(Door::TokenExchange) => Self::OAuth,

@@ -16,6 +16,7 @@ mod fault;
 mod freezes;
 mod health;
 mod layers;
+mod lease_desk;
 mod leases;
 mod metrics;
 mod oauth_error;
@@ -55,7 +56,7 @@ pub use token_exchange::read as read_token_exchange;
 use crate::clock::Clock;
 use crate::desk::{Callers, DeskRefusal, DeskRequest, Ended, FreezeDesk, FreezeRefusal, LeaseDesk, Selection, Told};
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
-use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest};
+use crate::inquiry::{Answer, Export, Inquiry, InquiryRefusal, InquiryRequest, LeaseAnswer, LeaseInquiry};
 use crate::lease::{Freeze, FreezeId, Freezes, Frozen, LeaseId};
 use crate::telemetry::Metrics;
 use fault::Fault;
@@ -84,6 +85,9 @@ pub trait Inquiries: std::fmt::Debug + Send + Sync {
     /// Answers one question.
     async fn inquire(&self, request: InquiryRequest) -> Result<Answer, InquiryRefusal>;
 
+    /// Answers one question about leases, to a holder only of its own.
+    async fn leases(&self, request: LeaseInquiry) -> Result<LeaseAnswer, InquiryRefusal>;
+
     /// Begins an export.
     async fn export(&self, request: InquiryRequest) -> Result<Export, InquiryRefusal>;
 }
@@ -92,6 +96,10 @@ pub trait Inquiries: std::fmt::Debug + Send + Sync {
 impl Inquiries for Inquiry {
     async fn inquire(&self, request: InquiryRequest) -> Result<Answer, InquiryRefusal> {
         Self::inquire(self, request).await
+    }
+
+    async fn leases(&self, request: LeaseInquiry) -> Result<LeaseAnswer, InquiryRefusal> {
+        Self::leases(self, request).await
     }
 
     async fn export(&self, request: InquiryRequest) -> Result<Export, InquiryRefusal> {
@@ -219,8 +227,9 @@ pub fn router(doors: Doors) -> Router {
     let no_head = || async { Fault::MethodNotAllowed };
     Router::new()
         .route("/", post(sts::answer).get(sts::answer).head(no_head))
-        .route("/v1/leases", post(leases::create))
-        .route("/v1/leases/{id}", delete(revocations::end))
+        .route("/v1/leases", post(leases::create).get(lease_desk::list).head(no_head))
+        .route("/v1/leases/forecast", get(lease_desk::forecast).head(no_head))
+        .route("/v1/leases/{id}", delete(revocations::end).get(lease_desk::show).head(no_head))
         .route("/v1/revocations", post(revocations::revoke))
         .route("/v1/freezes", post(freezes::set).get(freezes::list).head(no_head))
         .route("/v1/freezes/{id}", delete(freezes::lift))

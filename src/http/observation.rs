@@ -20,6 +20,7 @@ const HUNG_UP: u16 = 499;
 pub(super) struct Observation<'a> {
     doors: &'a Doors,
     route: Option<&'static str>,
+    door: Option<Door>,
     span: Span,
     started: Duration,
     status: u16,
@@ -31,6 +32,7 @@ impl<'a> Observation<'a> {
         Self {
             doors,
             route,
+            door: door(request.method(), route),
             span: span(request, route, arrival),
             started: doors.clock.elapsed(),
             status: HUNG_UP,
@@ -48,7 +50,7 @@ impl<'a> Observation<'a> {
         if matches!(fault, Fault::Refused(_)) {
             return;
         }
-        if let Some(door) = door(self.route) {
+        if let Some(door) = self.door {
             self.doors.metrics.refused(door, fault.code());
         }
         self.span.in_scope(|| {
@@ -75,7 +77,7 @@ impl Drop for Observation<'_> {
         self.span.in_scope(|| {
             if self.status == HUNG_UP {
                 tracing::info!("the caller hung up");
-            } else if door(self.route).is_some() {
+            } else if self.door.is_some() {
                 tracing::info!("request answered");
             } else {
                 // Probes and scrapes come every few seconds for ever.
@@ -97,7 +99,7 @@ fn span(request: &Request, route: Option<&'static str>, arrival: Arrival) -> Spa
         status = field::Empty,
         latency_ms = field::Empty,
     );
-    if let Some(door) = door(route) {
+    if let Some(door) = door(request.method(), route) {
         span.record("door", door.as_str());
     }
     if let Some(address) = arrival.address {
@@ -106,10 +108,11 @@ fn span(request: &Request, route: Option<&'static str>, arrival: Arrival) -> Spa
     span
 }
 
-/// The door behind a route.
-pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
+/// The door behind a route. Where leases are made, they are read too.
+pub(super) fn door(method: &Method, route: Option<&'static str>) -> Option<Door> {
     match route {
         Some("/") => Some(Door::Sts),
+        Some("/v1/leases") if method == Method::GET => Some(Door::Desk),
         Some("/v1/leases") => Some(Door::Leases),
         Some("/v1/roles/{role}/credentials" | "/v1/roles/{role}/credentials/") => Some(Door::Container),
         Some("/v1/token") => Some(Door::TokenExchange),
@@ -122,7 +125,9 @@ pub(super) fn door(route: Option<&'static str>) -> Option<Door> {
             | "/v1/audit/head"
             | "/v1/audit/verify",
         ) => Some(Door::Audit),
-        Some("/v1/leases/{id}" | "/v1/revocations" | "/v1/freezes" | "/v1/freezes/{id}") => Some(Door::Desk),
+        Some("/v1/leases/{id}" | "/v1/leases/forecast" | "/v1/revocations" | "/v1/freezes" | "/v1/freezes/{id}") => {
+            Some(Door::Desk)
+        }
         Some(_) | None => None,
     }
 }
@@ -134,6 +139,7 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/",
         "/v1/leases",
         "/v1/leases/{id}",
+        "/v1/leases/forecast",
         "/v1/revocations",
         "/v1/freezes",
         "/v1/freezes/{id}",

@@ -10,10 +10,13 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{HttpMethod, RefOr, Required};
 
 use super::{
-    Shared, audit, container, freezes, health, leases, metrics, oauth_error, problem, problem_code, revocations, sts,
-    token_exchange,
+    Shared, audit, container, freezes, health, lease_desk, leases, metrics, oauth_error, problem, problem_code,
+    revocations, sts, token_exchange,
 };
 use crate::desk::{Ended, Summary};
+use crate::inquiry::{
+    ExpectedMinute, ExpectedWithin, Holder, LeaseForecast, LeaseHistory, LeaseSeen, Leases, TimelineEvent,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +24,9 @@ use crate::desk::{Ended, Summary};
     paths(
         sts::answer,
         leases::create,
+        lease_desk::list,
+        lease_desk::show,
+        lease_desk::forecast,
         revocations::end,
         revocations::revoke,
         freezes::set,
@@ -54,6 +60,14 @@ use crate::desk::{Ended, Summary};
         freezes::FreezesAnswer,
         Ended,
         Summary,
+        Leases,
+        LeaseSeen,
+        LeaseHistory,
+        TimelineEvent,
+        Holder,
+        LeaseForecast,
+        ExpectedWithin,
+        ExpectedMinute,
         container::ContainerCredentials,
         token_exchange::TokenExchangeForm,
         token_exchange::TokenExchangeAnswer,

@@ -135,12 +135,13 @@ fn code_of_inquiry(refusal: &InquiryRefusal) -> ProblemCode {
         InquiryRefusal::Token(refusal) if refusal.reason.is_keys_unavailable() => ProblemCode::IssuerUnavailable,
         InquiryRefusal::Token(_) => ProblemCode::InvalidToken,
         InquiryRefusal::NotPermitted => ProblemCode::NotPermitted,
+        InquiryRefusal::NoSuchLease => ProblemCode::LeaseNotFound,
         InquiryRefusal::Question(_) => ProblemCode::InvalidRequest,
         InquiryRefusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
         | InquiryRefusal::Store(_)
         | InquiryRefusal::Ledger(_) => ProblemCode::LogUnavailable,
         InquiryRefusal::NoSigningKey => ProblemCode::NoSigningKey,
-        InquiryRefusal::Busy => ProblemCode::Overloaded,
+        InquiryRefusal::Busy | InquiryRefusal::TooOften => ProblemCode::Overloaded,
         InquiryRefusal::TooLong => ProblemCode::TimedOut,
     }
 }

@@ -28,7 +28,7 @@ pub(super) enum ProblemCode {
     RolesDoNotFit,
     /// A lease lasts at least 900 seconds.
     DurationTooShort,
-    /// No open lease of that id, or somebody else's.
+    /// No lease of that id, or somebody else's; to end one, no open one.
     LeaseNotFound,
     /// No freeze of that id is in force.
     FreezeNotFound,
@@ -141,9 +141,7 @@ impl ProblemCode {
             Self::DurationTooShort => {
                 ("duration_too_short", StatusCode::BAD_REQUEST, "A lease lasts at least 900 seconds")
             }
-            Self::LeaseNotFound => {
-                ("lease_not_found", StatusCode::NOT_FOUND, "No open lease of that id, or not the caller's")
-            }
+            Self::LeaseNotFound => ("lease_not_found", StatusCode::NOT_FOUND, "No such lease, or not the caller's"),
             Self::FreezeNotFound => ("freeze_not_found", StatusCode::NOT_FOUND, "No freeze of that id is in force"),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),

@@ -76,6 +76,10 @@ impl Inquiries for Unasked {
         Err(InquiryRefusal::Busy)
     }
 
+    async fn leases(&self, _request: LeaseInquiry) -> Result<LeaseAnswer, InquiryRefusal> {
+        Err(InquiryRefusal::Busy)
+    }
+
     async fn export(&self, _request: InquiryRequest) -> Result<Export, InquiryRefusal> {
         Err(InquiryRefusal::Busy)
     }
@@ -270,9 +274,9 @@ async fn what_is_not_there_is_told_in_the_form_of_who_asks() {
     let seen = ask(&router, "DELETE", "/", &[], "").await;
     assert_eq!((seen.status, seen.sts_code().as_str()), (405, "MethodNotAllowed"));
     assert!(seen.header("allow").contains("POST"), "{:?}", seen.headers);
-    let seen = ask(&router, "GET", "/v1/leases", &[BEARER], "").await;
+    let seen = ask(&router, "PUT", "/v1/leases", &[BEARER], "").await;
     assert_eq!((seen.status, seen.problem().as_str()), (405, "method_not_allowed"));
-    assert_eq!(seen.header("allow"), "POST");
+    assert!(seen.header("allow").contains("POST") && seen.header("allow").contains("GET"), "{:?}", seen.headers);
 }
 
 #[tokio::test]

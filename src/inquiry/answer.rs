@@ -68,7 +68,7 @@ pub struct KeyLeases {
 }
 
 /// Somebody.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Holder {
     /// The issuer's configured name: a subject is unique only together with it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -439,7 +439,7 @@ pub(super) fn mask_row(row: &mut AuditRow) {
 }
 
 /// The first eight digits are enough to compare two answers, and too few to look up a key with certainty.
-fn mask(fingerprint: &mut String) {
+pub(super) fn mask(fingerprint: &mut String) {
     *fingerprint = fingerprint.chars().take(8).chain(['…']).collect();
 }
 

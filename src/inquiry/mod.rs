@@ -1,10 +1,14 @@
-//! An auditor's question, on one page: verify → permit → read the question → record that it was asked → ask → answer.
+//! A question about the log, on one page: verify → permit → read the question → record that it was asked → ask → answer.
 //! Fail closed: no row, no answer. A reader who is turned away is on record too. This room decides who may ask and what is
 //! shown; it knows no SQL and no wire.
 
 mod access;
 mod answer;
+mod desk;
 mod export;
+mod forecast;
+mod leases;
+mod own_readings;
 mod question;
 mod reused;
 
@@ -20,17 +24,23 @@ pub use answer::{
     Answer, Emergencies, Emergency, Entitled, EntitledRole, Events, GivenTo, Grants, Held, Holder, KeyLeases,
     ObjectAccess, Reused, Right, Rights, UnknownPolicies, Verified,
 };
+pub use desk::{LeaseAnswer, LeaseInquiry, LeaseKind};
 pub use export::{Export, ExportFormat};
+pub use forecast::{ExpectedMinute, ExpectedWithin, LeaseForecast};
+pub use leases::{LeaseHistory, LeaseSeen, Leases, TimelineEvent};
 pub use question::{Kind, Question};
 
-use crate::audit::question::{BadQuestion, Cursor, Given, MOST, Questions};
+use own_readings::OwnReadings;
+
+use crate::audit::question::{BadQuestion, Cursor, Given, HolderOnly, MOST, Questions};
 use crate::audit::{
     AuditError, AuditLog, Checkpoint, FingerprintKey, Identity, Inquiry as Asked, Inspection, Ledger, LedgerError,
     Origin, RecordedEffect, Request, SigningKey, StoreError,
 };
 use crate::clock::Clock;
+use crate::lease::LeaseRules;
 use crate::policy::{Permission, PolicySet};
-use crate::token::{TokenRefusal, Unverified, VerifiedToken, Verifier};
+use crate::token::{TokenRefusal, Unverified, Verifier};
 
 /// Questions answered at a time. One fewer than the connections there are for reading, so that readiness finds one.
 const AT_ONCE: usize = 3;
@@ -59,9 +69,15 @@ pub enum InquiryRefusal {
     /// The token does not prove an identity.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
-    /// `operators.toml` does not give this identity `audit.read`.
-    #[error("the identity may not read the log")]
+    /// `operators.toml` does not give this identity what the question needs.
+    #[error("the identity may not ask this")]
     NotPermitted,
+    /// There is no lease of that id, or it is somebody else's.
+    #[error("no lease of that id, or not the caller's")]
+    NoSuchLease,
+    /// The holder has read of its own leases too often.
+    #[error("too many readings of one's own leases in a minute")]
+    TooOften,
     /// The question cannot be read.
     #[error(transparent)]
     Question(#[from] BadQuestion),
@@ -92,6 +108,8 @@ impl InquiryRefusal {
         match self {
             Self::Token(refusal) => refusal.reason.code(),
             Self::NotPermitted => "not_permitted",
+            Self::NoSuchLease => "no_such_lease",
+            Self::TooOften => "read_too_often",
             Self::Question(_) => "invalid_question",
             Self::Audit(error) => error.code(),
             Self::Busy => "too_many_questions",
@@ -107,6 +125,8 @@ impl InquiryRefusal {
 pub struct Reader {
     identity: Identity,
     request: Request,
+    /// Whose leases alone; none: everybody's.
+    own: Option<HolderOnly>,
 }
 
 impl Reader {
@@ -115,7 +135,28 @@ impl Reader {
     #[must_use]
     pub fn at_the_console(user: Option<String>, request_id: uuid::Uuid) -> Self {
         let request = Request::for_no_lease(Origin::console(request_id), None);
-        Self { identity: Identity::at_the_console(user), request }
+        Self { identity: Identity::at_the_console(user), request, own: None }
+    }
+}
+
+/// What is asked, as far as admitting somebody goes.
+#[derive(Debug, Clone, Copy)]
+struct Asks {
+    /// The question's word, for rows.
+    word: &'static str,
+    /// What `operators.toml` must give.
+    permission: Permission,
+    /// Whether everybody may ask it of their own leases.
+    own_too: bool,
+}
+
+impl Asks {
+    fn of_the_log(kind: Kind) -> Self {
+        Self { word: kind.as_str(), permission: Permission::AuditRead, own_too: false }
+    }
+
+    fn of_leases(kind: LeaseKind) -> Self {
+        Self { word: kind.as_str(), permission: Permission::LeaseRead, own_too: kind.is_own_too() }
     }
 }
 
@@ -141,6 +182,8 @@ pub struct ArchiveParts {
     pub signing_key: Option<SigningKey>,
     /// Turns an access key id into what rows hold of it.
     pub fingerprints: FingerprintKey,
+    /// What leases are made by: a forecast needs the grace and the jitter.
+    pub lease_rules: LeaseRules,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -151,6 +194,9 @@ pub struct Archive {
     parts: ArchiveParts,
     turns: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
+    /// Holders take one turn at a time between them: they must not keep an auditor waiting.
+    holders: Arc<Semaphore>,
+    own_readings: OwnReadings,
 }
 
 /// The use case: readers who prove themselves with a token.
@@ -170,54 +216,61 @@ impl Inquiry {
     /// Answers one question.
     pub async fn inquire(&self, asked: InquiryRequest) -> Result<Answer, InquiryRefusal> {
         let InquiryRequest { token, kind, given, origin } = asked;
-        let reader = self.admit(&token, kind, origin).await?;
+        let reader = self.admit(&token, Asks::of_the_log(kind), origin).await?;
         self.archive.answer(&reader, kind, given).await
     }
 
     /// Begins an export of the events that a filter finds.
     pub async fn export(&self, asked: InquiryRequest) -> Result<Export, InquiryRefusal> {
         let InquiryRequest { token, kind, given, origin } = asked;
-        let reader = self.admit(&token, kind, origin).await?;
+        let reader = self.admit(&token, Asks::of_the_log(kind), origin).await?;
         Archive::export(&self.archive, &reader, given).await
     }
 
+    /// Answers one question about leases.
+    pub async fn leases(&self, asked: LeaseInquiry) -> Result<LeaseAnswer, InquiryRefusal> {
+        let LeaseInquiry { token, kind, given, origin } = asked;
+        let reader = self.admit(&token, Asks::of_leases(kind), origin).await?;
+        self.archive.leases(&reader, kind, given).await
+    }
+
     /// Steps 1 and 2. What a stranger asked in vain is not kept, only which question it was.
-    async fn admit(&self, token: &Unverified, kind: Kind, origin: Origin) -> Result<Reader, InquiryRefusal> {
+    async fn admit(&self, token: &Unverified, asks: Asks, origin: Origin) -> Result<Reader, InquiryRefusal> {
         let Readers { verifier, policies } = &self.readers;
         let request = Request::for_no_lease(origin, Some(token.digest().to_hex()));
         let verified = match verifier.verify(token, self.archive.parts.clock.now()).await {
             Ok(verified) => verified,
-            Err(refusal) => return Err(self.refuse_token(request, kind, refusal).await),
+            Err(refusal) => return Err(self.refuse_token(request, asks, refusal).await),
         };
         let identity = Identity::from(&verified);
-        if permitted(&policies.load(), &verified) {
-            return Ok(Reader { identity, request });
+        if policies.load().operators().permits(&verified, asks.permission).is_some() {
+            return Ok(Reader { identity, request, own: None });
         }
-        Err(self.turn_away(request, identity, kind, InquiryRefusal::NotPermitted).await)
+        if asks.own_too {
+            let (issuer, subject) = (verified.issuer().as_str().to_owned(), verified.subject().as_str().to_owned());
+            return Ok(Reader { identity, request, own: Some(HolderOnly { issuer, subject }) });
+        }
+        Err(self.turn_away(request, identity, asks, InquiryRefusal::NotPermitted).await)
     }
 
     /// A refused token becomes a row only if its signature held: anyone can send junk. The rest is counted.
-    async fn refuse_token(&self, request: Request, kind: Kind, mut refusal: TokenRefusal) -> InquiryRefusal {
+    async fn refuse_token(&self, request: Request, asks: Asks, mut refusal: TokenRefusal) -> InquiryRefusal {
         let Some(signed) = refusal.signed.take() else {
             self.archive.parts.log.count_refusal(refusal.reason.code(), request.origin.address);
             return refusal.into();
         };
-        self.turn_away(request, Identity::from(*signed), kind, refusal.into()).await
+        self.turn_away(request, Identity::from(*signed), asks, refusal.into()).await
     }
 
-    /// On record once, then counted: whoever may not read the log must not fill it by asking again and again.
     async fn turn_away(
         &self,
         request: Request,
         identity: Identity,
-        kind: Kind,
+        asks: Asks,
         refusal: InquiryRefusal,
     ) -> InquiryRefusal {
-        let (effect, reason, detail) = (RecordedEffect::Deny, refusal.code(), kind.as_str().to_owned());
-        match self.archive.parts.log.refuse_reader(Asked { request, identity, effect, reason, detail }).await {
-            Ok(()) => refusal,
-            Err(error) => error.into(),
-        }
+        let reader = Reader { identity, request, own: None };
+        self.archive.turn_away(&reader, asks.word.to_owned(), refusal).await
     }
 }
 
@@ -225,8 +278,8 @@ impl Archive {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: ArchiveParts) -> Self {
-        let (turns, verifications) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(1)));
-        Self { parts, turns, verifications }
+        let (turns, one) = (Arc::new(Semaphore::new(AT_ONCE)), || Arc::new(Semaphore::new(1)));
+        Self { parts, turns, verifications: one(), holders: one(), own_readings: OwnReadings::default() }
     }
 
     /// Steps 3 to 6.
@@ -300,10 +353,22 @@ impl Archive {
 
     /// Step 4.
     async fn record_reading(&self, reader: &Reader, question: &Question, reveal: bool) -> Result<(), AuditError> {
-        let reason = if reveal { "reveal" } else { "read" };
-        let Reader { identity, request } = reader;
-        let (identity, request, effect) = (identity.clone(), request.clone(), RecordedEffect::Allow);
-        self.parts.log.read(Asked { request, identity, effect, reason, detail: question.told() }).await
+        self.record(reader, if reveal { "reveal" } else { "read" }, question.told()).await
+    }
+
+    async fn record(&self, reader: &Reader, reason: &'static str, detail: String) -> Result<(), AuditError> {
+        let (identity, request, effect) = (reader.identity.clone(), reader.request.clone(), RecordedEffect::Allow);
+        self.parts.log.read(Asked { request, identity, effect, reason, detail }).await
+    }
+
+    /// On record once, then counted: whoever may not read something must not fill the log by asking again and again.
+    async fn turn_away(&self, reader: &Reader, detail: String, refusal: InquiryRefusal) -> InquiryRefusal {
+        let (identity, request) = (reader.identity.clone(), reader.request.clone());
+        let (effect, reason) = (RecordedEffect::Deny, refusal.code());
+        match self.parts.log.refuse_reader(Asked { request, identity, effect, reason, detail }).await {
+            Ok(()) => refusal,
+            Err(error) => error.into(),
+        }
     }
 }
 
@@ -312,8 +377,4 @@ async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, InquiryRef
         Ok(Ok(turn)) => Ok(turn),
         Ok(Err(_)) | Err(_) => Err(InquiryRefusal::Busy),
     }
-}
-
-fn permitted(policies: &PolicySet, token: &VerifiedToken) -> bool {
-    policies.operators().permits(token, Permission::AuditRead).is_some()
 }

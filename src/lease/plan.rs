@@ -1,13 +1,16 @@
 //! The plan: how long, under which policy, by which names. The only maker of [`AssumeRole`], and every one of them
 //! carries a session policy.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 use time::OffsetDateTime;
 
+use super::lengths::{LengthRange, shortest_length};
+use super::smoothing::{Drawn, Smoothing};
 use super::terms::{LeaseTerms, Shortening};
-use super::{Beyond, Capabilities, LeaseId, ParentId, RoleSessionName, SelfTesting, SessionPolicy};
+use super::{Beyond, Capabilities, GoesBy, LeaseId, ParentId, RoleSessionName, SelfTesting, SessionPolicy};
 use crate::clock::time_ordered_id;
 use crate::policy::{Document, Grant, PolicySet, RoleName};
 use crate::token::{Subject, VerifiedToken};
@@ -34,6 +37,8 @@ pub struct LeaseRules {
     pub self_test: SelfTesting,
     /// Whether equal holders are handed the same lease until its `refresh_after`.
     pub reuse: bool,
+    /// Mints that lengths are drawn to stay under, a second; none: lengths are drawn without regard to others.
+    pub mints_per_second: Option<NonZeroU32>,
 }
 
 /// One fully decided request to the object server's STS. What it says is what the intent row says.
@@ -45,8 +50,9 @@ pub struct AssumeRole {
     session_policy: SessionPolicy,
     duration: Duration,
     longest: Duration,
+    lengths: LengthRange,
     requested: Option<Duration>,
-    shortening: Option<Shortening>,
+    ceiling: Duration,
     grace: Duration,
     refresh_draw: f64,
     issued_at: OffsetDateTime,
@@ -137,13 +143,22 @@ impl AssumeRole {
             session_policy: SessionPolicy::for_tests(policy),
             duration: LONGEST,
             longest: LONGEST,
+            lengths: LengthRange::new(LONGEST, 0.0, LONGEST),
             requested: None,
-            shortening: None,
+            ceiling: LONGEST,
             grace: Duration::from_mins(5),
             refresh_draw: 0.0,
             issued_at,
             parent: None,
         }
+    }
+
+    /// The same request, as long as is best for the load to come. It stays within the bounds of any draw; whether its return
+    /// fits under the cap is said beside it.
+    #[must_use]
+    pub fn smoothed(self, smoothing: &Smoothing, by: GoesBy, rng: &mut dyn Rng) -> (Self, bool) {
+        let Drawn { length, refresh, fits } = smoothing.draw(self.lengths, self.grace, by, self.issued_at, rng);
+        (Self { duration: length, refresh_draw: refresh, ..self }, fits)
     }
 
     /// The terms to advertise, given the end that the server really set. Only the server's answer counts: RustFS and
@@ -158,7 +173,11 @@ impl AssumeRole {
             return None;
         }
         let end = server_expiration.min(asked_end);
-        let shortening = if end + TOLERANCE < asked_end { Some(Shortening::ObjectServer) } else { self.shortening };
+        let shortening = if end + TOLERANCE < asked_end {
+            Some(Shortening::ObjectServer)
+        } else {
+            Shortening::explain(self.requested, self.ceiling, self.duration)
+        };
         LeaseTerms::new(self.issued_at, end, self.grace, self.refresh_draw, shortening)
     }
 }
@@ -263,7 +282,8 @@ pub fn plan(
             (choices, _) => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
         })?;
     let bound = requested.map_or(ceiling, |requested| requested.min(ceiling).max(shortest));
-    let duration = draw_length(bound, rules.jitter, shortest, rng);
+    let lengths = LengthRange::new(bound, rules.jitter, shortest);
+    let duration = lengths.draw(rng);
     let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
     Ok(AssumeRole {
         lease_id,
@@ -272,8 +292,9 @@ pub fn plan(
         session_policy,
         duration,
         longest: bound,
+        lengths,
         requested,
-        shortening: Shortening::explain(requested, ceiling, duration),
+        ceiling,
         grace: rules.grace,
         refresh_draw: rng.random(),
         issued_at: now,
@@ -289,8 +310,8 @@ pub fn plan_verification(
     now: OffsetDateTime,
     rng: &mut dyn Rng,
 ) -> Result<AssumeRole, LeaseError> {
-    let duration = lengths(SHORTEST, capabilities)?.shortest;
     let (lease_id, subject) = (LeaseId::from_uuid(time_ordered_id(now, rng)), Subject::verification());
+    let duration = lengths(SHORTEST, capabilities)?.shortest;
     Ok(AssumeRole {
         lease_id,
         role_session_name: RoleSessionName::new(&subject, lease_id),
@@ -298,8 +319,9 @@ pub fn plan_verification(
         session_policy: SessionPolicy::compose(document, capabilities)?,
         duration,
         longest: duration,
+        lengths: LengthRange::new(duration, 0.0, duration),
         requested: None,
-        shortening: None,
+        ceiling: duration,
         grace: Duration::ZERO,
         refresh_draw: 0.0,
         issued_at: now,
@@ -380,50 +402,10 @@ fn lengths(ttl: Duration, capabilities: &Capabilities) -> Result<Lengths, LeaseE
     Ok(Lengths { shortest, ceiling })
 }
 
-/// Uniform in `[bound·(1−jitter), bound]`, whole seconds, never under what the server gives.
-fn draw_length(bound: Duration, jitter: f64, least: Duration, rng: &mut dyn Rng) -> Duration {
-    let shortest = shortest_length(bound, jitter).max(least).as_secs();
-    Duration::from_secs(rng.random_range(shortest..=bound.as_secs().max(shortest)))
-}
-
-fn shortest_length(bound: Duration, jitter: f64) -> Duration {
-    let cut = bound.mul_f64(1.0 - jitter.clamp(0.0, 1.0));
-    Duration::from_secs(cut.as_secs()).clamp(SHORTEST, LONGEST)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::lease::Durations;
-    use proptest::prelude::*;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    proptest! {
-        #[test]
-        fn a_length_never_leaves_its_bounds(bound in 900_u64..=3600, jitter in 0.0..=1.0, seed: u64) {
-            let length = draw_length(Duration::from_secs(bound), jitter, SHORTEST, &mut StdRng::seed_from_u64(seed));
-            prop_assert!(length >= SHORTEST && length <= LONGEST);
-            prop_assert!(length <= Duration::from_secs(bound));
-            prop_assert!(length.as_secs_f64() + 1.0 >= (1.0 - jitter) * Duration::from_secs(bound).as_secs_f64());
-        }
-    }
-
-    #[test]
-    fn lengths_are_spread_over_the_whole_range() {
-        let mut rng = StdRng::seed_from_u64(7);
-        let lengths: Vec<u64> = (0..10_000).map(|_| draw_length(LONGEST, 0.2, SHORTEST, &mut rng).as_secs()).collect();
-        let (low, high) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
-        assert!(*low < 2890 && *high > 3590, "drawn from {low} to {high}");
-        let first_half = lengths.iter().filter(|length| **length < 3240).count();
-        assert!((4700..=5300).contains(&first_half), "{first_half} of 10,000 in the lower half");
-    }
-
-    #[test]
-    fn without_jitter_a_length_is_its_bound() {
-        let bound = Duration::from_mins(42);
-        assert_eq!(draw_length(bound, 0.0, SHORTEST, &mut StdRng::seed_from_u64(1)), bound);
-    }
 
     fn server(shortest: u64, longest: u64, beyond: Beyond) -> Capabilities {
         let minutes = Duration::from_mins;
@@ -456,13 +438,5 @@ mod tests {
             let refused = lengths(minutes(ttl), &server);
             assert!(matches!(refused, Err(LeaseError::LengthNotGiven { server: "Twig", .. })), "{refused:?}");
         }
-    }
-
-    #[test]
-    fn jitter_never_draws_a_length_below_what_the_server_gives() {
-        let (bound, least) = (Duration::from_mins(25), Duration::from_mins(20));
-        let mut rng = StdRng::seed_from_u64(3);
-        assert!((0..1000).all(|_| draw_length(bound, 1.0, least, &mut rng) >= least));
-        assert!((0..1000).any(|_| draw_length(bound, 1.0, SHORTEST, &mut rng) < least));
     }
 }

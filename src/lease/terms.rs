@@ -29,7 +29,10 @@ pub struct LeaseTerms {
 }
 
 impl LeaseTerms {
-    pub(super) fn new(
+    /// Of a lease that really lasts from one instant to the other; `draw` (0 to 1) says where in its range `refresh_after` lies.
+    /// Nothing where the grace leaves no second to advertise.
+    #[must_use]
+    pub fn new(
         issued_at: OffsetDateTime,
         ends_at: OffsetDateTime,
         grace: Duration,

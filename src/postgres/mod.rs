@@ -7,6 +7,7 @@ mod error;
 mod event_row;
 mod kept_policies;
 mod lease_records;
+mod leases;
 mod ledger;
 mod ledger_extract;
 mod ledger_row;

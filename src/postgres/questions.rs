@@ -9,13 +9,14 @@ use uuid::Uuid;
 use super::event_row::ExaminedRow;
 use super::{PostgresError, PostgresStore};
 use crate::audit::question::{
-    EventsQuestion, FingerprintRange, GrantsQuestion, LeaseRecord, LivePolicy, MOST, Order, Period, Place,
-    PolicyInForce, Questions, RowPage,
+    EventsQuestion, FingerprintRange, GrantsQuestion, HolderOnly, LeaseEvents, LeaseRecord, LeasesQuestion,
+    ListedLease, LivePolicy, MOST, Order, Period, Place, PolicyInForce, Questions, RowPage,
 };
 use crate::audit::{AuditRow, StoreError};
+use crate::lease::{LeaseId, OpenCount};
 
 /// Rows looked at for one page of events: some tens of milliseconds' worth.
-const EXAMINED: u16 = 20_000;
+pub(super) const EXAMINED: u16 = 20_000;
 /// How far an event's time may lie outside the days in which its stream was open, as its id tells: clocks step.
 const CLOCKS: time::Duration = time::Duration::days(2);
 /// The longest a stream is open: a month, and clocks.
@@ -28,7 +29,7 @@ const BOUNDS: &str = "select set_config('statement_timeout', '5s', true), set_co
 
 /// Pages of events are read in their order from an index, so that a full page ends the reading: a bitmap would first be made of
 /// all there is.
-const IN_ORDER: &str = "select set_config('enable_bitmapscan', 'off', true)";
+pub(super) const IN_ORDER: &str = "select set_config('enable_bitmapscan', 'off', true)";
 
 /// One page of events by either statement: both take the same parameters, in one order, and what `$more` adds.
 macro_rules! examined {
@@ -186,6 +187,18 @@ impl Questions for PostgresStore {
         rows.truncate(usize::from(*limit));
         let next = if more { rows.last().map(place) } else { None };
         Ok(RowPage { rows, next })
+    }
+
+    async fn leases(&self, question: &LeasesQuestion) -> Result<RowPage<ListedLease>, StoreError> {
+        Ok(self.listed_leases(question).await?)
+    }
+
+    async fn lease(&self, lease: LeaseId, of: Option<&HolderOnly>) -> Result<LeaseEvents, StoreError> {
+        Ok(self.events_of_lease(lease, of).await?)
+    }
+
+    async fn open_counts(&self, at: OffsetDateTime) -> Result<Vec<OpenCount>, StoreError> {
+        Ok(self.counts_of_open(at).await?)
     }
 
     async fn emergencies(&self, period: &Period) -> Result<Vec<AuditRow>, StoreError> {

@@ -2,6 +2,7 @@
 //! nothing a caller sends can make a new series.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -57,6 +58,11 @@ struct OrphanLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithinLabels {
+    within: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StepLabels {
     step: &'static str,
 }
@@ -84,6 +90,52 @@ pub struct Metrics {
     roles_closed: Family<RoleLabels, Gauge>,
     freezes: Gauge,
     leases_held: Gauge,
+    expected: ExpectedGauges,
+}
+
+/// What the next hour is expected to ask for, as far as open leases tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// Leases within 5, 15 and 60 minutes.
+    pub within: [f64; 3],
+    /// The highest rate, per second.
+    pub peak_per_second: f64,
+}
+
+type Float = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Default)]
+struct ExpectedGauges {
+    within: Family<WithinLabels, Float>,
+    peak: Float,
+    at: Gauge,
+    over_cap: Counter,
+}
+
+impl ExpectedGauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "stint_refreshes_expected",
+            "Leases that holders of open ones are expected to ask for, within so long",
+            self.within.clone(),
+        );
+        registry.register(
+            "stint_refreshes_expected_peak_per_second",
+            "The highest rate of them in the next hour",
+            self.peak.clone(),
+        );
+        registry.register_with_unit(
+            "stint_refreshes_forecast_timestamp",
+            "When that was last counted",
+            Unit::Seconds,
+            self.at.clone(),
+        );
+        registry.register(
+            "stint_leases_over_cap",
+            "Leases whose refresh could be drawn to no time that keeps lease.mints_per_second",
+            self.over_cap.clone(),
+        );
+    }
 }
 
 /// What the last comparison of the object server's list with the log saw.
@@ -203,6 +255,8 @@ impl Default for Metrics {
             "Leases whose credentials were in memory when the last one was minted",
             leases_held.clone(),
         );
+        let expected = ExpectedGauges::default();
+        expected.register(&mut registry);
         registry.register("stint_build", "What is running", build);
         Self {
             registry,
@@ -219,6 +273,7 @@ impl Default for Metrics {
             roles_closed,
             freezes,
             leases_held,
+            expected,
         }
     }
 }
@@ -297,6 +352,20 @@ impl Metrics {
             gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
         }
         self.compared.at.set(at.unix_timestamp());
+    }
+
+    /// Open leases were counted, and what their holders are expected to ask for.
+    pub fn expected(&self, seen: Expected, at: OffsetDateTime) {
+        for (within, expected) in ["5m", "15m", "60m"].into_iter().zip(seen.within) {
+            self.expected.within.get_or_create(&WithinLabels { within }).set(expected);
+        }
+        self.expected.peak.set(seen.peak_per_second);
+        self.expected.at.set(at.unix_timestamp());
+    }
+
+    /// One lease comes back when there is no room under the cap.
+    pub fn over_cap(&self) {
+        self.expected.over_cap.inc();
     }
 
     /// One credential of this role failed its self-test at this check.
@@ -410,6 +479,28 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_expected_is_shown_with_three_labels_and_no_more() {
+        let metrics = Metrics::default();
+        metrics.expected(
+            Expected { within: [1.5, 20.0, 300.25], peak_per_second: 0.4 },
+            time::macros::datetime!(2026-11-22 12:00 UTC),
+        );
+        metrics.over_cap();
+        let text = metrics.encode();
+        for line in [
+            r#"stint_refreshes_expected{within="5m"} 1.5"#,
+            r#"stint_refreshes_expected{within="15m"} 20.0"#,
+            r#"stint_refreshes_expected{within="60m"} 300.25"#,
+            "stint_refreshes_expected_peak_per_second 0.4",
+            "stint_refreshes_forecast_timestamp_seconds 1795348800",
+            "stint_leases_over_cap_total 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.matches("stint_refreshes_expected{").count(), 3);
     }
 
     #[test]

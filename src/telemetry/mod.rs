@@ -7,7 +7,7 @@ mod otlp;
 mod step;
 
 pub use logs::{LogFormat, TelemetryError, TelemetryGuard, TelemetrySettings, init};
-pub use metrics::{Compared, InFlight, Metrics};
+pub use metrics::{Compared, Expected, InFlight, Metrics};
 pub use step::Step;
 
 /// Held beside a test's own subscriber, and made before it. While a process has only one, tracing asks the thread that

@@ -134,6 +134,16 @@ fn jitter_and_grace_outside_their_bounds_are_refused() {
 }
 
 #[test]
+fn a_cap_on_mints_is_a_whole_number_that_leaves_some() {
+    for wrong in ["0", "-1", "0.5", "100001", "\"ten\"", "4294967297"] {
+        refused("jitter = 0.2", &format!("jitter = 0.2\nmints_per_second = {wrong}"), "lease.mints_per_second");
+    }
+    let config = read(&VALID.replace("jitter = 0.2", "jitter = 0.2\nmints_per_second = 5")).unwrap();
+    assert_eq!(config.lease.mints_per_second.map(std::num::NonZeroU32::get), Some(5));
+    assert_eq!(read(VALID).unwrap().lease.mints_per_second, None);
+}
+
+#[test]
 fn a_quota_is_a_whole_number_or_a_rate() {
     for key in ["max_outstanding", "max_outstanding_per_role", "max_outstanding_per_subject"] {
         assert!(read(&VALID.replace("jitter = 0.2", &format!("jitter = 0.2\n{key} = 10"))).is_ok(), "{key}");

@@ -20,6 +20,7 @@ mod freezes;
 mod harness;
 mod instances;
 mod issuer;
+mod lease_desk;
 mod listing;
 mod object_server;
 mod parents;

@@ -176,11 +176,12 @@ async fn seeded() -> PgConnection {
 async fn no_question_walks_through_the_log_or_looks_at_more_rows_than_it_must() {
     let mut connection = seeded().await;
     let one = sqlx::query(
-        "select stream, seq, lease_id, key_fingerprint, token_sha256, request_id from audit_event where type = \
+        "select stream, seq, lease_id, key_fingerprint, token_sha256, request_id, subject from audit_event where type = \
          'lease.issued' and occurred_at > $1 order by occurred_at limit 1",
     );
     let one = one.bind(MIDDLE).fetch_one(&mut connection).await.unwrap();
     let (stream, seq): (Uuid, i64) = (one.get("stream"), one.get("seq"));
+    let subject_of: String = one.get("subject");
     let (lease, key, token): (Option<Uuid>, _, _) =
         (one.get("lease_id"), one.get::<String, _>("key_fingerprint"), one.get("token_sha256"));
 
@@ -248,6 +249,37 @@ async fn no_question_walks_through_the_log_or_looks_at_more_rows_than_it_must() 
         });
         seen.push((name, most, -1, work.await));
     }
+    connection.execute("set enable_bitmapscan = off").await.unwrap();
+    let none = None::<String>;
+    for (name, most, returned, kind, state, at, subject, group) in [
+        ("every lease", 900, 101, "lease.intended", None, now, None, None),
+        ("what is open", 700, 101, "lease.issued", Some("open"), now, None, None),
+        ("what has ended", 700, 101, "lease.issued", Some("ended"), now, None, None),
+        ("what was revoked", 1_000, 0, "lease.revoked", Some("revoked"), now, None, None),
+        ("what failed", 100, 0, "lease.failed", Some("failed"), now, None, None),
+        ("what a subject has", 700, 0, "lease.issued", Some("open"), now, Some("s77"), None),
+        ("what a subject had", 900, 100, "lease.issued", Some("ended"), now, Some("s77"), None),
+        // Half of all rows are of other types: walking through time costs less than the index by type.
+        ("what a rare group had", 3 * EXAMINED, 1, "lease.issued", Some("ended"), now, None, Some("rare")),
+        ("what nobody had", 100, 0, "lease.intended", None, now, Some("nobody"), None),
+    ] {
+        let sql = statement("leases");
+        let work = explain(&mut connection, &sql, |q| {
+            let q = q.bind(None::<OffsetDateTime>).bind(None::<Uuid>).bind(None::<i64>);
+            let q = q.bind(None::<OffsetDateTime>).bind(None::<OffsetDateTime>).bind(kind).bind(state).bind(at);
+            let q = q.bind(subject).bind(none.clone()).bind(none.clone()).bind(group).bind(none.clone());
+            q.bind(100_i64).bind(EXAMINED)
+        });
+        seen.push((name, most, returned, work.await));
+    }
+    connection.execute("set enable_bitmapscan = on").await.unwrap();
+    let work = explain(&mut connection, &statement("lease_events"), |q| {
+        q.bind(lease).bind(Some("authentik")).bind(subject_of).bind(100_i64)
+    })
+    .await;
+    seen.push(("what became of a lease", 10, 2, work));
+    let work = explain(&mut connection, &statement("open_counts"), |query| query.bind(now)).await;
+    seen.push(("open leases, counted", 1_000, -1, work));
     let work = explain(&mut connection, &statement("policy_in_force"), |query| query.bind(MIDDLE)).await;
     seen.push(("the policy in force", 10, 1, work));
     let (from, to) = (MIDDLE - 60 * day, MIDDLE + 60 * day);

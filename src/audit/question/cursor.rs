@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{BadQuestion, EventsQuestion, GrantsQuestion};
+use super::{BadQuestion, EventsQuestion, GrantsQuestion, LeasesQuestion};
 use crate::audit::Digest;
 
 const VERSION: u8 = 1;
@@ -40,6 +40,13 @@ impl Cursor {
     pub fn of_grants(question: &GrantsQuestion) -> Self {
         let GrantsQuestion { subject, group, issuer, period, after: _, limit: _ } = question;
         Self::bound("grants", &format!("{:?}", (subject, group, issuer, period.from)))
+    }
+
+    /// Of a page of listed leases.
+    #[must_use]
+    pub fn of_leases(question: &LeasesQuestion) -> Self {
+        let LeasesQuestion { filter, at: _, after: _, limit: _ } = question;
+        Self::bound("leases", &format!("{filter:?}"))
     }
 
     fn bound(question: &str, told: &str) -> Self {

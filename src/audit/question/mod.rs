@@ -4,6 +4,7 @@
 mod cursor;
 mod filter;
 mod given;
+mod leases;
 mod period;
 mod rows;
 
@@ -13,10 +14,12 @@ use time::OffsetDateTime;
 pub use cursor::{Cursor, Place};
 pub use filter::{Driver, EventFilter, FingerprintRange};
 pub use given::{BadQuestion, Given};
+pub use leases::{HolderOnly, LeaseFilter, LeaseState, LeasesQuestion};
 pub use period::Period;
-pub use rows::{LeaseRecord, LivePolicy, PolicyInForce, RowPage};
+pub use rows::{LeaseEvents, LeaseRecord, ListedLease, LivePolicy, PolicyInForce, RowPage};
 
 use super::{AuditRow, StoreError};
+use crate::lease::{LeaseId, OpenCount};
 
 /// Most rows of one page.
 pub const MOST: u16 = 1_000;
@@ -100,6 +103,16 @@ pub trait Questions: std::fmt::Debug + Send + Sync {
 
     /// One page of leases, oldest first.
     async fn grants(&self, question: &GrantsQuestion) -> Result<RowPage<LeaseRecord>, StoreError>;
+
+    /// One page of leases, however they stand, the latest first.
+    async fn leases(&self, question: &LeasesQuestion) -> Result<RowPage<ListedLease>, StoreError>;
+
+    /// What is on record of one lease, if it is this holder's. Without a holder: whose ever it is.
+    async fn lease(&self, lease: LeaseId, of: Option<&HolderOnly>) -> Result<LeaseEvents, StoreError>;
+
+    /// How many leases are open at an instant, by when they began and end, all of them; but those of no holder, which nobody will
+    /// ask for again.
+    async fn open_counts(&self, at: OffsetDateTime) -> Result<Vec<OpenCount>, StoreError>;
 
     /// Every `break_glass.*` event of a period, oldest first: at most [`MOST`].
     async fn emergencies(&self, period: &Period) -> Result<Vec<AuditRow>, StoreError>;

@@ -3,19 +3,15 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use tokio_util::task::TaskTracker;
 
 use super::user;
-use crate::app::{fingerprint_key, open_log};
 use crate::audit::question::Given;
-use crate::clock::{Clock, SystemClock, time_ordered_id};
-use crate::command::{Failure, block_on, load, table};
-use crate::inquiry::{Answer, Archive, ArchiveParts, InquiryRefusal, Kind, Reader};
-use crate::postgres::PostgresStore;
+use crate::command::archive::at_the_console;
+use crate::command::{Failure, load, table};
+use crate::inquiry::{Answer, Kind, Reader};
 
 /// Longest access key id on standard input.
 const LONGEST_KEY: u64 = 2_048;
@@ -139,43 +135,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
     pair.ok_or_else(|| "must be COLUMN=VALUE, as in subject=ada".to_owned())
 }
 
-impl From<InquiryRefusal> for Failure {
-    fn from(refusal: InquiryRefusal) -> Self {
-        Self(crate::command::with_causes(&refusal))
-    }
-}
-
 /// `stint audit query`
 pub fn query(options: QueryOptions, out: &mut dyn Write) -> Result<(), Failure> {
     let QueryOptions { config, reveal, json, question } = options;
     let config = load(&config)?;
     let (kind, mut given) = parameters(question)?;
     given.push(("reveal".to_owned(), reveal.to_string()));
-    let mut answered = None;
-    block_on(async {
-        let clock = Arc::new(SystemClock::start());
-        let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let tasks = TaskTracker::new();
-        let log = Arc::new(open_log(&config.audit, store.clone(), clock.clone(), &tasks)?);
-        let request_id = time_ordered_id(clock.now(), &mut crate::app::random()?);
-        let fingerprints = fingerprint_key(&config);
-        let archive = Archive::new(ArchiveParts {
-            log,
-            questions: store.clone(),
-            ledger: store,
-            signing_key: None,
-            fingerprints,
-            clock,
-        });
-        let reader = Reader::at_the_console(user(), request_id);
-        let answer = archive.answer(&reader, kind, Given::new(given)).await;
-        drop(archive);
-        tasks.close();
-        tasks.wait().await;
-        answered = Some(answer?);
-        Ok(())
+    let reader = user();
+    let answer = at_the_console(&config, async move |archive, request_id| {
+        archive.answer(&Reader::at_the_console(reader, request_id), kind, Given::new(given)).await
     })?;
-    let Some(answer) = answered else { return Err(Failure("the log was not asked".to_owned())) };
     if json {
         let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
         return Ok(writeln!(out, "{text}")?);
