@@ -66,11 +66,11 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
     match fault {
         Fault::Refused(refusal) => code_of_refusal(refusal),
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
-        // Only the STS door asks for a signature, and it has codes of its own.
         Fault::Desk(refusal) => code_of_desk(refusal),
         Fault::Freeze(refusal) => code_of_freeze(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
+        // Only the STS door asks for a signature, and it has codes of its own.
         Fault::Caller(_) | Fault::MalformedAuthorization => ProblemCode::InvalidToken,
         Fault::NotFound => ProblemCode::NotFound,
         Fault::MethodNotAllowed => ProblemCode::MethodNotAllowed,
