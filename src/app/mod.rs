@@ -438,7 +438,9 @@ impl App {
 /// The longest an exchange takes that is answered at all: keys, the mint, the self-test, its two commits, and that of whoever
 /// waited for it, each at its bound.
 fn longest_exchange(commit: Duration) -> Duration {
-    KEYS + OBJECT_SERVER_TIMEOUT + SELF_TEST_TIMEOUT * 2 + commit * 3
+    // What is frozen, and what is out of the holder and in all, each twice as long.
+    let others = commit * 5;
+    KEYS + OBJECT_SERVER_TIMEOUT + SELF_TEST_TIMEOUT * 2 + commit * 3 + others
 }
 
 /// A generator of its own, seeded by the system.

@@ -50,7 +50,7 @@ pub fn run(options: Options, out: &mut dyn Write) -> Result<(), Failure> {
     command::block_on(async move {
         let shutdown = CancellationToken::new();
         let stage = async {
-            let played = play(options, out, shutdown.clone()).await;
+            let played = Box::pin(play(options, out, shutdown.clone())).await;
             shutdown.cancel();
             played
         };
@@ -65,7 +65,7 @@ async fn play(options: Options, out: &mut dyn Write, shutdown: CancellationToken
         make_room(file)?;
     }
     let directory = DemoDirectory::prepare(options.data.as_deref()).await?;
-    let played = with_database(&options, &directory, out, &shutdown).await;
+    let played = Box::pin(with_database(&options, &directory, out, &shutdown)).await;
     let place = directory.path().to_owned();
     let cleaned = directory.clean().map_err(about("removing", &place));
     played.and(cleaned)?;

@@ -157,7 +157,9 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
         // Frozen as everybody is: its leases are good, and it shall come back.
         Refusal::Audit(AuditError::Deadline | AuditError::Overloaded | AuditError::Unavailable)
         | Refusal::Frozen(Frozen::Everything(_) | Frozen::Unknown(_))
-        | Refusal::Limited(Limited::Unknown) => (StsCode::Throttling, BUSY),
+        | Refusal::Limited(Limited::Unknown)
+        | Refusal::Untrusted(_)
+        | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
         Refusal::ObjectServer(error) => match error {
             ObjectServerError::ReceiptMismatch | ObjectServerError::Unsendable => (StsCode::InternalFailure, FAULT),
             ObjectServerError::Unreachable(_)
@@ -174,7 +176,6 @@ fn told_of_refusal(refusal: &Refusal) -> (StsCode, Cow<'static, str>) {
             | ObjectServerError::OfParent { .. }
             | ObjectServerError::ExpirationUnbelievable { .. } => (StsCode::Throttling, BUSY),
         },
-        Refusal::Untrusted(_) | Refusal::Closed(_) => (StsCode::Throttling, BUSY),
         // As if policy had said so: whoever holds a stolen token does not learn that it was noticed.
         Refusal::Frozen(Frozen::Holder(_)) => (StsCode::AccessDenied, DENIED),
         Refusal::Limited(Limited::Over(over)) if over.quota.is_rate() => (StsCode::Throttling, TOO_OFTEN),

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Connection, PgConnection};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -16,10 +17,15 @@ use crate::audit::StoreError;
 use crate::desk::{AllLeasesOut, LeasesOut, SharedState};
 use crate::lease::{Freeze, FreezeId, Freezes, Frozen, GivenFreeze, LeaseId};
 
+/// Counts at a time; one more waits.
+const COUNTING: u32 = 2;
+
 /// The log, asked for what all instances share.
 pub struct PostgresSharedState {
     store: Arc<PostgresStore>,
     kept: Mutex<Option<PgConnection>>,
+    /// For counts: of many mints at once each waits for its own.
+    counting: PgPool,
     /// How long one question may take.
     patience: Duration,
 }
@@ -28,7 +34,9 @@ impl PostgresSharedState {
     /// By the store's options; nothing is connected yet. `deadline` is that of an audit write.
     #[must_use]
     pub fn new(store: Arc<PostgresStore>, deadline: Duration) -> Self {
-        Self { store, kept: Mutex::default(), patience: deadline }
+        let counting = PgPoolOptions::new().max_connections(COUNTING).acquire_timeout(deadline * 2);
+        let counting = counting.connect_lazy_with(store.options.clone());
+        Self { store, kept: Mutex::default(), counting, patience: deadline }
     }
 
     /// The kept connection if it is alive, or a new one. It is taken out while in use: a question that is given up half-way
@@ -51,11 +59,12 @@ impl PostgresSharedState {
     /// The answer, if it comes in time.
     async fn in_time<T>(
         &self,
+        within: Duration,
         asking: impl Future<Output = Result<T, PostgresError>> + Send,
     ) -> Result<T, PostgresError> {
-        match timeout(self.patience, asking).await {
+        match timeout(within, asking).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(PostgresError::Timeout { within: self.patience }),
+            Err(_elapsed) => Err(PostgresError::Timeout { within }),
         }
     }
 }
@@ -75,7 +84,7 @@ impl SharedState for PostgresSharedState {
             self.keep(connection);
             Ok(freezes)
         };
-        Ok(self.in_time(asking).await?)
+        Ok(self.in_time(self.patience, asking).await?)
     }
 
     async fn revoked_since(&self, since: OffsetDateTime) -> Result<Vec<LeaseId>, StoreError> {
@@ -85,7 +94,7 @@ impl SharedState for PostgresSharedState {
             self.keep(connection);
             Ok(leases)
         };
-        Ok(self.in_time(asking).await?.into_iter().map(LeaseId::from_uuid).collect())
+        Ok(self.in_time(self.patience, asking).await?.into_iter().map(LeaseId::from_uuid).collect())
     }
 
     async fn out_of(
@@ -99,19 +108,19 @@ impl SharedState for PostgresSharedState {
         let asking = async {
             let row =
                 sqlx::query_file_as!(OutRow, "src/postgres/questions/leases_out_of.sql", at, issuer, subject, &but);
-            Ok(row.fetch_one(&self.store.pool).await?)
+            Ok(row.fetch_one(&self.counting).await?)
         };
-        Ok(self.in_time(asking).await?.out())
+        Ok(self.in_time(self.patience * 2, asking).await?.out())
     }
 
     async fn out(&self, at: OffsetDateTime, but: &[LeaseId]) -> Result<AllLeasesOut, StoreError> {
         let but: Vec<Uuid> = but.iter().map(LeaseId::as_uuid).collect();
         let asking = async {
             let rows = sqlx::query_file_as!(OutRow, "src/postgres/questions/leases_out.sql", at, &but);
-            Ok(rows.fetch_all(&self.store.pool).await?)
+            Ok(rows.fetch_all(&self.counting).await?)
         };
         let mut out = AllLeasesOut::default();
-        for row in self.in_time(asking).await? {
+        for row in self.in_time(self.patience * 2, asking).await? {
             let counted = row.out();
             match row.role {
                 None => out.all = counted,

@@ -16,11 +16,23 @@ use crate::harness::faulted::Mint;
 use crate::harness::service::{Service, Setup, now};
 use crate::harness::tokens::Forge;
 
-/// What a load balancer knows and does: who is there, and the next one when a connection is refused.
+/// What a load balancer knows and does: who is there, who has requests under way, and the next one when a connection is refused.
 #[derive(Clone, Default)]
 struct Balancer {
     there: Arc<Mutex<Vec<SocketAddr>>>,
     turn: Arc<AtomicUsize>,
+    busy: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+/// A request under way.
+struct Sent(Arc<Mutex<Vec<SocketAddr>>>, SocketAddr);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let mut busy = self.0.lock().unwrap();
+        let one = busy.iter().position(|address| *address == self.1).unwrap();
+        busy.swap_remove(one);
+    }
 }
 
 impl Balancer {
@@ -32,9 +44,19 @@ impl Balancer {
         self.there.lock().unwrap().retain(|there| *there != address);
     }
 
-    fn next(&self) -> SocketAddr {
+    /// The same, and waits for what it has under way, as balancers do before an instance is ended.
+    async fn drain(&self, address: SocketAddr) {
+        self.take_out(address);
+        while self.busy.lock().unwrap().contains(&address) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn next(&self) -> Sent {
         let there = self.there.lock().unwrap();
-        there[self.turn.fetch_add(1, Ordering::SeqCst) % there.len()]
+        let address = there[self.turn.fetch_add(1, Ordering::SeqCst) % there.len()];
+        self.busy.lock().unwrap().push(address);
+        Sent(Arc::clone(&self.busy), address)
     }
 }
 
@@ -78,7 +100,8 @@ impl Load {
             clients.spawn(async move {
                 let (http, token) = (client(), token(&format!("client-{n}")));
                 while !stop.load(Ordering::SeqCst) {
-                    match ask(&http, balancer.next(), &token).await {
+                    let sent = balancer.next();
+                    match ask(&http, sent.1, &token).await {
                         Ok((201, lease)) => {
                             got.leases.lock().unwrap().push(lease["lease_id"].as_str().unwrap().to_owned());
                         }
@@ -170,7 +193,7 @@ async fn a_rolling_restart_fails_no_exchange() {
     for _ in 0..3 {
         let (mut old, address) = deployment.running.remove(0);
         deployment.one_more().await;
-        deployment.balancer.take_out(address);
+        deployment.balancer.drain(address).await;
         old.signal("TERM");
         assert_eq!(old.ended().await, Some(0));
         load.served(20).await;
@@ -274,6 +297,7 @@ async fn a_lease_that_was_revoked_at_one_instance_is_handed_out_again_by_none() 
     let setup = |database| Setup {
         policies: POLICIES,
         more: "[lease]\njitter = 0.0\n",
+        reuse: true,
         database,
         ..Setup::with(&mint.endpoint)
     };

@@ -256,7 +256,8 @@ async fn a_holder_with_all_its_exchanges_hanging_leaves_places_for_the_others() 
     let mut turned_away = 0;
     while turned_away < 1_100 - 512 {
         let status = hanging.join_next().await.unwrap().unwrap().unwrap();
-        assert_eq!(status, 429);
+        // Or at the door itself, while those before are still being verified.
+        assert!(matches!(status, 429 | 503), "{status}");
         turned_away += 1;
     }
     mint.hold(Hold::Nowhere);
