@@ -4,37 +4,52 @@
 //! A lease lives 15 minutes at the least. Here most of that is grace, so that clients see leases of seconds and refresh for
 //! real; each client's own rule decides how long they have to look.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 use std::time::Duration;
 
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
-use crate::harness::{Client, Database, Issuer, Minio, PARENT, S3Log, Said, Stint, keep_client, named_by, until};
+use crate::harness::{
+    Agent, Answer, Client, Database, Issuer, Minio, PARENT, S3Log, Said, Stint, Working, keep_client, named_by, now,
+    until,
+};
 
-/// What a client finds in its environment.
+/// How a client comes by its credentials.
 #[derive(Clone, Copy)]
 enum Way {
     /// The variables of `AssumeRoleWithWebIdentity`.
     Sts,
-    /// Those of container credentials, as on loopback beside the service.
-    Container,
+    /// Those of container credentials, from an agent beside it.
+    AgentServe,
+    /// The same, from an agent around it.
+    AgentExec,
+    /// A profile that names a program.
+    CredentialProcess,
 }
 
 impl Way {
     const fn name(self) -> &'static str {
         match self {
             Self::Sts => "STS door",
-            Self::Container => "container door",
+            Self::AgentServe => "agent serve",
+            Self::AgentExec => "agent exec",
+            Self::CredentialProcess => "credential-process",
         }
     }
 }
 
 /// Advertised for so many seconds. Clients that refresh at the very end, or some seconds before it, get few.
 const SHORT: u64 = 12;
+/// The agent renews halfway, and serves what it has until the end.
+const FOR_THE_AGENT: u64 = 20;
+/// Between runs, the program of a profile keeps no lease that ends within a minute.
+const FOR_A_PROFILE: u64 = 80;
 /// boto is in its refresh window below 900 s, asking at each request, and keeps what it has through a failure above 600.
 const WITHIN_BOTOS_WINDOW: u64 = 840;
-/// `object_store` asks anew from 300 s before the end, and has nothing to fall back on then.
-const ABOVE_FIVE_MINUTES: u64 = 308;
+const STINT: &str = env!("CARGO_BIN_EXE_stint");
 
 /// Who it works as: its account at the issuer, the role of that account's group, its bucket.
 struct Account(&'static str, &'static str, &'static str);
@@ -58,12 +73,18 @@ struct Site {
 }
 
 impl Site {
+    /// With leases of 15 minutes that are advertised for so many seconds.
     async fn start(advertised: u64) -> Self {
+        let grace = 15 * 60 - advertised;
+        Self::start_with(&format!("ttl = \"15m\"\njitter = 0\ngrace = \"{grace}s\"\nreuse = false")).await
+    }
+
+    async fn start_with(lease: &str) -> Self {
         let (log, database) = (S3Log::start().await, Database::start().await);
         let minio = Minio::told(&log.environment()).await;
         let lease = format!(
-            "ttl = \"15m\"\njitter = 0\ngrace = \"{}s\"\nreuse = false\nself_test = \"off\"",
-            15 * 60 - advertised
+            "{lease}
+self_test = \"off\""
         );
         let object_server = format!(
             "kind = \"minio\"\nendpoint = \"{}\"\naccess_key = \"{}\"\nsecret_key = \"{}\"",
@@ -77,17 +98,46 @@ impl Site {
         Self { stint, minio, database, log, issuer }
     }
 
-    fn told(&self, client: Client, way: Way, Account(account, role, _): &Account) -> Client {
-        let token = self.issuer.member(account, role);
+    async fn told(&self, client: Client, way: Way, Account(account, role, _): &Account) -> (Client, Option<Agent>) {
+        let (token, stint) = (self.issuer.member(account, role), self.stint.url(""));
         match way {
-            Way::Sts => client
-                .with("AWS_ROLE_ARN", &format!("arn:aws:iam::000000000000:role/{role}"))
-                .with("AWS_ENDPOINT_URL_STS", &self.stint.url(""))
-                .with_file("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
-            Way::Container => client
-                .with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &self.stint.url(&format!("/v1/roles/{role}/credentials")))
-                .with_file("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token),
+            Way::Sts => {
+                let client = client
+                    .with("AWS_ROLE_ARN", &format!("arn:aws:iam::000000000000:role/{role}"))
+                    .with("AWS_ENDPOINT_URL_STS", &stint)
+                    .with_file("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+                (client, None)
+            }
+            Way::AgentServe => {
+                let agent = Agent::serve(&stint, role, &token).await;
+                let with = |client: Client, (name, value): (String, String)| client.with(&name, &value);
+                (agent.variables().into_iter().fold(client, with), Some(agent))
+            }
+            Way::AgentExec => {
+                let client = client.with_file("STINT_TOKEN_FILE", &token).with("STINT_ROLE", role);
+                (client.with("STINT_URL", &stint).within(STINT, &["agent", "exec", "--"]), None)
+            }
+            Way::CredentialProcess => {
+                let client = client.with_file("STINT_TOKEN_FILE", &token).with("STINT_ROLE", role);
+                let profile = format!("[default]\ncredential_process = {STINT} credential-process\n");
+                (client.with("STINT_URL", &stint).with_home_file(".aws/config", &profile), None)
+            }
         }
+    }
+
+    /// Ends a lease, as its holder may.
+    async fn end(&self, lease: &str, Account(account, role, _): &Account) {
+        let url = self.stint.url(&format!("/v1/leases/{lease}"));
+        let ended = Answer::to_delete(&url, &self.issuer.member(account, role)).await.expect("stint answers");
+        assert_eq!((ended.status, &ended.json()["proven"]), (200, &json!(true)), "{}", ended.body);
+    }
+
+    /// Leases on record, the oldest first.
+    async fn leases(&self) -> Vec<String> {
+        sqlx::query_scalar("select lease_id::text from audit_event where type = 'lease.issued' order by lease_id")
+            .fetch_all(&mut self.database.connection().await)
+            .await
+            .expect("the log can be read")
     }
 
     /// How many requests under leases have gone well.
@@ -96,64 +146,95 @@ impl Site {
     }
 }
 
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A client at work. Fields are dropped in order: the client before what it needs.
+struct Run {
+    client: Working,
+    _agent: Option<Agent>,
+    site: Site,
+    name: &'static str,
+    way: Way,
+    advertised: u64,
+}
+
+impl Run {
+    async fn begin(
+        name: &'static str,
+        way: Way,
+        advertised: u64,
+        account: &Account,
+        program: impl FnOnce(&Minio, &str) -> Client,
+    ) -> Self {
+        let site = Site::start(advertised).await;
+        let (client, agent) = site.told(program(&site.minio, account.2), way, account).await;
+        Self { client: client.start(), _agent: agent, site, name, way, advertised }
+    }
+
+    /// Waits until the client's requests have gone well under so many keys.
+    async fn until_keys(&mut self, what: &str, count: usize) {
+        until(what, PATIENCE, || {
+            self.client.must_work();
+            ready(self.site.log.keys().len() >= count)
+        })
+        .await;
+    }
+
+    /// Ends the service, waits until the client has worked on for a while, and starts the service again: how many requests went
+    /// well meanwhile.
+    async fn outage(&mut self) -> usize {
+        self.site.stint.stop();
+        let before = self.site.went_well();
+        until("it works on while the service is gone", PATIENCE, || {
+            self.client.must_work();
+            ready(self.site.went_well() >= before + 3)
+        })
+        .await;
+        let in_outage = self.site.went_well() - before;
+        self.site.stint.start_again().await;
+        in_outage
+    }
+
+    /// Tells the client to stop, and keeps its row.
+    async fn end(self, in_outage: usize) -> Said {
+        let said = self.client.end().await;
+        assert!(said.done > said.failed, "{} steps done, {} failed", said.done, said.failed);
+        let (keys, issued) = (self.site.log.keys().len(), self.site.leases().await.len());
+        assert!(issued >= keys, "{keys} keys of {issued} leases on record");
+        let row = json!({
+            "version": said.version, "advertised_seconds": self.advertised, "keys": keys,
+            "requests": self.site.log.requests().len(), "in_outage": in_outage, "steps": said.done,
+            "failed_steps": said.failed,
+        });
+        keep_client(self.name, self.way.name(), row);
+        said
+    }
+}
+
 /// The whole story of one client: it starts, refreshes twice, works on while the service is gone, refreshes after it is back,
 /// and ends well when told to. `program` makes it, for the bucket of its account.
 async fn story(
-    name: &str,
+    name: &'static str,
     way: Way,
     advertised: u64,
     account: &Account,
     program: impl FnOnce(&Minio, &str) -> Client,
 ) -> Said {
-    let mut site = Site::start(advertised).await;
-    let client = site.told(program(&site.minio, account.2), way, account);
-    let mut client = client.start();
-    let patience = Duration::from_mins(2);
-
-    until("it has refreshed twice", patience, || {
-        client.must_work();
-        ready(site.log.keys().len() >= 3)
-    })
-    .await;
-
-    site.stint.stop();
-    let before = site.went_well();
-    until("it works on while the service is gone", patience, || {
-        client.must_work();
-        ready(site.went_well() >= before + 3)
-    })
-    .await;
-    let in_outage = site.went_well() - before;
-    let known = site.log.keys();
-
-    site.stint.start_again().await;
-    until("it refreshes after the service is back", patience, || {
-        client.must_work();
-        ready(site.log.keys().len() > known.len())
-    })
-    .await;
-    let said = client.end().await;
-
-    let requests = site.log.requests();
-    let refused: Vec<&str> =
-        requests.iter().filter(|it| matches!(it.status, 401 | 403)).map(|it| &*it.operation).collect();
+    let mut run = Run::begin(name, way, advertised, account, program).await;
+    run.until_keys("it has refreshed twice", 3).await;
+    let in_outage = run.outage().await;
+    let known = run.site.log.keys().len();
+    run.until_keys("it refreshes after the service is back", known + 1).await;
+    let refused: Vec<String> = run.site.log.requests().into_iter().filter_map(|it| it.refusal()).collect();
     assert!(refused.is_empty(), "MinIO refused nothing: {refused:?}");
-    assert!(said.done > said.failed, "{} steps done, {} failed", said.done, said.failed);
-    let (keys, issued) = (site.log.keys().len(), site.database.rows("lease.issued").await);
-    assert!(usize::try_from(issued).is_ok_and(|issued| issued >= keys), "{keys} keys of {issued} leases on record");
-    let row = json!({
-        "version": said.version, "advertised_seconds": advertised, "keys": keys, "requests": requests.len(),
-        "in_outage": in_outage, "steps": said.done, "failed_steps": said.failed,
-    });
-    keep_client(name, way.name(), row);
-    said
+    run.end(in_outage).await
 }
 
 const PYTHON: &str = "STINT_LIVE_CLIENTS_PYTHON";
 const AIOPYTHON: &str = "STINT_LIVE_CLIENTS_AIOPYTHON";
 
 /// A script, which no step may fail.
-async fn patient(name: &str, way: Way, advertised: u64, account: &Account, environment: &str, script: &str) {
+async fn patient(name: &'static str, way: Way, advertised: u64, account: &Account, environment: &str, script: &str) {
     let said =
         story(name, way, advertised, account, |minio, bucket| Client::python(environment, script, minio, bucket)).await;
     assert_eq!(said.failed, 0, "no step fails");
@@ -172,6 +253,43 @@ async fn aioboto3_refreshes_and_works_through_an_outage() {
 #[tokio::test]
 async fn s3fs_refreshes_and_works_through_an_outage() {
     patient("s3fs", Way::Sts, WITHIN_BOTOS_WINDOW, &STUDIO, AIOPYTHON, "with_s3fs.py").await;
+}
+
+/// The recipe of a Django site: its storage signs a URL for each file.
+#[tokio::test]
+async fn django_storages_refreshes_and_works_through_an_outage() {
+    patient("django-storages", Way::Sts, WITHIN_BOTOS_WINDOW, &STUDIO, PYTHON, "with_django.py").await;
+}
+
+/// The URL says an hour, and carries the session token, which says less: the lease bounds it, and so does its revocation.
+#[tokio::test]
+async fn django_signs_a_url_that_lives_no_longer_than_its_lease() {
+    let site = Site::start_with("ttl = \"20m\"\njitter = 0\ngrace = \"1m\"").await;
+    let (client, _) =
+        site.told(Client::python(PYTHON, "with_django.py", &site.minio, STUDIO.2), Way::Sts, &STUDIO).await;
+    let mut client = client.start();
+    until("a URL is signed", PATIENCE, || {
+        client.must_work();
+        ready(client.output().contains("\"url\""))
+    })
+    .await;
+    let line: Value = serde_json::from_str(client.output().lines().next().expect("a line")).expect("JSON");
+    let url = line["url"].as_str().expect("a URL");
+    client.end().await;
+
+    let parameters: BTreeMap<String, String> =
+        form_urlencoded::parse(url.split_once('?').expect("a query").1.as_bytes()).into_owned().collect();
+    assert_eq!(parameters["X-Amz-Expires"], "3600");
+    let claims = parameters["X-Amz-Security-Token"].split('.').nth(1).expect("MinIO's session tokens are JWTs");
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).expect("base64url")).expect("JSON");
+    let left = claims["exp"].as_i64().expect("an end") - now().unix_timestamp();
+    assert!((1..=20 * 60).contains(&left), "{left} s are left");
+
+    assert_eq!(Answer::to_get(url).await.expect("MinIO answers").status, 200);
+    let leases = site.leases().await;
+    let [lease] = &leases[..] else { panic!("one lease signed all: {leases:?}") };
+    site.end(lease, &STUDIO).await;
+    assert_eq!(Answer::to_get(url).await.expect("MinIO answers").status, 403);
 }
 
 /// The recipe of `backup-agent`: a dump goes through a pipe, and takes longer than a lease.
@@ -239,10 +357,90 @@ async fn rclone_serves_through_an_outage() {
     .await;
 }
 
+/// Through the agent, `object_store` asks it at each request and `minio-go` and `minio-py` are told nothing in code.
 #[tokio::test]
-async fn object_store_refreshes_and_works_through_an_outage() {
-    story("object_store", Way::Container, ABOVE_FIVE_MINUTES, &STUDIO, |minio, bucket| {
+async fn object_store_takes_its_leases_from_the_agent_around_it() {
+    story("object_store", Way::AgentExec, FOR_THE_AGENT, &STUDIO, |minio, bucket| {
         Client::python(PYTHON, "with_object_store.py", minio, bucket)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn minio_py_as_it_is_takes_its_leases_from_the_agent_around_it() {
+    story("minio-py", Way::AgentExec, FOR_THE_AGENT, &STUDIO, |minio, bucket| {
+        Client::python(PYTHON, "with_minio.py", minio, bucket).argument("container")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn minio_go_as_it_is_takes_its_leases_from_the_agent_beside_it() {
+    story("minio-go", Way::AgentServe, FOR_THE_AGENT, &STUDIO, |minio, bucket| {
+        Client::of(&named_by("STINT_LIVE_CLIENTS_GO").join("minio"), minio, bucket).argument("container")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn aws_sdk_java_takes_its_leases_from_the_agent_beside_it() {
+    story("aws-sdk-java v2", Way::AgentServe, FOR_THE_AGENT, &STUDIO, |minio, bucket| {
+        let home = named_by("STINT_LIVE_CLIENTS_JAVA");
+        let classes = format!("{0}/classes:{0}/jars/*", home.display());
+        let java = Client::of("/usr/bin/env".as_ref(), minio, bucket).argument("java").argument("-Xmx128m");
+        java.argument("-cp").argument(classes).argument("WithAwsSdk")
+    })
+    .await;
+}
+
+/// It never refreshes by time, only when opening a file is refused: leases are ended under it.
+#[tokio::test]
+async fn duckdb_takes_another_lease_from_the_agent_when_one_is_refused() {
+    let program = |minio: &Minio, bucket: &str| Client::python(PYTHON, "with_duckdb.py", minio, bucket);
+    let mut run = Run::begin("DuckDB", Way::AgentServe, FOR_THE_AGENT, &STUDIO, program).await;
+    run.until_keys("it works", 1).await;
+    let (mut ended, mut in_outage) = (0, 0);
+    for keys in 2..=4 {
+        if keys == 4 {
+            in_outage = run.outage().await;
+        }
+        // All but the newest, which the agent holds now.
+        until("the agent has renewed", PATIENCE, async || run.site.leases().await.len() > ended + 1).await;
+        let leases = run.site.leases().await;
+        for lease in &leases[ended..leases.len() - 1] {
+            run.site.end(lease, &STUDIO).await;
+        }
+        ended = leases.len() - 1;
+        run.until_keys("it works with another key", keys).await;
+    }
+    run.end(in_outage).await;
+}
+
+/// Its role must let it delete its own locks, which `backup-write` does not.
+#[tokio::test]
+async fn restic_backs_up_with_leases_from_the_agent_around_it() {
+    let backups = Account(STUDIO.0, STUDIO.1, BACKUP.2);
+    story("restic", Way::AgentExec, FOR_THE_AGENT, &backups, |minio, bucket| {
+        let restic = named_by("STINT_LIVE_CLIENTS_RESTIC");
+        Client::python(PYTHON, "with_restic.py", minio, bucket).argument(restic)
+    })
+    .await;
+}
+
+/// A process for each segment: none could start during the outage but for the agent.
+#[tokio::test]
+async fn barman_archives_with_leases_from_the_agent_beside_it() {
+    story("barman-cloud", Way::AgentServe, FOR_THE_AGENT, &BACKUP, |minio, bucket| {
+        Client::python(PYTHON, "with_barman.py", minio, bucket)
+    })
+    .await;
+}
+
+/// The same for a profile: its program keeps the lease between runs.
+#[tokio::test]
+async fn aws_cli_takes_its_leases_from_a_profile() {
+    story("aws-cli", Way::CredentialProcess, FOR_A_PROFILE, &BACKUP, |minio, bucket| {
+        Client::python(PYTHON, "with_aws_cli.py", minio, bucket).argument("each")
     })
     .await;
 }

@@ -14,7 +14,7 @@ for extension in ("httpfs", "aws"):
     wheel = files(f"duckdb_extension_{extension}").joinpath(f"extensions/v{version('duckdb')}/{extension}.duckdb_extension")
     database.execute(f"LOAD '{wheel}'")
 database.execute(
-    f"""CREATE SECRET leased (TYPE s3, PROVIDER credential_chain, CHAIN 'env;instance', REFRESH auto,
+    f"""CREATE SECRET leased (TYPE s3, PROVIDER credential_chain, REFRESH auto,
     ENDPOINT '{urlsplit(ENDPOINT).netloc}', URL_STYLE 'path', USE_SSL false, REGION '{os.environ["AWS_REGION"]}')"""
 )
 

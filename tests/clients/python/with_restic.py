@@ -9,6 +9,9 @@ from loop import BUCKET, ENDPOINT, until_told
 RESTIC = sys.argv[1]
 PIECE = 512 * 1024
 os.environ.update(RESTIC_REPOSITORY=f"s3:{ENDPOINT}/{BUCKET}/restic", RESTIC_PASSWORD="of a repository of its own")
+# What Debian's release has inside reads only the older variable.
+with open(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"], encoding="ascii") as file:
+    os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = file.read()
 
 
 def restic(*arguments):

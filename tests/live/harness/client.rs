@@ -72,6 +72,23 @@ impl Client {
         self.with(variable, &file)
     }
 
+    /// A file in the client's home.
+    pub(crate) fn with_home_file(self, path: &str, content: &str) -> Self {
+        let file = self.home.path().join(path);
+        std::fs::create_dir_all(file.parent().expect("below its home")).expect("our own directory");
+        std::fs::write(file, content).expect("our own directory");
+        self
+    }
+
+    /// The same client as the child of another program, after these arguments.
+    pub(crate) fn within(self, program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear().current_dir(self.home.path());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self { command, home: self.home }
+    }
+
     /// Sets it to work.
     pub(crate) fn start(mut self) -> Working {
         let [output, errors] = ["output", "errors"].map(|name| self.home.path().join(name));
@@ -96,7 +113,7 @@ impl Working {
             .await;
         let status = self.child.wait().expect("our child");
         assert!(status.success(), "{status}: {}", self.errors());
-        let said = self.read("output");
+        let said = self.output();
         let last = said.lines().last().unwrap_or_default();
         let said: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {said}"));
         let count = |name: &str| said[name].as_u64().expect("a count");
@@ -108,6 +125,11 @@ impl Working {
     pub(crate) fn must_work(&mut self) {
         let ended = self.child.try_wait().expect("our child");
         assert!(ended.is_none(), "{ended:?}: {}", self.errors());
+    }
+
+    /// What it has said so far.
+    pub(crate) fn output(&self) -> String {
+        self.read("output")
     }
 
     /// What it complained of.

@@ -1,6 +1,7 @@
 //! What the live tests stand on: each test has an installation of its own (PostgreSQL, MinIO, `stint`), so that counts of
 //! what was minted or recorded are exact, and all share one Keycloak, which takes a quarter of a minute to start.
 
+mod agent;
 mod answer;
 mod artifact_store;
 mod aws_emulator;
@@ -24,11 +25,12 @@ mod seaweedfs;
 mod server;
 mod stint;
 
+pub(crate) use agent::Agent;
 pub(crate) use answer::{Answer, Keys};
 pub(crate) use artifact_store::{ArtifactStore, Place};
 pub(crate) use aws_emulator::AwsEmulator;
 pub(crate) use ceph::Ceph;
-pub(crate) use client::{Client, Said};
+pub(crate) use client::{Client, Said, Working};
 pub(crate) use commands::{Ended, Site};
 pub(crate) use compatibility::{keep_client, keep_row};
 pub(crate) use database::Database;

@@ -18,16 +18,21 @@ use super::minio::{PARENT, ROOT};
 #[derive(Clone, Debug)]
 pub(crate) struct Signed {
     /// The access key id.
-    pub(crate) key: String,
+    key: String,
     /// As MinIO calls it: `PutObject`.
-    pub(crate) operation: String,
-    pub(crate) status: u16,
+    operation: String,
+    status: u16,
 }
 
 impl Signed {
     /// Whether it did what was asked.
     pub(crate) fn went_well(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// What it was and what it was told, when the key was no good for it.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        matches!(self.status, 401 | 403).then(|| format!("{} {}", self.operation, self.status))
     }
 }
 
