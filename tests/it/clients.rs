@@ -21,7 +21,7 @@ const CLIENTS: [(&str, &str); 19] = [
     ("minio-go", ""),
     ("rclone copy", ""),
     ("rclone serve", ""),
-    ("rclone mount", ": there is no FUSE where this runs; it stands on the layer that `serve` stands on"),
+    ("rclone mount", ": it wants FUSE"),
     ("restic", ""),
     ("object_store", ""),
     ("DuckDB", ""),

@@ -348,7 +348,17 @@ async fn rclone_copies_through_an_outage() {
     .await;
 }
 
-/// The recipe of `studio-rclone`: what a mount does, by the same layer, for those who have no FUSE.
+/// The recipe of `studio-rclone`.
+#[tokio::test]
+async fn rclone_mount_works_through_an_outage() {
+    story("rclone mount", Way::Sts, SHORT, &RCLONE, |minio, bucket| {
+        let path = format!("{}:/usr/bin:/bin", named_by("STINT_LIVE_CLIENTS_FUSE").display());
+        Client::python(PYTHON, "with_rclone.py", minio, bucket).argument("mount").with("PATH", &path)
+    })
+    .await;
+}
+
+/// The same for those who have no FUSE.
 #[tokio::test]
 async fn rclone_serves_through_an_outage() {
     story("rclone serve", Way::Sts, SHORT, &RCLONE, |minio, bucket| {

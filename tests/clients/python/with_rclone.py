@@ -1,5 +1,5 @@
 """rclone as one long process, told by its environment alone: `copy` has its remote control copy a directory with another file
-at each step, `serve` has it serve the bucket by WebDAV, by the layer that a mount stands on."""
+at each step, `mount` has it mount the bucket, `serve` has it serve the bucket by WebDAV, for those who have no FUSE."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import urllib.request
 
 from loop import BUCKET, ENDPOINT, same, until_told
@@ -15,6 +16,7 @@ from loop import BUCKET, ENDPOINT, same, until_told
 RCLONE = shutil.which("rclone", path=sysconfig.get_path("scripts"))
 REMOTE = f":s3,env_auth=true,provider=Minio,endpoint='{ENDPOINT}',region=us-east-1:{BUCKET}/rclone"
 PORT = os.environ["FREE_PORT"]
+MOUNT = tempfile.mkdtemp(prefix="stint-mount-")
 # One request, one answer: what a second attempt would hide is what is asked here.
 PLAIN = ["--config=/dev/null", "--retries=1", "--low-level-retries=1"]
 VERSION = re.search(r"v([\d.]+)", subprocess.check_output([RCLONE, "version"], text=True)).group(1)
@@ -42,14 +44,27 @@ def serve(number):
     same(ask("GET", path), body)
 
 
+def mount(number):
+    if not os.path.ismount(MOUNT):
+        raise OSError("not mounted yet")
+    path, body = os.path.join(MOUNT, f"mounted-{number % 8}"), str(number).encode()
+    with open(path, "wb") as file:
+        file.write(body)
+    with open(path, "rb") as file:
+        same(file.read(), body)
+
+
 MODES = {
     "copy": (copy, ["rcd", f"--rc-addr=127.0.0.1:{PORT}", "--rc-no-auth"]),
     "serve": (serve, ["serve", "webdav", REMOTE, f"--addr=127.0.0.1:{PORT}", "--vfs-cache-mode=off"]),
+    "mount": (mount, ["mount", REMOTE, MOUNT, "--vfs-cache-mode=off"]),
 }
 step, command = MODES[sys.argv[1]]
 server = subprocess.Popen([RCLONE, *command, *PLAIN], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 try:
     until_told(VERSION, step)
 finally:
+    # It takes its mount away itself.
     server.terminate()
     server.wait()
+    os.rmdir(MOUNT)
