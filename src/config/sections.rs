@@ -386,9 +386,10 @@ pub(super) fn lease(root: &mut Section<'_>, warnings: &mut Vec<String>) -> Optio
     let ttl = section.duration("ttl", "must be 15m to 60m", |ttl| (MINUTE * 15..=MINUTE * 60).contains(&ttl));
     let jitter = section.number("jitter", "must be a number from 0 to 0.75", |jitter| (0.0..=0.75).contains(&jitter));
     // Some SDKs sign up to the very last advertised second, so there must be some grace; a lease of 15 minutes must
-    // still leave something to advertise.
+    // still leave something to advertise. A grace of nearly all of it shows within seconds how a client refreshes.
+    let longest = Duration::from_secs(15 * 60 - 5);
     let grace =
-        section.duration("grace", "must be 1s to 10m", |grace| (Duration::from_secs(1)..=MINUTE * 10).contains(&grace));
+        section.duration("grace", "must be 1s to 14m55s", |grace| (Duration::from_secs(1)..=longest).contains(&grace));
     let self_test_given = section.has("self_test");
     let self_test = section.parsed(
         "self_test",

@@ -131,6 +131,7 @@ fn jitter_and_grace_outside_their_bounds_are_refused() {
     refused("jitter = 0.2", "jitter = nan", "lease.jitter");
     refused("grace = \"5m\"", "grace = \"0s\"", "lease.grace");
     refused("grace = \"5m\"", "grace = \"15m\"", "lease.grace");
+    assert!(read(&VALID.replace("grace = \"5m\"", "grace = \"14m48s\"")).is_ok());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod architecture;
 mod audit_doors;
 mod bootstrap;
 mod by_hand;
+mod clients;
 mod commands;
 mod compatibility;
 mod config;

@@ -7,6 +7,7 @@ mod aws_emulator;
 mod bootstrap;
 mod boto3;
 mod ceph;
+mod clients;
 #[path = "../it/harness/clock.rs"]
 mod clock;
 mod conformance;

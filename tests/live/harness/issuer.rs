@@ -52,9 +52,14 @@ impl Issuer {
 
     /// An hour's token of a member of the studio.
     pub(crate) fn studio(&self) -> String {
+        self.member("studio", "spacemusic-studio")
+    }
+
+    /// An hour's token of a service account in one group.
+    pub(crate) fn member(&self, account: &str, group: &str) -> String {
         let issued_at = now().unix_timestamp();
-        let claims = json!({"iss": self.url, "aud": "stint", "sub": "studio", "azp": "studio", "typ": "Bearer",
-            "iat": issued_at, "exp": issued_at + 3600, "jti": "live", "groups": ["spacemusic-studio"]});
+        let claims = json!({"iss": self.url, "aud": "stint", "sub": account, "azp": account, "typ": "Bearer",
+            "iat": issued_at, "exp": issued_at + 3600, "jti": "live", "groups": [group]});
         self.signed(&claims)
     }
 

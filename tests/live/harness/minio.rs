@@ -73,10 +73,19 @@ impl Minio {
         }
     }
 
+    /// Starts a server with more of an environment and prepares it.
+    pub(crate) async fn told(environment: &[(&str, &str)]) -> Self {
+        Self::unprepared(PINNED).with(environment).prepared().await
+    }
+
+    fn with(mut self, environment: &[(&str, &str)]) -> Self {
+        self.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self
+    }
+
     /// Starts a server and prepares nothing: what it has, `stint object-server bootstrap` makes.
     pub(crate) async fn bare(environment: &[(&str, &str)]) -> Self {
-        let mut minio = Self::unprepared(PINNED);
-        minio.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut minio = Self::unprepared(PINNED).with(environment);
         minio.start_again().await;
         minio
     }

@@ -63,15 +63,15 @@ impl Drop for Server {
         drop(self.guard.stdin.take());
         self.guard.wait().ok();
         if std::thread::panicking() {
-            let output = self.output();
-            let tail: Vec<&str> = output.lines().rev().take(30).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            // Through the panic hook's stream, so that libtest shows it with the failure.
-            std::io::Write::write_all(
-                &mut std::io::stderr(),
-                format!("---- end of {}\n{}\n", self.log.display(), tail.join("\n")).as_bytes(),
-            )
-            .ok();
+            show_with_the_failure(&format!("end of {}", self.log.display()), &self.output());
         }
     }
+}
+
+/// The last lines of `text`, through the panic hook's stream: libtest shows them with the failure.
+pub(super) fn show_with_the_failure(what: &str, text: &str) {
+    let tail: Vec<&str> = text.lines().rev().take(30).collect();
+    let tail: Vec<&str> = tail.into_iter().rev().collect();
+    let text = format!("---- {what}\n{}\n", tail.join("\n"));
+    std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).ok();
 }

@@ -13,7 +13,7 @@ use super::{Answer, Database, Minio, PARENT, free_port, server::Server, until};
 
 /// A running service.
 pub(crate) struct Stint {
-    server: Server,
+    server: Option<Server>,
     directory: TempDir,
     port: u16,
 }
@@ -112,15 +112,29 @@ log_format = "json"
         );
         fs::write(&configuration, text).expect("the configuration is written");
 
+        let mut stint = Self { server: None, directory, port };
+        stint.start_again().await;
+        stint
+    }
+
+    /// Starts it with the configuration that is there, on its port, and waits until it listens.
+    pub(crate) async fn start_again(&mut self) {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_stint"));
-        serve.arg("serve").arg("--config").arg(&configuration);
-        let server = Server::start("stint", directory.path(), "KILL", &serve);
-        let stint = Self { server, directory, port };
+        serve.arg("serve").arg("--config").arg(self.config());
+        self.server = Some(Server::start("stint", self.directory.path(), "KILL", &serve));
         until("stint listens", Duration::from_secs(30), async || {
-            Answer::to_get(&stint.url("/health/live")).await.is_some_and(|answer| answer.status == 200)
+            Answer::to_get(&self.url("/health/live")).await.is_some_and(|answer| answer.status == 200)
         })
         .await;
-        stint
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.server = None;
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
     }
 
     /// Runs a command of the same binary with the same configuration.
@@ -140,7 +154,7 @@ log_format = "json"
         let text = fs::read_to_string(self.config()).expect("written");
         assert!(text.contains(from), "{from} is not in\n{text}");
         fs::write(self.config(), text.replace(from, to)).expect("our own directory");
-        self.server.signal("HUP");
+        self.server().signal("HUP");
     }
 
     /// Waits until every part is ready.
@@ -179,7 +193,7 @@ log_format = "json"
 
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
-        self.server.output()
+        self.server().output()
     }
 }
 
