@@ -12,6 +12,10 @@ alter table audit_event
 create index audit_event_freeze_idx on audit_event (freeze_id)
     where freeze_id is not null and type in ('freeze.set', 'freeze.lifted');
 
+-- A lease that is handed out again and again has a row each time: what became of it is found without passing them all.
+drop index audit_event_lease_id_idx;
+create index audit_event_lease_id_idx on audit_event (lease_id, type) where lease_id is not null;
+
 -- Partitions that are there already: those to come are made like the table.
 do $$
 declare
@@ -71,6 +75,50 @@ select
 from audit_event;
 comment on column flex_auth_event.action is
     'vend where a credential was asked for, revoke where one was ended, freeze and thaw where vending was stopped and let on.';
+
+-- A lease that was handed out again is one more answer to the same call.
+create or replace view cloudtrail_event with (security_barrier) as
+select
+    '1.11' as "eventVersion",
+    jsonb_strip_nulls(jsonb_build_object(
+        'type', 'WebIdentityUser',
+        'principalId', concat_ws(':', issuer, coalesce(client, ''), subject),
+        'userName', subject,
+        'identityProvider', issuer
+    )) as "userIdentity",
+    to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as "eventTime",
+    'sts.amazonaws.com' as "eventSource",
+    'AssumeRoleWithWebIdentity' as "eventName",
+    coalesce(host(address), network::text) as "sourceIPAddress",
+    case when type not in ('lease.issued', 'lease.reused') then reason end as "errorCode",
+    jsonb_strip_nulls(jsonb_build_object(
+        'roleArn', 'arn:aws:iam:::role/' || coalesce(requested_role, role),
+        'roleSessionName', session_name,
+        'durationSeconds', requested_seconds
+    )) as "requestParameters",
+    case when type in ('lease.issued', 'lease.reused') then jsonb_strip_nulls(jsonb_build_object(
+        'subjectFromWebIdentityToken', subject,
+        'provider', issuer,
+        'audience', client,
+        'assumedRoleUser', jsonb_build_object(
+            'arn', 'arn:aws:sts:::assumed-role/' || role || '/' || role_session_name,
+            'assumedRoleId', role_session_name
+        ),
+        'credentials', jsonb_build_object(
+            'accessKeyId', left(key_fingerprint, 8) || '…',
+            'expiration', to_char(ends_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        )
+    )) end as "responseElements",
+    jsonb_strip_nulls(jsonb_build_object(
+        'leaseId', lease_id, 'policyHash', policy_hash, 'matchedRule', matched_rule, 'refusals', count
+    )) as "additionalEventData",
+    request_id as "requestID",
+    id as "eventID",
+    true as "readOnly",
+    'AwsApiCall' as "eventType",
+    'Management' as "eventCategory"
+from audit_event
+where type in ('lease.issued', 'lease.reused', 'lease.failed', 'exchange.refused');
 
 -- Wakes the other instances. It says which row to look for and nothing of what is in it: whoever can connect can notify, so
 -- a notification is believed by nobody, and whoever misses it reads the same a second later.

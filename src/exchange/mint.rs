@@ -47,6 +47,11 @@ impl Exchange {
                 return Err(self.record_limited(asked, &token, Some(&grant), none.into()).await);
             }
         };
+        // Asked again: whoever waited for somebody else's mint, or for a count, may have been frozen meanwhile.
+        if let Err(frozen) = self.thawed(&claim.token, &claim.grant).await {
+            let Claim { asked, token, grant, .. } = claim;
+            return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+        }
         match self.admit(&claim.grant, &claim.assume_role) {
             Ok(admission) => self.intend_mint_conclude(claim, admission).await,
             Err(closed) => {

@@ -30,10 +30,21 @@ impl Exchange {
                     let broken_off = || Err(Refusal::Audit(AuditError::Unavailable));
                     if let Err(refusal) = waiting.landing().await.unwrap_or_else(broken_off) {
                         let Claim { asked, token, grant, .. } = claim;
-                        if let Refusal::Limited(limited) = refusal {
-                            return Err(self.record_limited(asked, &token, Some(&grant), limited).await);
-                        }
-                        return Err(self.record_refusal(asked, &token, grant.policy_hash(), refusal).await);
+                        return Err(match refusal {
+                            Refusal::Limited(limited) => {
+                                self.record_limited(asked, &token, Some(&grant), limited).await
+                            }
+                            Refusal::Frozen(frozen) => self.record_frozen(asked, &token, &grant, frozen).await,
+                            other @ (Refusal::Token(_)
+                            | Refusal::Denied(_)
+                            | Refusal::Lease(_)
+                            | Refusal::Audit(_)
+                            | Refusal::ObjectServer(_)
+                            | Refusal::Untrusted(_)
+                            | Refusal::Closed(_)) => {
+                                self.record_refusal(asked, &token, grant.policy_hash(), other).await
+                            }
+                        });
                     }
                 }
             }

@@ -346,7 +346,7 @@ async fn a_caller_who_hangs_up_does_not_leave_a_credential_without_a_fate() {
             }
         }
     };
-    caller.await;
+    Box::pin(caller).await;
     assert_eq!(store.kinds(), ["lease.intended"]);
     go.notify_one();
     parts.drained().await;

@@ -2,11 +2,13 @@
 //! whether or not it hears of it.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use stint::clock::{Clock, SystemClock};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::binary::{Ended, Site, run, stint};
@@ -251,7 +253,7 @@ async fn the_command_line_freezes_beside_the_service_and_while_it_is_down() {
 
 /// Asks until the answer is this one, which must be before a second has gone by; once it is, it stays.
 async fn within_a_second(service: &Service, expected: u16) {
-    let began = Instant::now();
+    let began = SystemClock::start();
     let mut asked = Duration::ZERO;
     while status(service, "ada", "team-a").await != expected {
         assert!(asked < Duration::from_secs(1), "asked {asked:?} after the freeze");
@@ -269,7 +271,7 @@ async fn every_instance_heeds_a_freeze_within_a_second_also_one_that_hears_of_no
     }
     // From here on no notification arrives anywhere: whoever listens is cut off as soon as it does.
     let mut administrator = connect(&one.database).await;
-    let cutting = tokio::spawn(async move {
+    let cutting = TaskTracker::new().spawn(async move {
         let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
             where datname = current_database() and query ilike 'listen%'";
         loop {

@@ -183,7 +183,7 @@ async fn a_holder_lists_its_own_leases_and_may_not_even_ask_for_others() {
     let nobody = token("nobody", &[]);
     assert_eq!(
         at.subjects(&nobody, "state=all").await,
-        [] as [&str; 0],
+        Vec::<String>::new(),
         "a good token without a lease is told of none"
     );
     let own = at.leases(&token("ada", &["team-a"]), "limit=1").await;

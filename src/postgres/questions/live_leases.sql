@@ -13,7 +13,7 @@ from (
         and not exists (
             select 1
             from audit_event as ended
-            where ended.lease_id = issued.lease_id
+            where ended.lease_id = issued.lease_id and ended.type in ('lease.abandoned', 'lease.revoked')
                 and (
                     ended.type = 'lease.abandoned'
                     or ended.type = 'lease.revoked' and ended.reason in ('refused_at_server', 'gone_from_listing')

@@ -18,7 +18,7 @@ where issued.type = 'lease.issued'
     and not exists (
         select
         from audit_event as ended
-        where ended.lease_id = issued.lease_id
+        where ended.lease_id = issued.lease_id and ended.type in ('lease.abandoned', 'lease.revoked')
             and (
                 ended.type = 'lease.abandoned'
                 or ended.type = 'lease.revoked' and ended.reason in ('refused_at_server', 'gone_from_listing')
