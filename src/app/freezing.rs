@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::{StartError, open_log, random};
+use super::{StartError, compile_directory, open_log, random};
 use crate::audit::{AuditError, AuditLog, Identity, Inquiry, Origin, RecordedEffect, Request, RevokedBy, StoreError};
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::Config;
@@ -31,6 +31,9 @@ pub enum FreezeError {
     /// The configuration has no such issuer: a misspelt one would stop nobody.
     #[error("no [[issuer]] has the name {0}")]
     NoSuchIssuer(String),
+    /// No such role in the policy directory: likewise.
+    #[error("the policy directory has no role {0}")]
+    NoSuchRole(String),
     /// No freeze of that id.
     #[error("no freeze of the id {0} is in force")]
     NoSuchFreeze(FreezeId),
@@ -56,6 +59,19 @@ pub async fn set_freeze(
         && !config.issuers.iter().any(|block| block.rules.name.as_str() == issuer)
     {
         return Err(FreezeError::NoSuchIssuer(issuer.to_owned()));
+    }
+    if let Some(role) = frozen.parts().role {
+        let issuers: Vec<_> = config.issuers.iter().map(|block| block.rules.name.clone()).collect();
+        match compile_directory(&config.policies, &issuers) {
+            Ok(policies) if policies.roles().all(|(name, _, _)| name.as_str() != role) => {
+                return Err(FreezeError::NoSuchRole(role.to_owned()));
+            }
+            Ok(_) => {}
+            // In an emergency a directory that somebody is changing stops nobody.
+            Err(_) => {
+                tracing::warn!(role, "the policy directory does not compile: whether it has the role is not known");
+            }
+        }
     }
     let console = Console::open(&config, wish, Arc::clone(&clock)).await?;
     let id = FreezeId::from_uuid(time_ordered_id(clock.now(), &mut random()?));

@@ -3,11 +3,12 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use rustix::process::geteuid;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -89,7 +90,11 @@ impl Cache {
     /// The cache in this directory, which is made if it is missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        if fs::metadata(path)?.permissions().mode() & OTHERS != 0 {
+        let found = fs::metadata(path)?;
+        if found.uid() != geteuid().as_raw() {
+            return Err(io::Error::other("it is another user's, who could put credentials of theirs in place"));
+        }
+        if found.permissions().mode() & OTHERS != 0 {
             return Err(io::Error::other("others can write there, and could put credentials of theirs in place"));
         }
         Ok(Self(path.to_owned()))
@@ -104,11 +109,14 @@ impl Cache {
     pub(super) fn read(&self, key: &CacheKey) -> Result<Option<Cached>, String> {
         let path = self.file(key);
         let unusable = |why: &str| format!("{} is not used: {why}", path.display());
-        let size = match fs::metadata(&path) {
+        let found = match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            found => found.map_err(|error| unusable(&error.to_string()))?.len(),
+            found => found.map_err(|error| unusable(&error.to_string()))?,
         };
-        if size > MOST_BYTES {
+        if !found.is_file() {
+            return Err(unusable("it is no regular file"));
+        }
+        if found.len() > MOST_BYTES {
             return Err(unusable("it is too large"));
         }
         let text = fs::read(&path).map(Zeroizing::new).map_err(|error| unusable(&error.to_string()))?;

@@ -159,6 +159,11 @@ impl ClientCredentials {
     async fn secret(&self) -> Result<Zeroizing<String>, Fault> {
         let path = &self.secret_file;
         let fault = |why: &str| Fault::File { path: path.clone(), why: why.to_owned() };
+        let found = tokio::fs::metadata(path).await.map_err(|error| Fault::unread(path, &error))?;
+        if !found.is_file() {
+            // A pipe would be waited for.
+            return Err(fault("is no regular file"));
+        }
         let text = tokio::fs::read(path).await.map(Zeroizing::new).map_err(|error| Fault::unread(path, &error))?;
         if text.len() > MOST_BYTES {
             return Err(fault("is larger than 4 KiB"));

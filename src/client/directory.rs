@@ -4,8 +4,10 @@
 
 use std::fs::{self, DirBuilder, Permissions as FsPermissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
 
 use super::forms::Content;
 use super::lock::{Lock, LockFault};
@@ -18,7 +20,10 @@ const NEXT: &str = ".current";
 const GENERATION: &str = "gen-";
 const LOCK: &str = ".lock";
 /// What group and others may do with a directory that credentials are put into: not write.
-const WRITABLE_BY_OTHERS: u32 = 0o002;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Entered by whom the files belong to, and left the agent's own: its owner could put a link in place of a generation, and have
+/// the files that it leads to handed over.
+const ENTERED: u32 = 0o711;
 
 /// Whom the files belong to, and who may read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +67,13 @@ pub struct Directory {
 
 impl Permissions {
     fn directory_mode(self) -> u32 {
-        // Whoever may read a file may enter its directory.
-        self.mode | 0o700 | ((self.mode & 0o444) >> 2)
+        // Whoever may read a file may enter its directory, and only its owner may write into it.
+        (self.mode & 0o555) | 0o700 | ((self.mode & 0o444) >> 2)
     }
 
     fn give(self, path: &Path, mode: u32) -> io::Result<()> {
         if let Some((user, group)) = self.owner {
-            chown(path, Some(user), Some(group))?;
+            lchown(path, Some(user), Some(group))?;
         }
         fs::set_permissions(path, FsPermissions::from_mode(mode))
     }
@@ -89,14 +94,18 @@ impl Directory {
                 fs::create_dir_all(parent).map_err(failed("making", parent))?;
             }
             DirBuilder::new().mode(0o700).create(path).map_err(failed("making", path))?;
-            permissions.give(path, permissions.directory_mode()).map_err(failed("handing over", path))?;
+            let entered = if permissions.owner.is_some() { ENTERED } else { permissions.directory_mode() };
+            fs::set_permissions(path, FsPermissions::from_mode(entered)).map_err(failed("opening", path))?;
         }
         let found = fs::metadata(path).map_err(failed("reading", path))?;
         if !found.is_dir() {
             return Err(unusable("is no directory"));
         }
         if found.permissions().mode() & WRITABLE_BY_OTHERS != 0 {
-            return Err(unusable("can be written by everybody, who could put their own files in place"));
+            return Err(unusable("can be written by others, who could put their own files in place: chmod go-w"));
+        }
+        if ![0, geteuid().as_raw()].contains(&found.uid()) {
+            return Err(unusable("is another user's, who could put links in place of its files"));
         }
         let lock = Lock::take(&path.join(LOCK))?;
         let generation = match fs::symlink_metadata(path.join(CURRENT)) {

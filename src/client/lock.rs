@@ -39,6 +39,13 @@ impl Lock {
         }
     }
 
+    /// The same, waiting on this thread for as long as it takes: for a command that a person started, and can end.
+    pub(super) fn wait_here(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        file.lock()?;
+        Ok(Self(file))
+    }
+
     /// The same, waiting so long for whoever holds it.
     pub(super) async fn wait(path: &Path, patience: Duration) -> Result<Self, LockFault> {
         let taken = async {

@@ -70,7 +70,7 @@ impl TokenSource {
         match self {
             Self::File(file) => file.identity().await,
             Self::Client(client) => client.identity(),
-            Self::Person(person) => person.identity().await,
+            Self::Person(person) => person.identity(),
         }
     }
 }

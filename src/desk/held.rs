@@ -73,13 +73,15 @@ impl HeldCredentials {
 
     /// From now on equal holders are handed this lease, unless it was withdrawn meanwhile or a newer one is there: what ended
     /// its mint late must not take the place of what somebody asked to have fresh.
-    pub fn shelve(&self, id: LeaseId) {
+    pub fn shelve(&self, id: LeaseId, clock: &dyn Clock) {
         let mut all = self.shelf();
         let Some(holder) = all.leases.get(&id).filter(|kept| !kept.withdrawn).map(|kept| Arc::clone(&kept.holder))
         else {
             return;
         };
-        if all.places.get(&holder).is_none_or(|there| *there < id) {
+        // Ids go by the wall clock: after a step back a spent lease would keep its place for as long.
+        let is_spent = |there: &LeaseId| all.leases.get(there).is_none_or(|old| old.reused_until <= clock.elapsed());
+        if all.places.get(&holder).is_none_or(|there| *there < id || is_spent(there)) {
             // With its own key: that of the lease before goes with it.
             all.places.remove(&holder);
             all.places.insert(holder, id);
@@ -169,6 +171,11 @@ impl HeldCredentials {
         })
     }
 
+    /// Wipes what has ended.
+    pub fn end(&self, now: OffsetDateTime) {
+        self.shelf().end(now);
+    }
+
     /// How many are held.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -256,7 +263,7 @@ mod tests {
 
     fn shelved(held: &HeldCredentials, n: u128, subject: &str, issued: At) {
         held.keep(minted(n, subject, issued), &issued);
-        held.shelve(id(n));
+        held.shelve(id(n), &issued);
     }
 
     fn seen(held: &HeldCredentials, clock: At) -> Option<LeaseId> {
@@ -273,7 +280,7 @@ mod tests {
         let held = HeldCredentials::default();
         held.keep(minted(1, "ada", at(0)), &at(0));
         assert_eq!(seen(&held, at(0)), None, "its outcome is not on record yet");
-        held.shelve(id(1));
+        held.shelve(id(1), &at(0));
         assert_eq!((seen(&held, at(0)), handed(&held, 1)), (Some(id(1)), Some("AKIA1".to_owned())));
         for other in [Holder::for_tests("bob", "p"), Holder::for_tests("ada", "q")] {
             assert!(held.on_shelf(&other, &at(0)).is_none(), "{other:?}");
@@ -303,7 +310,7 @@ mod tests {
             shelved(&held, 1, "ada", at(0));
             withdraw(&held);
             assert_eq!((seen(&held, at(0)), handed(&held, 1)), (None, None));
-            held.shelve(id(1));
+            held.shelve(id(1), &at(0));
             assert_eq!((seen(&held, at(0)), handed(&held, 1)), (None, None), "not by another way either");
             assert!(held.get(id(1), at(0).now()).is_some());
             shelved(&held, 2, "ada", at(1));
@@ -317,11 +324,24 @@ mod tests {
     }
 
     #[test]
+    fn after_a_clock_that_stepped_back_a_spent_lease_leaves_its_place() {
+        let held = HeldCredentials::default();
+        shelved(&held, 2, "ada", at(0));
+        let stepped = At { now: Duration::from_mins(1), elapsed: Duration::from_mins(40) };
+        shelved(&held, 1, "ada", stepped);
+        assert_eq!(seen(&held, stepped), Some(id(1)));
+        let young = HeldCredentials::default();
+        shelved(&young, 2, "ada", at(0));
+        shelved(&young, 1, "ada", at(1));
+        assert_eq!(seen(&young, at(1)), Some(id(2)), "the near twin: one that is not spent");
+    }
+
+    #[test]
     fn a_revocation_between_the_outcome_and_the_shelf_is_not_lost() {
         let held = HeldCredentials::default();
         held.keep(minted(1, "ada", at(0)), &at(0));
         held.withdraw(id(1));
-        held.shelve(id(1));
+        held.shelve(id(1), &at(0));
         assert_eq!((seen(&held, at(0)), handed(&held, 1)), (None, None));
     }
 

@@ -79,6 +79,10 @@ struct State {
     since: Tally,
     /// And since the one that is under way.
     since_next: Tally,
+    /// Up by one where a count begins and where it ends: what was added between the two is in other tallies than before.
+    counts: u64,
+    /// When the last count that failed began.
+    failed: Option<Duration>,
 }
 
 /// The last count of all leases.
@@ -148,9 +152,17 @@ impl Outstanding {
         }
         // Taken first and looked at then: of two that come at once, the second sees the first.
         let room = Room::take(Arc::clone(&self.state), holder, roles, lease);
-        self.look_at_all(&room)?;
-        self.look_at_holder(&room).await?;
-        Ok(room)
+        let looked = match self.look_at_all(&room) {
+            Ok(()) => self.look_at_holder(&room).await,
+            Err(over) => Err(over.into()),
+        };
+        match looked {
+            Ok(()) => Ok(room),
+            Err(none) => {
+                room.unused();
+                Err(none)
+            }
+        }
     }
 
     fn look_at_all(&self, room: &Room) -> Result<(), OverQuota> {
@@ -183,6 +195,7 @@ impl Outstanding {
     /// Sees to it that the last count is young enough. Whoever finds somebody counting goes by the one before, if it is not too
     /// old.
     async fn count(&self) -> Result<(), NoRoom> {
+        let asked = self.clock.elapsed();
         if self.is_counted(1) {
             return Ok(());
         }
@@ -194,16 +207,25 @@ impl Outstanding {
         if self.is_counted(1) {
             return Ok(());
         }
+        // Whoever waited for a count that failed does not count once more: one after the other they would hold every exchange.
+        if lock(&self.state).failed.is_some_and(|began| began >= asked) {
+            return Err(NoRoom::Unknown);
+        }
         let began = self.clock.elapsed();
         let (beside, minting) = {
             let mut state = lock(&self.state);
             state.since_next = Tally::default();
+            state.counts += 1;
             let minting: Vec<LeaseId> = state.minting.values().flatten().copied().collect();
             (state.under_way.clone(), minting)
         };
-        let out = self.shared.out(self.clock.now(), &minting).await.map_err(|error| unknown(&error))?;
+        let out = self.shared.out(self.clock.now(), &minting).await.map_err(|error| {
+            lock(&self.state).failed = Some(began);
+            unknown(&error)
+        })?;
         let took = self.clock.elapsed().saturating_sub(began);
         let mut state = lock(&self.state);
+        state.counts += 1;
         state.since = std::mem::take(&mut state.since_next);
         state.counted = Some(Counted { began, took, out, beside });
         Ok(())
@@ -242,18 +264,32 @@ pub struct Room {
     holder: Holder,
     roles: Vec<String>,
     lease: LeaseId,
+    /// Of the state when it was taken.
+    counts: u64,
 }
 
 impl Room {
+    /// Gives it back: nothing was intended, so it must not stand for a lease until the next count. A holder that is refused
+    /// again and again would use up the limit of all others.
+    pub fn unused(self) {
+        let mut state = lock(&self.state);
+        // Since a count began or ended this one is in that count's tallies, or in none.
+        if state.counts == self.counts {
+            state.since.take(&self.roles);
+            state.since_next.take(&self.roles);
+        }
+    }
+
     fn take(state: Arc<Mutex<State>>, holder: Holder, roles: Vec<String>, lease: LeaseId) -> Self {
-        {
+        let counts = {
             let mut state = lock(&state);
             state.minting.entry(holder.clone()).or_default().push(lease);
             state.under_way.add(&roles);
             state.since.add(&roles);
             state.since_next.add(&roles);
-        }
-        Self { state, holder, roles, lease }
+            state.counts
+        };
+        Self { state, holder, roles, lease, counts }
     }
 }
 
@@ -298,6 +334,28 @@ mod tests {
 
     fn issued(scripted: &Scripted, n: u128, subject: &str, role: &str) {
         scripted.leases.lock().unwrap().push((lease(n), subject.to_owned(), role.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_is_refused_again_and_again_uses_up_nothing_of_the_others() {
+        let scripted = Arc::new(Scripted::default());
+        let quotas = Quotas {
+            max_outstanding_per_subject: NonZeroU32::new(1),
+            max_outstanding: NonZeroU32::new(5),
+            ..Quotas::default()
+        };
+        let outstanding = outstanding(quotas, &scripted);
+        let kept = room(&outstanding, "ada", "studio", 0).await.unwrap();
+        issued(&scripted, 0, "ada", "studio");
+        for n in 1..20 {
+            assert_eq!(over(room(&outstanding, "ada", "studio", n).await).0, Quota::OutstandingPerSubject);
+        }
+        for n in 20..24 {
+            room(&outstanding, "bob", "studio", n).await.unwrap().unused();
+        }
+        let bob = room(&outstanding, "bob", "studio", 30).await;
+        assert!(bob.is_ok(), "{bob:?}");
+        drop((kept, bob));
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,6 +20,9 @@ const REST: Duration = Duration::from_millis(20);
 /// How far back revocations are looked for before the last reading: a row is dated when it is handed to a log and seen when it
 /// is committed, and the clocks of the instances differ.
 const OVERLAP: time::Duration = time::Duration::minutes(2);
+/// Every so many readings, some thirty seconds, they are looked for as far back as a lease lasts: a clock may be behind by more.
+const DEEP: u32 = 40;
+const LEASE: time::Duration = time::Duration::hours(2);
 
 /// What it is made of.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub struct Watch {
     parts: WatchParts,
     /// Up to here every revocation is known.
     read_to: OffsetDateTime,
+    looks: u32,
 }
 
 impl Watch {
@@ -51,7 +55,7 @@ impl Watch {
     #[must_use]
     pub fn new(parts: WatchParts) -> Self {
         let read_to = parts.clock.now();
-        Self { parts, read_to }
+        Self { parts, read_to, looks: 0 }
     }
 
     /// Reads until told to stop.
@@ -78,7 +82,10 @@ impl Watch {
         }
         let now = self.parts.clock.now();
         // A clock that stepped back must not skip what was said meanwhile.
-        match self.parts.shared.revoked_since(self.read_to.min(now) - OVERLAP).await {
+        self.looks = self.looks.wrapping_add(1);
+        let back = if self.looks.is_multiple_of(DEEP) { LEASE } else { OVERLAP };
+        self.parts.held.end(now);
+        match self.parts.shared.revoked_since(self.read_to.min(now) - back).await {
             Ok(leases) => {
                 for lease in leases {
                     self.parts.held.withdraw(lease);

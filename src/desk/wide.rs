@@ -110,6 +110,9 @@ impl Desk {
             let asked = match self.parts.object_server.revoke_all(parent.as_ref()).await {
                 Ok(()) => Ok(began),
                 Err(error) => {
+                    if error.is_away() {
+                        before.outdate();
+                    }
                     tracing::warn!(%error, "all leases of a parent could not be ended together");
                     Err(Finding::of_error(&error))
                 }

@@ -40,7 +40,7 @@ impl Exchange {
     async fn admit_and_mint(&self, claim: Claim) -> Result<IssuedLease, Refusal> {
         // Kept until the outcome is on record, where others count it.
         let room = self.parts().outstanding.room(&claim.token, claim.grant.roles(), claim.assume_role.lease_id());
-        let _room = match room.await {
+        let room = match room.await {
             Ok(room) => room,
             Err(none) => {
                 let Claim { asked, token, grant, .. } = claim;
@@ -49,12 +49,18 @@ impl Exchange {
         };
         // Asked again: whoever waited for somebody else's mint, or for a count, may have been frozen meanwhile.
         if let Err(frozen) = self.thawed(&claim.token, &claim.grant).await {
+            room.unused();
             let Claim { asked, token, grant, .. } = claim;
             return Err(self.record_frozen(asked, &token, &grant, frozen).await);
         }
         match self.admit(&claim.grant, &claim.assume_role) {
-            Ok(admission) => self.intend_mint_conclude(claim, admission).await,
+            Ok(admission) => {
+                let concluded = self.intend_mint_conclude(claim, admission).await;
+                drop(room);
+                concluded
+            }
             Err(closed) => {
+                room.unused();
                 let Claim { asked, token, grant, .. } = claim;
                 Err(self.record_refusal(asked, &token, grant.policy_hash(), Refusal::Closed(closed)).await)
             }
@@ -121,7 +127,7 @@ impl Exchange {
         }
         // A role that was closed meanwhile took what it had off the shelf, and takes nothing more.
         if parts.lease_rules.reuse && !parts.standings.is_closed(&grant) {
-            parts.held.shelve(assume_role.lease_id());
+            parts.held.shelve(assume_role.lease_id(), parts.clock.as_ref());
         }
         Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials, reused: false })
     }

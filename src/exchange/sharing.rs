@@ -46,6 +46,11 @@ impl Exchange {
                             }
                         });
                     }
+                    // It may have been frozen while it waited.
+                    if let Err(frozen) = self.thawed(&claim.token, &claim.grant).await {
+                        let Claim { asked, token, grant, .. } = claim;
+                        return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+                    }
                 }
             }
         }

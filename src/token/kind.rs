@@ -8,6 +8,7 @@ use super::{Profile, TokenReason};
 /// Checks that the claims are those of an access token of this profile.
 pub(super) fn check(claims: &Map<String, Value>, profile: Profile) -> Result<(), TokenReason> {
     refuse_other_kinds(claims)?;
+    refuse_local(claims, profile)?;
     match profile {
         Profile::Authentik => marks(is_name(claims, "azp") && is_name(claims, "uid")),
         Profile::Keycloak => marks(claims.get("typ").and_then(Value::as_str) == Some("Bearer")),
@@ -41,7 +42,13 @@ fn refuse_other_kinds(claims: &Map<String, Value>) -> Result<(), TokenReason> {
     if has("act") || has("may_act") {
         return Err(TokenReason::Delegated);
     }
-    if claims.get("environment").and_then(Value::as_str) == Some("local") {
+    Ok(())
+}
+
+/// A developer's own issuer says so. Of a job the same claim is the name of what it deploys to.
+fn refuse_local(claims: &Map<String, Value>, profile: Profile) -> Result<(), TokenReason> {
+    let is_local = claims.get("environment").and_then(Value::as_str) == Some("local");
+    if is_local && !matches!(profile, Profile::GitHub | Profile::GitLab) {
         return Err(TokenReason::LocalIdentity);
     }
     Ok(())
@@ -140,7 +147,10 @@ mod tests {
             assert_eq!(refused(with("cnf", json!(null))), Some(TokenReason::ProofBound));
             assert_eq!(refused(with("act", json!({"sub": "x"}))), Some(TokenReason::Delegated));
             assert_eq!(refused(with("may_act", json!({}))), Some(TokenReason::Delegated));
-            assert_eq!(refused(with("environment", json!("local"))), Some(TokenReason::LocalIdentity));
+            // Of a job it is the name of what it deploys to.
+            let of_a_job = matches!(profile, Profile::GitHub | Profile::GitLab);
+            let local = (!of_a_job).then_some(TokenReason::LocalIdentity);
+            assert_eq!(refused(with("environment", json!("local"))), local);
             assert_eq!(refused(with("environment", json!("prod"))), None);
             assert_eq!(refused(with("nonce", json!("n"))), None);
             let mut id_token = with("nonce", json!("n"));

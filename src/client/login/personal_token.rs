@@ -2,6 +2,7 @@
 //! renewed there when it is nearly over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
@@ -10,6 +11,9 @@ use crate::client::fault::Fault;
 use crate::client::token_source::WorkloadToken;
 use crate::client::transport::Transport;
 use crate::clock::Clock;
+
+/// How long another process may take to renew the login.
+const RENEWAL: Duration = Duration::from_secs(40);
 
 /// Where the login is, and what renewing it needs.
 #[derive(Debug)]
@@ -32,8 +36,8 @@ impl PersonalToken {
     }
 
     /// Issuer, client and subject of the login; nobody's, where there is none.
-    pub(in crate::client) async fn identity(&self) -> String {
-        let status = match self.locked().await.and_then(|store| store.read()) {
+    pub(in crate::client) fn identity(&self) -> String {
+        let status = match self.store.read() {
             Ok(Some(session)) => session.status(self.clock.now()),
             Ok(None) | Err(_) => return "login".to_owned(),
         };
@@ -55,11 +59,9 @@ impl PersonalToken {
         login.token(session, &store).await
     }
 
-    /// Another process may be renewing: waiting for it takes a thread.
+    /// Another process may be renewing.
     async fn locked(&self) -> Result<Locked, LoginFault> {
-        let store = self.store.clone();
-        let locked = tokio::task::spawn_blocking(move || store.lock()).await;
-        locked.unwrap_or_else(|_| Err(LoginFault::NotLoggedIn))
+        self.store.clone().lock_within(RENEWAL).await
     }
 
     fn told(&self, fault: LoginFault) -> Fault {

@@ -1,16 +1,18 @@
 //! The private file of a login, in the user's state directory: mode 600 in a directory of mode 700. One that others could read
 //! or have written is refused, not repaired: what is in it may be known, or be somebody else's login.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use super::fault::LoginFault;
 use super::session::Session;
+use crate::client::lock::Lock;
 use crate::client::private_file;
 
 /// Largest file: three tokens fit several times.
@@ -24,7 +26,7 @@ pub struct Store(PathBuf);
 #[derive(Debug)]
 pub struct Locked {
     store: Store,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -43,27 +45,39 @@ impl Store {
     /// Waits until no other process reads, renews or ends the login: two that renew at once would each take the other's
     /// refresh token for stolen, where the provider gives a new one each time.
     pub fn lock(self) -> Result<Locked, LoginFault> {
-        let directory = self.0.parent().unwrap_or(Path::new("."));
-        let failed = |error: io::Error| fault(directory, error.to_string());
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        is_private(directory)?;
-        let path = self.0.with_extension("lock");
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let path = self.lock_file()?;
+        let lock = Lock::wait_here(&path).map_err(|error| fault(&path, error.to_string()))?;
         Ok(Locked { store: self, _lock: lock })
     }
-}
 
-impl Locked {
-    /// The login, if there is one.
+    /// The same, for what runs beside programs: a process that was stopped while it held the lock must not stop them too.
+    pub(in crate::client) async fn lock_within(self, patience: Duration) -> Result<Locked, LoginFault> {
+        let path = self.lock_file()?;
+        let lock = Lock::wait(&path, patience).await.map_err(|error| fault(&path, error.to_string()))?;
+        Ok(Locked { store: self, _lock: lock })
+    }
+
+    fn lock_file(&self) -> Result<PathBuf, LoginFault> {
+        let directory = self.directory();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|error| fault(directory, error.to_string()))?;
+        is_private(directory)?;
+        Ok(self.0.with_extension("lock"))
+    }
+
+    fn directory(&self) -> &Path {
+        self.0.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The login, if there is one, without the lock: it is replaced whole.
     pub fn read(&self) -> Result<Option<Session>, LoginFault> {
-        let path = &self.store.0;
+        let path = &self.0;
         let failed = |error: io::Error| fault(path, error.to_string());
         let found = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             found => found.map_err(failed)?,
         };
+        is_private(self.directory())?;
         if !found.is_file() {
             return Err(fault(path, "is no regular file".to_owned()));
         }
@@ -81,6 +95,13 @@ impl Locked {
         let whole = u64::try_from(text.len()).is_ok_and(|length| length <= MOST_BYTES);
         let session = whole.then(|| serde_json::from_slice(&text).ok()).flatten();
         session.map(Some).ok_or_else(|| fault(path, "is no login; log out and in again".to_owned()))
+    }
+}
+
+impl Locked {
+    /// The login, if there is one.
+    pub fn read(&self) -> Result<Option<Session>, LoginFault> {
+        self.store.read()
     }
 
     /// Keeps a login in place of the one before.

@@ -47,7 +47,7 @@ select
     session_name, token_sha256, issuer, subject, client, groups as "groups!", jti, role, roles as "roles!", matched_rule,
     policy_hash, lease_id, role_session_name, session_policy_sha256, granted_seconds, key_fingerprint, ends_at, count,
     network::text as "network", heads as "heads!", key_id, detail, actor, parent_fingerprint, refused_after_ms, freeze_id,
-    meets as "meets!", place as "place!"
+    coalesce(meets, false) as "meets!", place as "place!"
 from judged
 where (meets or place = $27) and $1::timestamptz is not distinct from $1 and $6::text is not null
 order by stream, seq

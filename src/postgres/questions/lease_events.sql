@@ -9,7 +9,8 @@
         network::text as "network", heads as "heads!", key_id, detail, actor, parent_fingerprint, refused_after_ms, freeze_id
     from audit_event
     where lease_id = $1 and type <> 'lease.reused' and ($2::text is null or issuer = $2 and subject = $3::text)
-    order by occurred_at, stream, seq
+    -- What it came to is told, however often its end was wished for.
+    order by type = 'lease.revoked' and reason not in ('refused_at_server', 'gone_from_listing'), occurred_at, stream, seq
     limit $4::bigint
 )
 union all

@@ -65,7 +65,7 @@ select
     stream as "stream!", seq as "seq!", occurred_at as "occurred_at!", lease_id as "lease_id!", issuer, subject, client,
     groups as "groups!", role, roles as "roles!", matched_rule, policy_hash, role_session_name, granted_seconds,
     coalesce(issued_door, door) as door, coalesce(issued_key, key_fingerprint) as key_fingerprint, issued_at,
-    issued_ends_at as ends_at, failed_reason, ended_type, ended_reason, ended_at, last_said, meets as "meets!", place as "place!"
+    issued_ends_at as ends_at, failed_reason, ended_type, ended_reason, ended_at, last_said, coalesce(meets, false) as "meets!", place as "place!"
 from judged
 where meets or place = $15
 order by occurred_at desc, stream desc, seq desc

@@ -16,17 +16,6 @@ use crate::object_server::{Absence, LeaseToEnd};
 const MOST: usize = 20;
 
 impl ListingReconciler {
-    /// Keeps in mind what was listed. A list that lacks what was in the one before, and what nobody asked to end, is that of a
-    /// server that has started since: what it listed before says nothing any more of what it does not list now.
-    pub(super) fn remember(&mut self, open: &Open, missing: &[KnownLease]) {
-        if missing.iter().any(|lease| !lease.revocation_wanted && self.seen.contains(&lease.key)) {
-            self.seen.clear();
-        }
-        let still_open: BTreeSet<&KeyFingerprint> = missing.iter().map(|lease| &lease.key).collect();
-        self.seen.retain(|key| still_open.contains(key));
-        self.seen.extend(open.listed.iter().cloned());
-    }
-
     /// Takes out of `missing` those whose end was asked for, puts on record that they are gone, and answers them. At most
     /// [`KEYS`]; the next pass goes on.
     pub(super) async fn close_gone(
@@ -41,8 +30,8 @@ impl ListingReconciler {
             lease.revocation_wanted
                 && match absence {
                     Some(Absence::Gone) => true,
-                    Some(Absence::GoneIfListedBefore) => self.seen.contains(&lease.key),
-                    None => false,
+                    // Between two passes it may have started anew. Within one pass it is seen: see `end_wished`.
+                    Some(Absence::GoneIfListedBefore) | None => false,
                 }
         };
         let gone: Vec<KnownLease> = missing.iter().filter(is_gone).take(KEYS).cloned().collect();

@@ -75,8 +75,6 @@ pub struct ListingReconciler {
     wished: Doubts,
     /// Missing leases that were told already: one line each.
     told_missing: BTreeSet<LeaseId>,
-    /// Keys that were listed by the last pass that listed them, of leases that are open still.
-    seen: BTreeSet<KeyFingerprint>,
 }
 
 impl ListingReconciler {
@@ -89,7 +87,6 @@ impl ListingReconciler {
             missing: Doubts::default(),
             wished: Doubts::default(),
             told_missing: BTreeSet::new(),
-            seen: BTreeSet::new(),
         }
     }
 
@@ -148,7 +145,6 @@ impl ListingReconciler {
         missing = still_open(turn, missing).await?;
         suspects.sort_by(|a, b| a.key_fingerprint.cmp(&b.key_fingerprint));
 
-        self.remember(&open, &missing);
         let out_of_place = suspects.len() + missing.len() + wished.len();
         let beyond = self.orphans.see(suspects.iter().map(|orphan| &orphan.key_fingerprint), seen_at);
         let gone = self.missing.see(missing.iter().map(|lease| &lease.key), seen_at);
