@@ -57,7 +57,7 @@ use stint::demo::object_server::{DemoObjectServer, ParentKey};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-const CLIENTS: [usize; 3] = [1, 16, 64];
+const CLIENTS: [usize; 4] = [1, 16, 64, 256];
 
 fn main() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
