@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use tokio_util::task::TaskTracker;
-
-use super::{StartError, compile_directory, open_log, random};
-use crate::audit::{AuditError, AuditLog, Identity, Inquiry, Origin, RecordedEffect, Request, RevokedBy, StoreError};
+use super::console::Console;
+use super::{StartError, compile_directory, random};
+use crate::audit::{AuditError, Identity, Inquiry, RecordedEffect, Request, StoreError};
 use crate::clock::{Clock, time_ordered_id};
 use crate::config::Config;
 use crate::desk::{MOST_FREEZES, SharedState};
 use crate::lease::{Freeze, FreezeId, Freezes, Frozen};
-use crate::postgres::{PostgresSharedState, PostgresStore};
+use crate::postgres::PostgresSharedState;
 
 /// Who wishes it, and why.
 #[derive(Debug)]
@@ -73,16 +72,16 @@ pub async fn set_freeze(
             }
         }
     }
-    let console = Console::open(&config, wish, Arc::clone(&clock)).await?;
+    let (console, shared) = open(&config, wish, Arc::clone(&clock)).await?;
     let id = FreezeId::from_uuid(time_ordered_id(clock.now(), &mut random()?));
     let set = async {
-        if console.shared.freezes().await?.len() >= MOST_FREEZES {
+        if shared.freezes().await?.len() >= MOST_FREEZES {
             return Err(FreezeError::TooMany);
         }
         Ok(console.log.set_freeze(id, frozen, &console.by).await?)
     };
     let set = set.await;
-    console.close(&config).await;
+    console.close().await;
     set
 }
 
@@ -93,66 +92,40 @@ pub async fn thaw(
     id: FreezeId,
     clock: Arc<dyn Clock>,
 ) -> Result<Freeze, FreezeError> {
-    let console = Console::open(&config, wish, clock).await?;
+    let (console, shared) = open(&config, wish, clock).await?;
     let lift = async {
-        let freezes = console.shared.freezes().await?;
+        let freezes = shared.freezes().await?;
         let freeze = freezes.get(id).ok_or(FreezeError::NoSuchFreeze(id))?;
         console.log.lift_freeze(freeze, &console.by).await?;
         Ok(freeze.clone())
     };
     let lifted = lift.await;
-    console.close(&config).await;
+    console.close().await;
     lifted
 }
 
 /// The freezes in force; that somebody was shown them is on record first.
 pub async fn list_freezes(config: Config, wish: &FreezeWish, clock: Arc<dyn Clock>) -> Result<Freezes, FreezeError> {
-    let console = Console::open(&config, wish, clock).await?;
+    let (console, shared) = open(&config, wish, clock).await?;
     let read = async {
         let request = Request::for_no_lease(console.by.origin, None);
         let identity = Identity::at_the_console(wish.user.clone());
         let (effect, reason) = (RecordedEffect::Allow, "read");
         let detail = "list freezes".to_owned();
         console.log.read(Inquiry { request, identity, effect, reason, detail }).await?;
-        Ok(console.shared.freezes().await?)
+        Ok(shared.freezes().await?)
     };
     let read = read.await;
-    console.close(&config).await;
+    console.close().await;
     read
 }
 
-/// The log in a stream of this command's own, and what all instances share.
-struct Console {
-    log: AuditLog,
-    shared: PostgresSharedState,
-    by: RevokedBy,
-    tasks: TaskTracker,
-}
-
-impl Console {
-    async fn open(config: &Config, wish: &FreezeWish, clock: Arc<dyn Clock>) -> Result<Self, FreezeError> {
-        let deadline = config.audit.deadline;
-        let store = PostgresStore::connect(&config.postgres_url, deadline).await.map_err(StartError::from)?;
-        let (store, tasks) = (Arc::new(store), TaskTracker::new());
-        let log = open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?;
-        let request_id = time_ordered_id(clock.now(), &mut random()?);
-        let user = wish.user.as_deref().unwrap_or("unknown");
-        let by = RevokedBy {
-            origin: Origin::console(request_id),
-            token_sha256: None,
-            actor: format!("os:{user}"),
-            why: wish.why.clone(),
-        };
-        Ok(Self { log, shared: PostgresSharedState::new(store, deadline), by, tasks })
-    }
-
-    /// The stream is closed when the log is dropped.
-    async fn close(self, config: &Config) {
-        let Self { log, tasks, .. } = self;
-        drop(log);
-        tasks.close();
-        if tokio::time::timeout(config.audit.deadline * 2, tasks.wait()).await.is_err() {
-            tracing::warn!("the log's stream could not be closed in time; what was committed stands");
-        }
-    }
+async fn open(
+    config: &Config,
+    wish: &FreezeWish,
+    clock: Arc<dyn Clock>,
+) -> Result<(Console, PostgresSharedState), StartError> {
+    let console = Console::open(config, (wish.user.as_deref(), wish.why.as_deref()), clock).await?;
+    let shared = PostgresSharedState::new(Arc::clone(&console.store), config.audit.deadline);
+    Ok((console, shared))
 }

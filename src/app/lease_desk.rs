@@ -8,13 +8,13 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::console::Console;
 use super::object_server::{s3_client_within, s3_key};
-use super::{StartError, fingerprint_key, open_log, parents, random};
+use super::{StartError, fingerprint_key, parents};
 use crate::audit::{
-    AuditError, AuditLog, FingerprintKey, Identity, Inquiry, LeaseOnRecord, Origin, RecordedEffect, Request, RevokedBy,
-    StoreError,
+    AuditError, AuditLog, FingerprintKey, Identity, Inquiry, LeaseOnRecord, RecordedEffect, Request, StoreError,
 };
-use crate::clock::{Clock, time_ordered_id};
+use crate::clock::Clock;
 use crate::config::{BootstrapKey, Config, ObjectServerKind, ObjectServerSettings};
 use crate::desk::{
     Desk, DeskParts, Ended, HeldCredentials, LeaseDesk, LeaseDeskParts, Operators, Pace, RunError, Selection,
@@ -113,9 +113,10 @@ pub async fn revoke_leases(
     told: &mut (dyn FnMut(Ended) + Send),
 ) -> Result<Summary, DeskError> {
     let server = Arc::new(with_administrator(&config, administrator, &wish.selection, &clock)?);
-    let (desk, by, tasks) = at_the_console(&config, server, wish, clock).await?;
-    let ran = desk.run((&wish.selection, Whose::Operators), &by, wish.pace, stop, told).await;
-    close(desk, &tasks, &config).await;
+    let (desk, console) = at_the_console(&config, server, wish, clock).await?;
+    let ran = desk.run((&wish.selection, Whose::Operators), &console.by, wish.pace, stop, told).await;
+    drop(desk);
+    console.close().await;
     Ok(ran?)
 }
 
@@ -128,8 +129,8 @@ pub async fn list_leases(
     told: &mut (dyn FnMut(&LeaseOnRecord) + Send),
 ) -> Result<(), DeskError> {
     let server = Arc::new(parents::parents(&config.object_server, &fingerprint_key(&config), &clock)?);
-    let (desk, by, tasks) = at_the_console(&config, server, wish, clock).await?;
-    let request = Request::for_no_lease(by.origin, None);
+    let (desk, console) = at_the_console(&config, server, wish, clock).await?;
+    let request = Request::for_no_lease(console.by.origin, None);
     let identity = Identity::at_the_console(wish.user.clone());
     let detail = format!("list open leases: {}", wish.selection.told());
     let read = Inquiry { request, identity, effect: RecordedEffect::Allow, reason: "read", detail };
@@ -137,7 +138,8 @@ pub async fn list_leases(
         Ok(()) => desk.list(&wish.selection, stop, told).await.map_err(DeskError::from),
         Err(error) => Err(error.into()),
     };
-    close(desk, &tasks, &config).await;
+    drop(desk);
+    console.close().await;
     listed
 }
 
@@ -146,30 +148,12 @@ async fn at_the_console(
     object_server: Arc<dyn ObjectServer>,
     wish: &Wish,
     clock: Arc<dyn Clock>,
-) -> Result<(Desk, RevokedBy, TaskTracker), DeskError> {
-    let store = PostgresStore::connect(&config.postgres_url, config.audit.deadline).await.map_err(StartError::from)?;
-    let (store, tasks) = (Arc::new(store), TaskTracker::new());
-    let log = Arc::new(open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?);
-    let request_id = time_ordered_id(clock.now(), &mut random()?);
-    let user = wish.user.as_deref().unwrap_or("unknown");
-    let by = RevokedBy {
-        origin: Origin::console(request_id),
-        token_sha256: None,
-        actor: format!("os:{user}"),
-        why: wish.why.clone(),
-    };
+) -> Result<(Desk, Console), StartError> {
+    let console = Console::open(config, (wish.user.as_deref(), wish.why.as_deref()), Arc::clone(&clock)).await?;
+    let (open_leases, log) = (console.store.clone(), Arc::clone(&console.log));
     let (held, fingerprints) = (Arc::new(HeldCredentials::default()), fingerprint_key(config));
-    let desk = Desk::new(DeskParts { open_leases: store, object_server, log, held, probe: None, fingerprints, clock });
-    Ok((desk, by, tasks))
-}
-
-/// The stream is closed when the log is dropped.
-async fn close(desk: Desk, tasks: &TaskTracker, config: &Config) {
-    drop(desk);
-    tasks.close();
-    if tokio::time::timeout(config.audit.deadline * 2, tasks.wait()).await.is_err() {
-        tracing::warn!("the log's stream could not be closed in time; what was committed stands");
-    }
+    let desk = Desk::new(DeskParts { open_leases, object_server, log, held, probe: None, fingerprints, clock });
+    Ok((desk, console))
 }
 
 /// Every parent; where sessions are kept by nobody, with the means of an administrator to end all of a role. A role that

@@ -1,6 +1,7 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod console;
 mod forecast;
 mod freezing;
 mod instances;

@@ -127,11 +127,6 @@ impl HeldCredentials {
         places.retain(|holder, _| !meant(holder));
     }
 
-    /// No lease that is out now is ever handed out again: for whoever may have missed which ones were ended.
-    pub fn withdraw_all(&self) {
-        self.withdraw_of(|_| true);
-    }
-
     /// The credentials of a lease, if they are held and have not ended.
     #[must_use]
     pub fn get(&self, lease: LeaseId, now: OffsetDateTime) -> Option<HeldLease> {
@@ -303,7 +298,7 @@ mod tests {
         let ways: [Withdraw; 3] = [
             |held| held.withdraw(id(1)),
             |held| held.withdraw_of(|holder| holder.subject().as_str() == "ada"),
-            HeldCredentials::withdraw_all,
+            |held| held.withdraw_of(|_| true),
         ];
         for withdraw in ways {
             let held = HeldCredentials::default();

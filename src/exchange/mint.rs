@@ -42,16 +42,12 @@ impl Exchange {
         let room = self.parts().outstanding.room(&claim.token, claim.grant.roles(), claim.assume_role.lease_id());
         let room = match room.await {
             Ok(room) => room,
-            Err(none) => {
-                let Claim { asked, token, grant, .. } = claim;
-                return Err(self.record_limited(asked, &token, Some(&grant), none.into()).await);
-            }
+            Err(none) => return Err(self.refuse(claim, Refusal::Limited(none.into())).await),
         };
         // Asked again: whoever waited for somebody else's mint, or for a count, may have been frozen meanwhile.
         if let Err(frozen) = self.thawed(&claim.token, &claim.grant).await {
             room.unused();
-            let Claim { asked, token, grant, .. } = claim;
-            return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+            return Err(self.refuse(claim, Refusal::Frozen(frozen)).await);
         }
         match self.admit(&claim.grant, &claim.assume_role) {
             Ok(admission) => {
@@ -61,8 +57,7 @@ impl Exchange {
             }
             Err(closed) => {
                 room.unused();
-                let Claim { asked, token, grant, .. } = claim;
-                Err(self.record_refusal(asked, &token, grant.policy_hash(), Refusal::Closed(closed)).await)
+                Err(self.refuse(claim, Refusal::Closed(closed)).await)
             }
         }
     }

@@ -246,26 +246,28 @@ impl Exchange {
         // Also of those whom policy grants nothing: each has a row.
         let _under_way = match self.parts().rates.begin(&token) {
             Ok(under_way) => under_way,
-            Err(over) => return Err(self.record_limited(asked, &token, None, over.into()).await),
+            Err(over) => return Err(self.record_refusal(asked, &token, None, Refusal::Limited(over.into())).await),
         };
         let access = AccessRequest { role: request.role, session_policy: request.session_policy };
         let grant = match self.decide(&token, &access) {
             Ok(grant) => grant,
             Err(denial) => {
-                let policy_hash = denial.policy_hash;
+                let policy_hash = Some(denial.policy_hash);
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Denied(denial)).await);
             }
         };
         if let Err(frozen) = self.thawed(&token, &grant).await {
-            return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+            return Err(self.record_refusal(asked, &token, Some(grant.policy_hash()), Refusal::Frozen(frozen)).await);
         }
         if let Err(over) = self.parts().rates.of_roles(grant.roles()) {
-            return Err(self.record_limited(asked, &token, Some(&grant), over.into()).await);
+            return Err(self
+                .record_refusal(asked, &token, Some(grant.policy_hash()), Refusal::Limited(over.into()))
+                .await);
         }
         let assume_role = match self.plan(&grant, &token, request.duration) {
             Ok(assume_role) => assume_role,
             Err(error) => {
-                let policy_hash = grant.policy_hash();
+                let policy_hash = Some(grant.policy_hash());
                 return Err(self.record_refusal(asked, &token, policy_hash, Refusal::Lease(error)).await);
             }
         };
@@ -319,18 +321,41 @@ impl Exchange {
         self.recorded(log.refuse_token(refused), Refusal::Token(refusal)).await
     }
 
-    /// A verified identity that gets nothing is always a row.
+    /// A verified identity that gets nothing is always a row; of whoever a gate turns away, the first time.
     async fn record_refusal(
         &self,
-        asked: Request,
+        request: Request,
         token: &VerifiedToken,
-        policy_hash: PolicyHash,
+        policy_hash: Option<PolicyHash>,
         refusal: Refusal,
     ) -> Refusal {
-        let identity = Identity::from(token);
-        let policy_hash = Some(policy_hash.to_hex());
-        let refused = Refused { request: asked, identity, reason: refusal.code(), policy_hash, freeze: None };
-        self.recorded(self.parts().log.refuse(refused), refusal).await
+        let (log, reason) = (&self.parts().log, refusal.code());
+        let (gate, freeze) = match &refusal {
+            // What cannot be read is in the log: it would not take a row either.
+            Refusal::Limited(Limited::Unknown) | Refusal::Frozen(Frozen::Unknown(_)) => {
+                log.count_refusal(reason, request.origin.address);
+                return refusal;
+            }
+            Refusal::Limited(Limited::Over(_)) => (true, None),
+            Refusal::Frozen(Frozen::Holder(freeze) | Frozen::Everything(freeze)) => (true, Some(*freeze)),
+            Refusal::Token(_)
+            | Refusal::Denied(_)
+            | Refusal::Lease(_)
+            | Refusal::Audit(_)
+            | Refusal::ObjectServer(_)
+            | Refusal::Untrusted(_)
+            | Refusal::Closed(_) => (false, None),
+        };
+        let policy_hash = policy_hash.map(PolicyHash::to_hex);
+        let refused = Refused { request, identity: Identity::from(token), reason, policy_hash, freeze };
+        let record = async { if gate { log.refuse_holder(refused).await } else { log.refuse(refused).await } };
+        self.recorded(record, refusal).await
+    }
+
+    /// The same, of what was planned for it.
+    async fn refuse(&self, claim: Claim, refusal: Refusal) -> Refusal {
+        let Claim { asked, token, grant, .. } = claim;
+        self.record_refusal(asked, &token, Some(grant.policy_hash()), refusal).await
     }
 
     /// The refusal, if it could be recorded; otherwise the log's own: no answer without a row.

@@ -29,27 +29,11 @@ impl Exchange {
                 Turn::Wait(waiting) => {
                     let broken_off = || Err(Refusal::Audit(AuditError::Unavailable));
                     if let Err(refusal) = waiting.landing().await.unwrap_or_else(broken_off) {
-                        let Claim { asked, token, grant, .. } = claim;
-                        return Err(match refusal {
-                            Refusal::Limited(limited) => {
-                                self.record_limited(asked, &token, Some(&grant), limited).await
-                            }
-                            Refusal::Frozen(frozen) => self.record_frozen(asked, &token, &grant, frozen).await,
-                            other @ (Refusal::Token(_)
-                            | Refusal::Denied(_)
-                            | Refusal::Lease(_)
-                            | Refusal::Audit(_)
-                            | Refusal::ObjectServer(_)
-                            | Refusal::Untrusted(_)
-                            | Refusal::Closed(_)) => {
-                                self.record_refusal(asked, &token, grant.policy_hash(), other).await
-                            }
-                        });
+                        return Err(self.refuse(claim, refusal).await);
                     }
                     // It may have been frozen while it waited.
                     if let Err(frozen) = self.thawed(&claim.token, &claim.grant).await {
-                        let Claim { asked, token, grant, .. } = claim;
-                        return Err(self.record_frozen(asked, &token, &grant, frozen).await);
+                        return Err(self.refuse(claim, Refusal::Frozen(frozen)).await);
                     }
                 }
             }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures::stream::try_unfold;
 
 use super::arrival::Arrival;
 use super::fault::Fault;
+use super::json::json;
 use super::problem::ProblemDetails;
 use super::{Shared, authorization, body};
 use crate::audit::Door;
@@ -267,8 +269,7 @@ async fn answer(shared: &Shared, arrival: Arrival, kind: Kind, request: Request)
 
 async fn told(shared: &Shared, asked: InquiryRequest) -> Result<Response, Fault> {
     let answer = shared.doors.inquiry.inquire(asked).await?;
-    let json = serde_json::to_vec(&answer).unwrap_or_default();
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json(StatusCode::OK, &answer))
 }
 
 fn read(arrival: Arrival, kind: Kind, request: &Request, form: &[u8]) -> Result<InquiryRequest, Fault> {

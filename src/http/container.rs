@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
 use super::answer::Answer;
 use super::arrival::Arrival;
 use super::fault::{Fault, Invalid};
+use super::json::json;
 use super::problem::ProblemDetails;
 use super::{Shared, authorization};
 use crate::audit::Door;
@@ -87,8 +87,7 @@ pub(super) async fn credentials(
         origin: arrival.at(Door::Container),
     };
     let lease = shared.exchange(request).await?;
-    let json = serde_json::to_vec(&ContainerCredentials::from(&Answer::from(&lease))).unwrap_or_default();
-    Ok((StatusCode::OK, [(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json(StatusCode::OK, &ContainerCredentials::from(&Answer::from(&lease))))
 }
 
 #[cfg(test)]

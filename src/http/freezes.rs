@@ -6,17 +6,17 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::arrival::Arrival;
 use super::fault::{Fault, Invalid};
+use super::json::json;
 use super::problem::ProblemDetails;
-use super::revocations::{checked, reason_of};
-use super::{Shared, authorization, body};
+use super::revocations::{checked, order, wish};
+use super::{Shared, authorization};
 use crate::audit::{Door, instant};
 use crate::desk::{DeskRequest, FreezeRefusal};
 use crate::lease::{Freeze, FreezeId, Frozen, FrozenParts, GivenFreeze};
@@ -121,14 +121,8 @@ pub(super) async fn set(
     Extension(arrival): Extension<Arrival>,
     request: Request,
 ) -> Result<Response, Fault> {
-    let (parts, content) = request.into_parts();
-    let token = authorization::bearer(&parts.headers)?;
-    let content = body::read(&parts.headers, content).await?;
-    if !matches!(body::media_type(&parts.headers).as_str(), "application/json" | "") {
-        return Err(Fault::UnsupportedMediaType);
-    }
-    let wire: FreezeRequest = serde_json::from_slice(&content)
-        .map_err(|error| Invalid::FreezeJson { line: error.line(), column: error.column() })?;
+    let unreadable = |error: &serde_json::Error| Invalid::FreezeJson { line: error.line(), column: error.column() };
+    let (token, wire) = order(request, unreadable).await?;
     let FreezeRequest { subject, issuer, group, client, role, everything, reason } = wire;
     let given = GivenFreeze { subject, issuer, group, client, role, everything };
     let frozen = Frozen::one_of(given).map_err(FreezeRefusal::Freeze)?;
@@ -189,19 +183,11 @@ pub(super) async fn lift(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Fault> {
-    let (parts, content) = request.into_parts();
-    let token = authorization::bearer(&parts.headers)?;
-    let content = body::read(&parts.headers, content).await?;
-    let why = reason_of(parts.uri.query().unwrap_or(""), &content)?;
+    let (token, why) = wish(request).await?;
     let id = Uuid::parse_str(&id).map_err(|_| FreezeRefusal::NoSuchFreeze)?;
     let asked = DeskRequest { token, origin: arrival.at(Door::Desk), why };
     let freeze = shared.doors.freezes.lift(asked, FreezeId::from_uuid(id)).await?;
     Ok(json(StatusCode::OK, &FreezeAnswer::from(&freeze)))
-}
-
-fn json(status: StatusCode, answer: &impl Serialize) -> Response {
-    let json = serde_json::to_vec(answer).unwrap_or_default();
-    (status, [(CONTENT_TYPE, "application/json")], json).into_response()
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use uuid::Uuid;
 
 use super::arrival::Arrival;
 use super::fault::Fault;
+use super::json::json;
 use super::problem::ProblemDetails;
 use super::{Shared, authorization};
 use crate::audit::Door;
@@ -107,6 +108,5 @@ fn read(arrival: Arrival, kind: LeaseKind, request: &Request) -> Result<LeaseInq
 
 async fn answer(shared: &Shared, asked: LeaseInquiry) -> Result<Response, Fault> {
     let answer = shared.doors.inquiry.leases(asked).await?;
-    let json = serde_json::to_vec(&answer).unwrap_or_default();
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json(StatusCode::OK, &answer))
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -16,6 +15,7 @@ use uuid::Uuid;
 use super::answer::{Answer, timestamp};
 use super::arrival::Arrival;
 use super::fault::{Fault, Invalid};
+use super::json::json;
 use super::problem::ProblemDetails;
 use super::{Shared, authorization, body, parameters};
 use crate::audit::{Door, Origin};
@@ -131,8 +131,7 @@ pub(super) async fn create(
         return Err(Fault::UnsupportedMediaType);
     }
     let lease = shared.exchange(read(&body, token, arrival.at(Door::Leases))?).await?;
-    let json = serde_json::to_vec(&Lease::from(&Answer::from(&lease))).unwrap_or_default();
-    Ok((StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json(StatusCode::CREATED, &Lease::from(&Answer::from(&lease))))
 }
 
 fn is_json(media_type: &str) -> bool {

@@ -15,6 +15,7 @@ mod container;
 mod fault;
 mod freezes;
 mod health;
+mod json;
 mod layers;
 mod lease_desk;
 mod leases;

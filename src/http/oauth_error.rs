@@ -3,12 +3,12 @@
 //! fault of ours is never blamed on the caller.
 
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::fault::{Fault, Invalid};
+use super::json::json;
 use super::problem;
 use super::problem_code::ProblemCode;
 
@@ -131,31 +131,12 @@ fn status(code: ProblemCode) -> StatusCode {
 /// The whole answer. What says when to come back is what every other door says.
 pub(super) fn render(fault: &Fault, request_id: Uuid) -> Response {
     let told = problem::details(fault, request_id);
-    let error = match fault {
-        Fault::Invalid(invalid) => of_invalid(*invalid),
-        Fault::Refused(_)
-        | Fault::Inquiry(_)
-        | Fault::Caller(_)
-        | Fault::Desk(_)
-        | Fault::Freeze(_)
-        | Fault::MissingToken
-        | Fault::MalformedAuthorization
-        | Fault::NotFound
-        | Fault::MethodNotAllowed
-        | Fault::BodyTimeout
-        | Fault::BodyTooLarge
-        | Fault::UnsupportedMediaType
-        | Fault::Overloaded
-        | Fault::TimedOut
-        | Fault::Panicked => of_problem(told.code),
-    };
+    let error = if let Fault::Invalid(invalid) = fault { of_invalid(*invalid) } else { of_problem(told.code) };
     let title = if matches!(fault, Fault::UnsupportedMediaType) { "Send a form" } else { told.title };
     let error_description = told.detail.unwrap_or_else(|| title.to_owned());
     let answer = OAuthError { error, error_description, code: told.code, request_id };
-    let body = serde_json::to_vec(&answer).unwrap_or_default();
-    let mut response = (status(told.code), [(CONTENT_TYPE, "application/json")], body).into_response();
-    let retry_after = problem::render(fault, request_id).headers_mut().remove(RETRY_AFTER);
-    response.headers_mut().extend(retry_after.map(|after| (RETRY_AFTER, after)));
+    let mut response = json(status(told.code), &answer);
+    response.headers_mut().extend(problem::retry_after(told.code, problem::retry_seconds(fault)));
     response
 }
 

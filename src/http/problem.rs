@@ -2,7 +2,7 @@
 //! says nothing of the cause. The one exception is the choice of roles, all of them granted to the caller.
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
@@ -243,27 +243,17 @@ pub(super) fn render_for_sdk(fault: &Fault, request_id: Uuid) -> Response {
 
 /// When to come back, seconds: what a quota says, or so soon that it fits an SDK's patience.
 pub(super) fn retry_seconds(fault: &Fault) -> u16 {
-    match fault {
-        Fault::Refused(Refusal::Limited(Limited::Over(over))) => {
-            u16::try_from(over.retry_after.as_secs()).unwrap_or(u16::MAX)
-        }
-        Fault::Refused(_)
-        | Fault::Inquiry(_)
-        | Fault::Caller(_)
-        | Fault::Desk(_)
-        | Fault::Freeze(_)
-        | Fault::Invalid(_)
-        | Fault::MissingToken
-        | Fault::MalformedAuthorization
-        | Fault::NotFound
-        | Fault::MethodNotAllowed
-        | Fault::BodyTimeout
-        | Fault::BodyTooLarge
-        | Fault::UnsupportedMediaType
-        | Fault::Overloaded
-        | Fault::TimedOut
-        | Fault::Panicked => RETRY_SECONDS,
+    if let Fault::Refused(Refusal::Limited(Limited::Over(over))) = fault {
+        u16::try_from(over.retry_after.as_secs()).unwrap_or(u16::MAX)
+    } else {
+        RETRY_SECONDS
     }
+}
+
+/// The header that says so, where the status does.
+pub(super) fn retry_after(code: ProblemCode, seconds: u16) -> Option<(HeaderName, HeaderValue)> {
+    let come_back = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    come_back.contains(&code.status()).then(|| (RETRY_AFTER, HeaderValue::from(seconds)))
 }
 
 fn answer(code: ProblemCode, content_type: &'static str, retry: u16, problem: &impl Serialize) -> Response {
@@ -273,11 +263,7 @@ fn answer(code: ProblemCode, content_type: &'static str, retry: u16, problem: &i
     if let Some(challenge) = challenge(code) {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    let come_back = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::TOO_MANY_REQUESTS]
-        .contains(&code.status());
-    if come_back {
-        headers.insert(RETRY_AFTER, HeaderValue::from(retry));
-    }
+    headers.extend(retry_after(code, retry));
     response
 }
 

@@ -11,17 +11,20 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::unfold;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
 use super::arrival::Arrival;
 use super::fault::{Fault, Invalid};
+use super::json::json;
 use super::problem::ProblemDetails;
 use super::{Shared, authorization, body};
 use crate::audit::Door;
 use crate::desk::{DeskRefusal, DeskRequest, Ended, GivenSelection, Selection, Summary, Told};
 use crate::lease::LeaseId;
+use crate::token::Unverified;
 
 /// Longest reason, in characters.
 const LONGEST_REASON: usize = 512;
@@ -99,16 +102,12 @@ pub(super) async fn end(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Fault> {
-    let (parts, content) = request.into_parts();
-    let token = authorization::bearer(&parts.headers)?;
-    let content = body::read(&parts.headers, content).await?;
-    let why = reason_of(parts.uri.query().unwrap_or(""), &content)?;
+    let (token, why) = wish(request).await?;
     let id = Uuid::parse_str(&id).map_err(|_| DeskRefusal::NoSuchLease)?;
     let asked = DeskRequest { token, origin: arrival.at(Door::Desk), why };
     let ended = shared.doors.desk.end_lease(asked, LeaseId::from_uuid(id)).await?;
     let status = if ended.proven { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let json = serde_json::to_vec(&ended).unwrap_or_default();
-    Ok((status, [(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json(status, &ended))
 }
 
 /// End many.
@@ -133,13 +132,7 @@ pub(super) async fn revoke(
     Extension(arrival): Extension<Arrival>,
     request: Request,
 ) -> Result<Response, Fault> {
-    let (parts, content) = request.into_parts();
-    let token = authorization::bearer(&parts.headers)?;
-    let content = body::read(&parts.headers, content).await?;
-    if !matches!(body::media_type(&parts.headers).as_str(), "application/json" | "") {
-        return Err(Fault::UnsupportedMediaType);
-    }
-    let wire: RevocationRequest = serde_json::from_slice(&content).map_err(|error| unreadable(&error))?;
+    let (token, wire) = order(request, unreadable).await?;
     let RevocationRequest { lease, subject, issuer, role, group, all, reason } = wire;
     let given = GivenSelection { lease, subject, issuer, role, group, all };
     let selection = Selection::one_of(given).map_err(DeskRefusal::Selection)?;
@@ -165,8 +158,30 @@ fn line(value: &impl Serialize) -> Bytes {
     json.into()
 }
 
+/// Whoever wishes for an end, and why.
+pub(super) async fn wish(request: Request) -> Result<(Unverified, Option<String>), Fault> {
+    let (parts, content) = request.into_parts();
+    let token = authorization::bearer(&parts.headers)?;
+    let content = body::read(&parts.headers, content).await?;
+    Ok((token, reason_of(parts.uri.query().unwrap_or(""), &content)?))
+}
+
+/// Whoever wishes for something, and what, as a JSON document.
+pub(super) async fn order<T: DeserializeOwned>(
+    request: Request,
+    unreadable: fn(&serde_json::Error) -> Invalid,
+) -> Result<(Unverified, T), Fault> {
+    let (parts, content) = request.into_parts();
+    let token = authorization::bearer(&parts.headers)?;
+    let content = body::read(&parts.headers, content).await?;
+    if !matches!(body::media_type(&parts.headers).as_str(), "application/json" | "") {
+        return Err(Fault::UnsupportedMediaType);
+    }
+    Ok((token, serde_json::from_slice(&content).map_err(|error| unreadable(&error))?))
+}
+
 /// In the query, or in the body, not in both.
-pub(super) fn reason_of(query: &str, content: &[u8]) -> Result<Option<String>, Invalid> {
+fn reason_of(query: &str, content: &[u8]) -> Result<Option<String>, Invalid> {
     let wire: EndRequest = match content {
         [] => EndRequest::default(),
         content => serde_json::from_slice(content).map_err(|error| unreadable(&error))?,

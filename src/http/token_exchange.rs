@@ -6,14 +6,15 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::AUTHORIZATION;
+use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::answer::Answer;
 use super::arrival::Arrival;
 use super::fault::{Fault, Invalid};
+use super::json::json;
 use super::leases::Lease;
 use super::oauth_error::OAuthError;
 use super::parameters::{self, Parameters};
@@ -135,9 +136,7 @@ pub(super) async fn exchange(
     }
     let body = body::read(&parts.headers, body).await?;
     let lease = shared.exchange(parse(&body, arrival.at(Door::TokenExchange))?).await?;
-    let answer = TokenExchangeAnswer::of(&Answer::from(&lease), shared.doors.clock.now());
-    let json = serde_json::to_vec(&answer).unwrap_or_default();
-    Ok((StatusCode::OK, [(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json(StatusCode::OK, &TokenExchangeAnswer::of(&Answer::from(&lease), shared.doors.clock.now())))
 }
 
 fn parse(body: &[u8], origin: Origin) -> Result<ExchangeRequest, Invalid> {

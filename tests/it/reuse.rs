@@ -403,7 +403,7 @@ async fn a_revocation_while_the_outcome_is_written_keeps_the_lease_from_those_wh
     reached.notified().await;
     let mut follower = Box::pin(parts.exchange_of(&token));
     assert!(futures::poll!(&mut follower).is_pending());
-    parts.held.withdraw_all();
+    parts.held.withdraw_of(|_| true);
     let both = async { (leader.await.unwrap().unwrap(), follower.await.unwrap()) };
     let twice = async {
         go.notify_one();

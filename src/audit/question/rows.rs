@@ -115,6 +115,7 @@ pub struct ListedLease {
     pub last_said: Option<String>,
 }
 
+#[cfg(test)]
 impl Default for ListedLease {
     fn default() -> Self {
         Self {
