@@ -1,12 +1,13 @@
 //! `stint`: OIDC tokens in, short-lived S3 credentials out, every one of them on record.
 //!
 //! Read [`exchange`] first: one exchange on one page. The rooms stand in one line, and each imports only rooms to its
-//! left: `clock → token → policy → lease → audit → telemetry → object_server → desk → exchange → reconciler → inquiry → http → app`. The
-//! adapters [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished
+//! left: `clock → token → policy → lease → audit → telemetry → object_server → desk → exchange → break_glass →
+//! reconciler → inquiry → http → app`. The adapters [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished
 //! types; [`client`] stands apart and runs beside a workload. `docs/architecture.md` has the map, and a test holds it.
 
 pub mod app;
 pub mod audit;
+pub mod break_glass;
 pub mod client;
 pub mod clock;
 pub mod command;

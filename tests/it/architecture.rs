@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right: a room imports only rooms to its left.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "clock",
     "token",
     "policy",
@@ -15,22 +15,25 @@ const ROOMS: [&str; 13] = [
     "object_server",
     "desk",
     "exchange",
+    "break_glass",
     "reconciler",
     "inquiry",
     "http",
     "app",
 ];
 /// Outside the line: adapter or composition → what it may import.
-const OTHERS: [(&str, &[&str]); 7] = [
+const OTHERS: [(&str, &[&str]); 8] = [
     ("evidence", &["audit"]),
     ("issuer", &["clock", "token"]),
-    ("postgres", &["clock", "lease", "audit", "desk", "reconciler"]),
+    ("postgres", &["clock", "lease", "audit", "desk", "break_glass", "reconciler"]),
+    ("webhook", &["clock", "break_glass"]),
     ("config", &["token", "policy", "lease", "issuer", "telemetry"]),
     (
         "command",
         &[
             "app",
             "audit",
+            "break_glass",
             "client",
             "clock",
             "config",
@@ -48,18 +51,30 @@ const OTHERS: [(&str, &[&str]); 7] = [
     ("client", &["clock"]),
     (
         "demo",
-        &["app", "audit", "client", "clock", "command", "config", "object_server", "policy", "postgres", "telemetry"],
+        &[
+            "app",
+            "audit",
+            "break_glass",
+            "client",
+            "clock",
+            "command",
+            "config",
+            "object_server",
+            "policy",
+            "postgres",
+            "telemetry",
+        ],
     ),
 ];
 /// Beyond its left neighbours, what a room may import.
-const EXTRA: [(&str, &[&str]); 2] = [("app", &["config", "issuer", "postgres"]), ("inquiry", &["evidence"])];
+const EXTRA: [(&str, &[&str]); 2] = [("app", &["config", "issuer", "postgres", "webhook"]), ("inquiry", &["evidence"])];
 /// Crate → the only rooms that may name it.
 const CRATES: [(&str, &[&str]); 6] = [
     ("csv", &["evidence"]),
     ("parquet", &["evidence"]),
     ("axum", &["http", "app", "client", "demo"]),
     ("sqlx", &["postgres", "demo"]),
-    ("reqwest", &["issuer", "object_server", "client", "demo"]),
+    ("reqwest", &["issuer", "object_server", "client", "demo", "webhook"]),
     ("s3s", &["demo"]),
 ];
 

@@ -1,0 +1,1 @@
+//! What custodians sign, and the quorum of them. Pure: no disk, no network, no clock.

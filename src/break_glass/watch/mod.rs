@@ -1,0 +1,1 @@
+//! Whether there is an emergency, and who is told.
