@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::key::KeyId;
-use super::{KeyFingerprint, StreamHead};
+use super::{Emergency, KeyFingerprint, StreamHead};
 use crate::lease::{FreezeId, Frozen, LeaseId};
 use crate::token::{Group, SignedIdentity, VerifiedToken};
 
@@ -85,6 +85,8 @@ pub enum EventKind {
     PolicyLoaded,
     /// Somebody asked the log, or was refused to.
     AuditRead,
+    /// What happened in an emergency.
+    BreakGlass(Emergency),
     /// A stream begins.
     StreamOpened,
     /// A stream ends in good order.
@@ -108,6 +110,7 @@ impl EventKind {
             Self::FreezeLifted => "freeze.lifted",
             Self::PolicyLoaded => "policy.loaded",
             Self::AuditRead => "audit.read",
+            Self::BreakGlass(emergency) => emergency.as_str(),
             Self::StreamOpened => "stream.opened",
             Self::StreamClosed => "stream.closed",
         }
@@ -152,14 +155,24 @@ pub enum Door {
     Audit,
     /// `GET` and `DELETE` below `/v1/leases`, and what else operators do with leases.
     Desk,
+    /// `/v1/break-glass…`.
+    BreakGlass,
     /// The command line of somebody who holds the service's own configuration.
     Cli,
 }
 
 impl Door {
     /// Every door.
-    pub const ALL: [Self; 7] =
-        [Self::Sts, Self::Leases, Self::Container, Self::TokenExchange, Self::Audit, Self::Desk, Self::Cli];
+    pub const ALL: [Self; 8] = [
+        Self::Sts,
+        Self::Leases,
+        Self::Container,
+        Self::TokenExchange,
+        Self::Audit,
+        Self::Desk,
+        Self::BreakGlass,
+        Self::Cli,
+    ];
 
     /// The name in rows and counters.
     #[must_use]
@@ -171,6 +184,7 @@ impl Door {
             Self::TokenExchange => "token_exchange",
             Self::Audit => "audit",
             Self::Desk => "desk",
+            Self::BreakGlass => "break_glass",
             Self::Cli => "cli",
         }
     }

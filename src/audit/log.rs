@@ -389,7 +389,7 @@ impl AuditLog {
     }
 
     /// The only maker of a receipt: the intent is committed when it returns one.
-    async fn commit_intent(&self, lease_id: LeaseId, intent: Event) -> Result<AuditReceipt, AuditError> {
+    pub(super) async fn commit_intent(&self, lease_id: LeaseId, intent: Event) -> Result<AuditReceipt, AuditError> {
         let began = self.scribe.elapsed();
         self.write(intent.clone()).await?;
         Ok(AuditReceipt { lease_id, intent, began })

@@ -5,6 +5,7 @@
 //! [`AuditLog::intend`] → [`AuditReceipt`] → the mint → [`AuditLog::conclude`]. Nothing outside `log.rs` can make a
 //! receipt, and the mint demands one. One task, `writer.rs`, gives every event its number, its commit and its [`Seal`].
 
+mod break_glass;
 mod checkpoint;
 mod event;
 mod fingerprint;
@@ -31,6 +32,7 @@ mod tally;
 mod verify;
 mod writer;
 
+pub use break_glass::{BREAK_GLASS, Emergency, EmergencyContext, EmergencyFacts};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
     Abandonment, Address, Door, Event, EventKind, FreezeFacts, Identity, LeaseFacts, Origin, Orphan, OrphanFate,

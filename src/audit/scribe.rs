@@ -68,7 +68,9 @@ impl Scribe {
     pub(super) fn refusal(&self, refused: Refused) -> Event {
         let Refused { request, identity, reason, policy_hash, freeze } = refused;
         let kind = match request.origin.door {
-            Door::Sts | Door::Leases | Door::Container | Door::TokenExchange => EventKind::ExchangeRefused,
+            Door::Sts | Door::Leases | Door::Container | Door::TokenExchange | Door::BreakGlass => {
+                EventKind::ExchangeRefused
+            }
             Door::Audit | Door::Desk | Door::Cli => EventKind::AuditRead,
         };
         Event {

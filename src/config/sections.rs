@@ -193,8 +193,13 @@ pub(super) fn issuers(root: &mut Section<'_>) -> Option<Vec<IssuerBlock>> {
     Some(blocks)
 }
 
+/// What rows name as the issuer where there is none: the operating system's user at the command line, the custodians.
+const RESERVED: [&str; 2] = ["os", "break-glass"];
+const ISSUER_NAME: &str = "must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and neither os nor break-glass";
+
 fn issuer(section: &mut Section<'_>) -> Option<IssuerBlock> {
-    let name = section.parsed("name", "must be 1 to 64 characters of A-Z a-z 0-9 . _ -", IssuerName::parse);
+    let name =
+        section.parsed("name", ISSUER_NAME, |text| IssuerName::parse(text).filter(|_| !RESERVED.contains(&text)));
     let name = section.required("name", name);
     let issuer = section.parsed("issuer", "must be the issuer exactly as in the token's iss", |text| {
         (!text.is_empty() && text.len() <= 1024 && text != "local-identity").then(|| text.to_owned())

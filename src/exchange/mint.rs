@@ -170,6 +170,8 @@ impl Exchange {
 fn goes_by(door: Door) -> GoesBy {
     match door {
         Door::Leases => GoesBy::RefreshAfter,
-        Door::Sts | Door::Container | Door::TokenExchange | Door::Audit | Door::Desk | Door::Cli => GoesBy::Expiration,
+        Door::Sts | Door::Container | Door::TokenExchange | Door::Audit | Door::Desk | Door::BreakGlass | Door::Cli => {
+            GoesBy::Expiration
+        }
     }
 }

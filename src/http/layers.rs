@@ -46,7 +46,7 @@ impl Form {
             Some(Door::TokenExchange) => Self::OAuth,
             None if looks_like_container(request) => Self::Sdk,
             None if route.is_none() && looks_like_sts(request) => Self::Sts,
-            Some(Door::Leases | Door::Audit | Door::Desk | Door::Cli) | None => Self::Problem,
+            Some(Door::Leases | Door::Audit | Door::Desk | Door::BreakGlass | Door::Cli) | None => Self::Problem,
         }
     }
 

@@ -168,7 +168,8 @@ impl AssumeRole {
     #[must_use]
     pub fn terms(&self, server_expiration: OffsetDateTime) -> Option<LeaseTerms> {
         let asked_end = self.issued_at + self.duration;
-        let (earliest, latest) = (self.issued_at + SHORTEST - TOLERANCE, asked_end + TOLERANCE);
+        let shortest = self.duration.min(SHORTEST);
+        let (earliest, latest) = (self.issued_at + shortest - TOLERANCE, asked_end + TOLERANCE);
         if server_expiration < earliest || server_expiration > latest {
             return None;
         }
@@ -329,6 +330,56 @@ pub fn plan_verification(
     })
 }
 
+/// Plans the lease of an emergency: as long as it says to the second, at most 15 minutes, and told to the holder as it is.
+/// Nothing is drawn and no grace is kept, for it is never renewed. `subject` is whom the object server's log names.
+pub fn plan_emergency(
+    document: &Document,
+    subject: &Subject,
+    length: Duration,
+    capabilities: &Capabilities,
+    now: OffsetDateTime,
+    rng: &mut dyn Rng,
+) -> Result<AssumeRole, LeaseError> {
+    let duration = emergency_length(length, capabilities)?;
+    let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
+    Ok(AssumeRole {
+        lease_id,
+        role_session_name: RoleSessionName::new(subject, lease_id),
+        subject: subject.clone(),
+        session_policy: SessionPolicy::compose(document, capabilities)?,
+        duration,
+        longest: duration,
+        lengths: LengthRange::new(duration, 0.0, duration),
+        requested: Some(length),
+        ceiling: duration,
+        grace: Duration::ZERO,
+        refresh_draw: 0.0,
+        issued_at: now,
+        parent: None,
+    })
+}
+
+/// Proves at load that a role of emergencies can be had at this server: what its leases would be refused for, in words.
+#[must_use]
+pub fn prove_emergency_fits(document: &Document, length: Duration, capabilities: &Capabilities) -> Vec<LeaseError> {
+    let document = SessionPolicy::compose(document, capabilities).err();
+    document.into_iter().chain(emergency_length(length, capabilities).err()).collect()
+}
+
+/// No emergency is longer than the shortest ordinary lease, and none is lengthened to what a server gives at least.
+fn emergency_length(length: Duration, capabilities: &Capabilities) -> Result<Duration, LeaseError> {
+    let (given, wanted) = (capabilities.durations, Duration::from_secs(length.min(SHORTEST).as_secs()));
+    if wanted.is_zero() || wanted < given.shortest || wanted > given.longest {
+        return Err(LeaseError::LengthNotGiven {
+            server: capabilities.server,
+            ttl: wanted.as_secs(),
+            shortest: given.shortest.as_secs(),
+            longest: given.longest.as_secs(),
+        });
+    }
+    Ok(wanted)
+}
+
 /// Proves at load that every role's document fits the server and is enforced by it, and that the server gives sessions of
 /// the role's length: one line for each that is not so.
 #[must_use]
@@ -416,6 +467,30 @@ mod tests {
     fn between(shortest: u64, ceiling: u64) -> Lengths {
         let minutes = Duration::from_mins;
         Lengths { shortest: minutes(shortest), ceiling: minutes(ceiling) }
+    }
+
+    #[test]
+    fn an_emergency_lasts_what_it_says_or_is_refused_and_never_more_than_15_minutes() {
+        let minutes = Duration::from_mins;
+        let of = |asked, server: Capabilities| emergency_length(asked, &server).ok();
+        assert_eq!(of(minutes(15), server(15, 720, Beyond::Refused)), Some(minutes(15)));
+        assert_eq!(of(minutes(60), server(15, 720, Beyond::Refused)), Some(minutes(15)));
+        assert_eq!(of(minutes(5), server(1, 720, Beyond::Refused)), Some(minutes(5)));
+        assert_eq!(of(minutes(5), server(15, 720, Beyond::Refused)), None, "not lengthened");
+        assert_eq!(of(minutes(15), server(20, 720, Beyond::Refused)), None);
+        assert_eq!(of(minutes(15), server(1, 10, Beyond::Shortened)), None);
+        assert_eq!(of(Duration::ZERO, server(0, 10, Beyond::Shortened)), None);
+    }
+
+    #[test]
+    fn the_terms_of_an_emergency_are_its_real_end() {
+        let now = time::macros::datetime!(2026-11-22 03:00 UTC);
+        let length = Duration::from_mins(5);
+        let assume_role =
+            AssumeRole { duration: length, grace: Duration::ZERO, ..AssumeRole::for_tests(1, "alice", "{}", now) };
+        assert_eq!(assume_role.terms(now + length).unwrap().expiration, now + length);
+        assert!(assume_role.terms(now + length + TOLERANCE * 2).is_none());
+        assert!(assume_role.terms(now + length - TOLERANCE * 2).is_none());
     }
 
     #[test]
