@@ -150,7 +150,7 @@ async fn insert(pool: PgPool) {
     const ROW: &str = "insert into bench_event (stream, seq, id, occurred_at, type, effect, reason, door, address, \
         request_id, requested_role, requested_seconds, session_name, token_sha256, issuer, subject, client, groups, jti, \
         policy_hash) values ($1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
-    let Refused { request, identity, reason, policy_hash, freeze: _ } = refused();
+    let Refused { request, identity, reason, policy_hash, freeze: _, obligation: _ } = refused();
     let insert = sqlx::query(ROW)
         .bind(Uuid::now_v7())
         .bind(Uuid::now_v7())
@@ -194,7 +194,7 @@ async fn copied_at_once(connection: &mut PgConnection) -> f64 {
 }
 
 fn event(now: OffsetDateTime) -> Event {
-    let Refused { request, identity, reason, policy_hash, freeze: _ } = refused();
+    let Refused { request, identity, reason, policy_hash, freeze: _, obligation: _ } = refused();
     Event {
         id: Uuid::now_v7(),
         occurred_at: now,
@@ -240,6 +240,7 @@ fn refused() -> Refused {
         reason: "no_role",
         policy_hash: Some("ab".repeat(32)),
         freeze: None,
+        obligation: None,
     }
 }
 

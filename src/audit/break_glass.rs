@@ -9,6 +9,7 @@ use super::event::{Event, Identity, Origin, Request};
 use super::log::lease_facts;
 use super::{AuditError, AuditLog, AuditReceipt, AuditRow, EventKind, KeyFingerprint, RecordedEffect};
 use crate::lease::AssumeRole;
+use crate::token::{EmergencyFault, VerifiedToken};
 
 /// The issuer of whoever is named in an emergency: no configured issuer may have this name.
 pub const BREAK_GLASS: &str = "break-glass";
@@ -168,6 +169,31 @@ impl EmergencyFacts {
         let issuer = BREAK_GLASS.to_owned();
         Some(Identity { issuer, subject: Some(subject), client: None, groups: Vec::new(), jti: None })
     }
+}
+
+/// What every decision about an emergency token says, allow or deny: flex-auth's obligation `record_emergency`, as the JSON
+/// object of its row's `detail`. Nothing for other tokens.
+#[must_use]
+pub fn obligation(token: &VerifiedToken) -> Option<String> {
+    let emergency = token.emergency()?;
+    let recorded = RecordEmergency {
+        authorized_by: emergency.authorized_by(),
+        fault: emergency.fault().map(EmergencyFault::code),
+        incident: emergency.incident(),
+        obligation: "record_emergency",
+        reason: emergency.reason(),
+    };
+    serde_json::to_string(&recorded).ok()
+}
+
+#[derive(Serialize)]
+struct RecordEmergency<'a> {
+    authorized_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
+    incident: Option<&'a str>,
+    obligation: &'static str,
+    reason: Option<&'a str>,
 }
 
 /// Where an event of an emergency came from, and the lease it is about.

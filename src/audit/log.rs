@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::break_glass::obligation;
 use super::instant::whole_microseconds;
 use super::scribe::Scribe;
 use super::tally::Tally;
@@ -102,6 +103,8 @@ pub struct Refused {
     pub policy_hash: Option<String>,
     /// The freeze that refused, when it was one.
     pub freeze: Option<FreezeId>,
+    /// What a decision about an emergency token must say: [`obligation`].
+    pub obligation: Option<String>,
 }
 
 /// A question put to the log: every one is an event, asked or refused, before it is answered.
@@ -212,6 +215,7 @@ impl AuditLog {
             matched_rule: Some(intent.grant.rule().to_owned()),
             policy_hash: Some(intent.grant.policy_hash().to_hex()),
             lease: Some(lease_facts(intent.assume_role)),
+            detail: obligation(intent.token),
             ..self.event(EventKind::LeaseIntended, RecordedEffect::Allow, "granted")
         };
         self.commit_intent(intent.assume_role.lease_id(), event).await
@@ -316,7 +320,14 @@ impl AuditLog {
     pub async fn refuse_reader(&self, inquiry: Inquiry) -> Result<(), AuditError> {
         let Inquiry { request, identity, reason, .. } = &inquiry;
         let (request, identity) = (request.clone(), identity.clone());
-        match self.tally.count_repeated(Refused { request, identity, reason, policy_hash: None, freeze: None }) {
+        match self.tally.count_repeated(Refused {
+            request,
+            identity,
+            reason,
+            policy_hash: None,
+            freeze: None,
+            obligation: None,
+        }) {
             Some(_first) => self.read(inquiry).await,
             None => Ok(()),
         }

@@ -32,7 +32,7 @@ mod tally;
 mod verify;
 mod writer;
 
-pub use break_glass::{BREAK_GLASS, Emergency, EmergencyContext, EmergencyFacts};
+pub use break_glass::{BREAK_GLASS, Emergency, EmergencyContext, EmergencyFacts, obligation};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{
     Abandonment, Address, Door, Event, EventKind, FreezeFacts, Identity, LeaseFacts, Origin, Orphan, OrphanFate,

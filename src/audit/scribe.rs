@@ -66,7 +66,7 @@ impl Scribe {
 
     /// Somebody with a valid signature was turned away.
     pub(super) fn refusal(&self, refused: Refused) -> Event {
-        let Refused { request, identity, reason, policy_hash, freeze } = refused;
+        let Refused { request, identity, reason, policy_hash, freeze, obligation } = refused;
         let kind = match request.origin.door {
             Door::Sts | Door::Leases | Door::Container | Door::TokenExchange | Door::BreakGlass => {
                 EventKind::ExchangeRefused
@@ -78,6 +78,7 @@ impl Scribe {
             identity: Some(identity),
             policy_hash,
             freeze: freeze.map(|id| FreezeFacts { id, frozen: None }),
+            detail: obligation,
             ..self.event(kind, RecordedEffect::Deny, reason)
         }
     }

@@ -239,7 +239,7 @@ mod tests {
         let token_sha256 = Some(format!("{token:064x}"));
         let request = Request::for_no_lease(origin, token_sha256);
         let identity = Identity { issuer: "a".to_owned(), subject: None, client: None, groups: Vec::new(), jti: None };
-        Refused { request, identity, reason, policy_hash: None, freeze: None }
+        Refused { request, identity, reason, policy_hash: None, freeze: None, obligation: None }
     }
 
     fn sum(told: &[Told]) -> u64 {

@@ -603,7 +603,7 @@ mod tests {
         let token_sha256 = Some(format!("{token:064x}"));
         let request = Request::for_no_lease(origin, token_sha256);
         let identity = Identity { issuer: "a".into(), subject: None, client: None, groups: Vec::new(), jti: None };
-        Refused { request, identity, reason, policy_hash: None, freeze: None }
+        Refused { request, identity, reason, policy_hash: None, freeze: None, obligation: None }
     }
 
     async fn say(log: &AuditLog, reason: &'static str) -> Result<(), AuditError> {

@@ -120,8 +120,9 @@ impl Exchange {
             let ended = self.revoke(&assume_role).await;
             return Err(self.abandon(unrecorded, ended));
         }
-        // A role that was closed meanwhile took what it had off the shelf, and takes nothing more.
-        if parts.lease_rules.reuse && !parts.standings.is_closed(&grant) {
+        // A role that was closed meanwhile took what it had off the shelf, and takes nothing more. What an emergency token had
+        // is never handed out again.
+        if parts.lease_rules.reuse && token.emergency().is_none() && !parts.standings.is_closed(&grant) {
             parts.held.shelve(assume_role.lease_id(), parts.clock.as_ref());
         }
         Ok(IssuedLease { role: grant.role().to_owned(), assume_role, token, terms, credentials, reused: false })

@@ -21,7 +21,7 @@ use rand::rngs::StdRng;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Origin, Refused, Request};
+use crate::audit::{AuditError, AuditLog, FingerprintKey, Identity, Origin, Refused, Request, obligation};
 use crate::clock::Clock;
 use crate::desk::{FreezeWatch, HeldCredentials, Outstanding, Rates};
 use crate::lease::{self, AssumeRole, LeaseError, LeaseRules, LeaseTerms, Smoothing};
@@ -243,6 +243,10 @@ impl Exchange {
             Ok(token) => token,
             Err(refusal) => return Err(self.record_refused_token(asked, refusal).await),
         };
+        if let Some(emergency) = token.emergency() {
+            let (incident, by) = (emergency.incident(), emergency.authorized_by());
+            tracing::error!(issuer = %token.issuer(), incident, authorized_by = by, "an emergency token asks");
+        }
         // Also of those whom policy grants nothing: each has a row.
         let _under_way = match self.parts().rates.begin(&token) {
             Ok(under_way) => under_way,
@@ -273,7 +277,7 @@ impl Exchange {
         };
         // Whatever forbids this holder a lease is asked here: it forbids one that is out already as well as a new one.
         let claim = Claim { asked, token, grant, assume_role };
-        if self.parts().lease_rules.reuse && !fresh {
+        if self.parts().lease_rules.reuse && !fresh && claim.token.emergency().is_none() {
             self.share(claim).await
         } else {
             self.mint_on_record(claim, None).await
@@ -316,8 +320,14 @@ impl Exchange {
             log.count_refusal(reason, asked.origin.address);
             return Refusal::Token(refusal);
         };
-        let refused =
-            Refused { request: asked, identity: Identity::from(*signed), reason, policy_hash: None, freeze: None };
+        let refused = Refused {
+            request: asked,
+            identity: Identity::from(*signed),
+            reason,
+            policy_hash: None,
+            freeze: None,
+            obligation: None,
+        };
         self.recorded(log.refuse_token(refused), Refusal::Token(refusal)).await
     }
 
@@ -347,7 +357,8 @@ impl Exchange {
             | Refusal::Closed(_) => (false, None),
         };
         let policy_hash = policy_hash.map(PolicyHash::to_hex);
-        let refused = Refused { request, identity: Identity::from(token), reason, policy_hash, freeze };
+        let obligation = obligation(token);
+        let refused = Refused { request, identity: Identity::from(token), reason, policy_hash, freeze, obligation };
         let record = async { if gate { log.refuse_holder(refused).await } else { log.refuse(refused).await } };
         self.recorded(record, refusal).await
     }

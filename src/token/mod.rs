@@ -7,6 +7,7 @@
 
 mod claims;
 mod compact;
+mod emergency;
 mod groups;
 mod header;
 mod issuer_rules;
@@ -22,6 +23,7 @@ mod verifier;
 
 use async_trait::async_trait;
 
+pub use emergency::{EmergencyClaim, EmergencyFault};
 pub use issuer_rules::{ClaimPath, IssuerRules, Profile};
 pub use key::{KeyFault, KeyId, VerificationKey};
 pub use key_set::{KeySet, KeySetError};

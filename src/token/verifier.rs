@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::claims::Claims;
 use super::compact::CompactJws;
 use super::header::Header;
-use super::{Group, IssuerName, IssuerRules, KeySource, SignedIdentity, Subject, TokenDigest};
+use super::{EmergencyClaim, Group, IssuerName, IssuerRules, KeySource, SignedIdentity, Subject, TokenDigest};
 use super::{TokenReason, TokenRefusal, Unverified, VerificationKey, groups, kind, times};
 
 /// A token that passed every check of its issuer's rules at one instant.
@@ -24,6 +24,7 @@ pub struct VerifiedToken {
     groups: Vec<Group>,
     jti: Option<String>,
     expires_at: OffsetDateTime,
+    emergency: Option<EmergencyClaim>,
     claims: Map<String, Value>,
     digest: TokenDigest,
 }
@@ -75,6 +76,12 @@ impl VerifiedToken {
     #[must_use]
     pub fn expires_at(&self) -> OffsetDateTime {
         self.expires_at
+    }
+
+    /// The emergency that it was issued for, if it was: every decision about it is to say so.
+    #[must_use]
+    pub fn emergency(&self) -> Option<&EmergencyClaim> {
+        self.emergency.as_ref()
     }
 
     /// Every claim, for role conditions and `${jwt:…}`.
@@ -184,7 +191,8 @@ fn judge(claims: &Claims, rules: &IssuerRules, now: OffsetDateTime) -> Result<Ju
     let client = claims.client(rules)?;
     kind::check(claims.members(), rules.profile)?;
     let groups = groups::read(claims.members(), rules)?;
-    Ok(Judged { subject, audience, client, groups, jti, expires_at })
+    let emergency = EmergencyClaim::read(claims, rules, &audience, now);
+    Ok(Judged { subject, audience, client, groups, jti, expires_at, emergency })
 }
 
 /// What the judged claims come to.
@@ -195,11 +203,12 @@ struct Judged {
     groups: Vec<Group>,
     jti: Option<String>,
     expires_at: OffsetDateTime,
+    emergency: Option<EmergencyClaim>,
 }
 
 impl Judged {
     fn into_verified(self, rules: &IssuerRules, claims: Claims, digest: TokenDigest) -> VerifiedToken {
-        let Self { subject, audience, client, groups, jti, expires_at } = self;
+        let Self { subject, audience, client, groups, jti, expires_at, emergency } = self;
         VerifiedToken {
             issuer: rules.name.clone(),
             issuer_url: rules.issuer.clone(),
@@ -209,6 +218,7 @@ impl Judged {
             groups,
             jti,
             expires_at,
+            emergency,
             claims: claims.into_members(),
             digest,
         }

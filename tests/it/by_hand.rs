@@ -86,6 +86,7 @@ fn refused(n: u8) -> Refused {
         reason: "no_role",
         policy_hash: None,
         freeze: None,
+        obligation: None,
     }
 }
 

@@ -387,7 +387,7 @@ fn open(store: PostgresStore, tasks: &TaskTracker) -> AuditLog {
 
 fn refused() -> Refused {
     let identity = whole_event().identity.unwrap();
-    Refused { request: request(), identity, reason: "no_role", policy_hash: None, freeze: None }
+    Refused { request: request(), identity, reason: "no_role", policy_hash: None, freeze: None, obligation: None }
 }
 
 /// Waits for the sessions of a killed server: one that has not noticed yet would still commit, and rightly say so.

@@ -164,6 +164,7 @@ async fn write_log(store: &Arc<PostgresStore>, clock: Arc<dyn Clock>, moved: Opt
             reason: "no_role",
             policy_hash: Some("cd".repeat(32)),
             freeze: None,
+            obligation: None,
         };
         log.refuse(refused).await.unwrap();
     };
