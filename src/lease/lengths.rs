@@ -21,6 +21,12 @@ impl LengthRange {
         Self { shortest, longest: bound.as_secs().max(shortest) }
     }
 
+    /// This length and no other, however short: an emergency's.
+    #[must_use]
+    pub fn exactly(length: Duration) -> Self {
+        Self { shortest: length.as_secs(), longest: length.as_secs() }
+    }
+
     /// The shortest.
     #[must_use]
     pub fn shortest(self) -> Duration {

@@ -276,14 +276,25 @@ pub fn plan(
     if requested.is_some_and(|requested| requested < SHORTEST) {
         return Err(LeaseError::TooShort);
     }
-    let Lengths { shortest, ceiling } = lengths(grant.ttl_or(rules.ttl), capabilities)?;
+    let ttl = grant.ttl_or(rules.ttl);
+    let Lengths { shortest, ceiling } = if grant.is_emergency() {
+        let length = emergency_length(ttl, capabilities)?;
+        Lengths { shortest: length, ceiling: length }
+    } else {
+        lengths(ttl, capabilities)?
+    };
     let session_policy =
         SessionPolicy::compose(grant.document(), capabilities).map_err(|error| match (grant.roles(), &error) {
             ([_], _) | (_, LeaseError::NotEnforced { .. }) => error,
             (choices, _) => LeaseError::RolesDoNotFit { choices: choices.to_vec() },
         })?;
     let bound = requested.map_or(ceiling, |requested| requested.min(ceiling).max(shortest));
-    let lengths = LengthRange::new(bound, rules.jitter, shortest);
+    // An emergency is as long as it says: nothing is drawn away, and no grace is kept, for nobody renews it.
+    let (lengths, grace) = if grant.is_emergency() {
+        (LengthRange::exactly(bound), Duration::ZERO)
+    } else {
+        (LengthRange::new(bound, rules.jitter, shortest), rules.grace)
+    };
     let duration = lengths.draw(rng);
     let lease_id = LeaseId::from_uuid(time_ordered_id(now, rng));
     Ok(AssumeRole {
@@ -296,7 +307,7 @@ pub fn plan(
         lengths,
         requested,
         ceiling,
-        grace: rules.grace,
+        grace,
         refresh_draw: rng.random(),
         issued_at: now,
         parent: None,
@@ -349,7 +360,7 @@ pub fn plan_emergency(
         session_policy: SessionPolicy::compose(document, capabilities)?,
         duration,
         longest: duration,
-        lengths: LengthRange::new(duration, 0.0, duration),
+        lengths: LengthRange::exactly(duration),
         requested: Some(length),
         ceiling: duration,
         grace: Duration::ZERO,

@@ -53,6 +53,7 @@ pub struct Grant {
     ttl_everywhere: bool,
     narrowed: bool,
     filled: bool,
+    emergency: bool,
     policy_hash: PolicyHash,
 }
 
@@ -96,6 +97,12 @@ impl Grant {
         self.filled
     }
 
+    /// Whether it is one of the roles of emergencies: as long as it says, never renewed, never handed out again.
+    #[must_use]
+    pub fn is_emergency(&self) -> bool {
+        self.emergency
+    }
+
     /// Any grant, for tests of what is done with one.
     #[cfg(test)]
     pub(crate) fn for_tests(role: &str, narrowed: bool, filled: bool, policy_hash: PolicyHash) -> Self {
@@ -103,7 +110,17 @@ impl Grant {
         let document = br#"{"Version":"2012-10-17","Statement":[
             {"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}]}"#;
         let document = Document::parse(document).unwrap();
-        Self { roles, rule: String::new(), document, ttl: None, ttl_everywhere: false, narrowed, filled, policy_hash }
+        Self {
+            roles,
+            rule: String::new(),
+            document,
+            ttl: None,
+            ttl_everywhere: false,
+            narrowed,
+            filled,
+            emergency: false,
+            policy_hash,
+        }
     }
 
     /// The shortest length of the granted roles, where one that sets none counts as `default`.
@@ -159,6 +176,7 @@ impl PolicySet {
             ttl_everywhere: found.iter().all(|(_, role, _)| role.ttl.is_some()),
             narrowed: request.session_policy.is_some(),
             filled: found.iter().any(|(_, role, _)| role.document.has_variables()),
+            emergency: false,
             policy_hash: self.hash,
         })
     }
