@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 
 use super::Step;
+use super::break_glass::BreakGlassMetrics;
 use crate::audit::{Abandonment, Door, LogMeter, LogStats, OrphanFate, Orphanhood};
 
 /// From a decision in memory to the longest deadline, seconds.
@@ -91,6 +92,7 @@ pub struct Metrics {
     freezes: Gauge,
     leases_held: Gauge,
     expected: ExpectedGauges,
+    pub(super) emergencies: BreakGlassMetrics,
 }
 
 /// What the next hour is expected to ask for, as far as open leases tell.
@@ -257,6 +259,8 @@ impl Default for Metrics {
         );
         let expected = ExpectedGauges::default();
         expected.register(&mut registry);
+        let emergencies = BreakGlassMetrics::default();
+        emergencies.register(&mut registry);
         registry.register("stint_build", "What is running", build);
         Self {
             registry,
@@ -274,6 +278,7 @@ impl Default for Metrics {
             freezes,
             leases_held,
             expected,
+            emergencies,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Logs, traces and metrics. It never sees a secret: callers hand it codes, ids and durations, and libraries that might
 //! show a request are kept quiet.
 
+mod break_glass;
 mod logs;
 mod metrics;
 mod otlp;
