@@ -5,19 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
+use super::break_glass::{BreakGlass, BreakGlassFile, Drill, EmergencyRole, Listed};
 use super::directory::{MOST_BYTES, MOST_FILES};
 use super::operator::Operator;
 use super::problem::{Fault, quoted};
 use super::role_file::RoleFile;
 use super::rule::Rule;
 use super::set::Role;
-use super::toml_section::read_file;
+use super::toml_section::{Placed, read_file};
 use super::warnings::confusable_groups;
 use super::{Bucket, Document, Operators, PolicyFiles, PolicyHash, PolicySet, Problem, RoleName};
 use crate::token::{Group, IssuerName};
 
 /// What the hash begins with, so that it can never equal a hash made for another purpose.
 const HASH_DOMAIN: &[u8] = b"stint policy directory 1";
+
+const BREAK_GLASS: &str = "break-glass.toml";
 
 /// The name that stands for every role that matches.
 const RESERVED: &str = "any";
@@ -43,10 +46,11 @@ pub(super) fn compile(files: &PolicyFiles, issuers: &[IssuerName]) -> Result<Pol
         return Err(compiling.problems);
     }
     let operators = compiling.operators.unwrap_or_else(Operators::nobody);
+    let break_glass = compiling.break_glass;
     let mut warnings = compiling.warnings;
     let groups = roles.values().flat_map(|role| &role.rules).flat_map(Rule::groups);
     warnings.extend(confusable_groups(groups.chain(operators.groups())));
-    Ok(PolicySet { roles, operators, buckets: compiling.buckets, warnings, hash: hash(files) })
+    Ok(PolicySet { roles, operators, buckets: compiling.buckets, break_glass, warnings, hash: hash(files) })
 }
 
 /// What is known while the files are read one by one.
@@ -58,6 +62,8 @@ struct Compiling<'a> {
     role_files: BTreeMap<RoleName, (String, Option<RoleFile>)>,
     operators: Option<Operators>,
     buckets: Vec<Bucket>,
+    break_glass_file: Option<BreakGlassFile>,
+    break_glass: Option<BreakGlass>,
     warnings: Vec<String>,
     problems: Vec<Problem>,
 }
@@ -82,11 +88,13 @@ impl Compiling<'_> {
                 let read = read_file(content, Bucket::read_all);
                 self.buckets = self.keep(path, content, read).unwrap_or_default();
             }
-            ("", "break-glass.toml", _) => {
-                let read = read_file(content, |_, _| ());
-                if self.keep(path, content, read).is_some() {
-                    self.warnings.push(format!("{path}: not used by this version; only its syntax was checked"));
-                }
+            ("", BREAK_GLASS, _) => {
+                let issuers = self.issuers;
+                // Read to the end, for the same reason as a role.
+                let mut faults = Vec::new();
+                let read = read_file(content, |top, _| BreakGlassFile::read(top, issuers, &mut faults));
+                self.break_glass_file = self.keep(path, content, read);
+                self.problems.extend(faults.into_iter().map(|fault| fault.in_file(path, content)));
             }
             _ => self.problem(
                 path,
@@ -120,11 +128,17 @@ impl Compiling<'_> {
         for (name, (path, file)) in std::mem::take(&mut self.role_files) {
             let document = file.as_ref().and_then(|file| {
                 referenced.extend(file.documents.iter().map(|document| document.text.clone()));
-                self.combined(&path, file, files.0.get(&path).map_or(&[], Vec::as_slice))
+                self.combined(&path, &file.documents, files.0.get(&path).map_or(&[], Vec::as_slice))
             });
             let role = document.zip(file).map(|(document, file)| Role { document, ttl: file.ttl, rules: file.rules });
             roles.insert(name, role);
         }
+        let text = files.0.get(BREAK_GLASS).map_or(&[][..], Vec::as_slice);
+        let emergency = self.break_glass_file.take().map(|file| {
+            let listed = file.listed().flat_map(|listed| &listed.documents);
+            referenced.extend(listed.map(|document| document.text.clone()));
+            (file.listed().map(|listed| self.emergency_role(listed, text)).collect::<Vec<_>>(), file)
+        });
         let role_files: BTreeSet<RoleName> = roles.keys().cloned().collect();
         for (stem, document) in std::mem::take(&mut self.documents) {
             if referenced.contains(&stem) {
@@ -138,14 +152,31 @@ impl Compiling<'_> {
                 Some(_) | None => self.by_convention(&stem, document, &mut roles),
             }
         }
+        if let Some((emergency, file)) = emergency {
+            for listed in file.listed().filter(|listed| roles.contains_key(&listed.role)) {
+                // A token would get by its groups what takes the quorum, or the log could not say which of the two it was.
+                let message = format!("the role {} exists already: name the emergency's otherwise", listed.role);
+                self.problems.push(listed.name.fault(message).in_file(BREAK_GLASS, text));
+            }
+            self.break_glass = assembled(file, emergency);
+        }
         roles.into_iter().filter_map(|(name, role)| role.map(|role| (name, role))).collect()
     }
 
-    /// The documents of a role file as one.
-    fn combined(&mut self, path: &str, file: &RoleFile, text: &[u8]) -> Option<Document> {
+    /// A role of `break-glass.toml` with its documents.
+    fn emergency_role(&mut self, listed: &Listed, text: &[u8]) -> Option<EmergencyRole> {
+        if listed.role.as_str() == RESERVED {
+            self.problems.push(listed.name.fault(reserved()).in_file(BREAK_GLASS, text));
+        }
+        let document = self.combined(BREAK_GLASS, &listed.documents, text)?;
+        Some(EmergencyRole::new(listed.role.clone(), document, listed.length))
+    }
+
+    /// The documents of a role as one.
+    fn combined(&mut self, path: &str, documents: &[Placed], text: &[u8]) -> Option<Document> {
         let mut statements = Vec::new();
         let mut sound = true;
-        for listed in &file.documents {
+        for listed in documents {
             match self.documents.get(&listed.text) {
                 Some(Some(document)) => statements.extend_from_slice(document.statements()),
                 // Its own faults are named already.
@@ -198,6 +229,27 @@ impl Compiling<'_> {
     fn problem(&mut self, path: &str, message: String) {
         self.problems.push(Problem::of_file(path, message));
     }
+}
+
+/// The whole of `break-glass.toml`; nothing where a part has a fault, which is named already.
+fn assembled(file: BreakGlassFile, roles: Vec<Option<EmergencyRole>>) -> Option<BreakGlass> {
+    let mut roles = roles.into_iter().collect::<Option<Vec<_>>>()?;
+    let (_, bucket) = file.drill?;
+    // The drill's is listed last.
+    let role = roles.pop()?;
+    Some(BreakGlass {
+        quorum: file.quorum?,
+        declared_quorum: file.declared_quorum?,
+        conditions: file.conditions,
+        minimum_outage: file.minimum_outage?,
+        review_within: file.review_within?,
+        drill_every: file.drill_every?,
+        alert_webhook: file.alert_webhook,
+        custodians: file.custodians,
+        roles,
+        drill: Drill { role, bucket },
+        emergency_tokens: file.emergency_tokens,
+    })
 }
 
 fn reserved() -> String {

@@ -6,6 +6,7 @@
 //! [`Grant`].
 
 mod action;
+mod break_glass;
 mod buckets;
 mod claims;
 mod compile;
@@ -33,6 +34,10 @@ mod toml_section;
 mod warnings;
 
 pub use action::stands_for;
+pub use break_glass::{
+    BreakGlass, Custodian, CustodianKey, CustodianKeyError, CustodianName, Drill, EmergencyCondition, EmergencyRole,
+    EmergencyTokens,
+};
 pub use buckets::{Bucket, Expiry, is_bucket_name};
 pub use decide::{AccessRequest, Denial, DenialReason, Grant, RequestedRole};
 pub use directory::PolicyFiles;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::break_glass::BreakGlass;
 use super::compile::compile;
 use super::rule::{Asked, Rule};
 use super::{Bucket, Document, Operators, PolicyFiles, PolicyHash, Problem, RoleName};
@@ -14,6 +15,7 @@ pub struct PolicySet {
     pub(super) roles: BTreeMap<RoleName, Role>,
     pub(super) operators: Operators,
     pub(super) buckets: Vec<Bucket>,
+    pub(super) break_glass: Option<BreakGlass>,
     pub(super) warnings: Vec<String>,
     pub(super) hash: PolicyHash,
 }
@@ -61,6 +63,12 @@ impl PolicySet {
     #[must_use]
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
+    }
+
+    /// Who may open the emergency path together, and to what; nothing where there is no `break-glass.toml`.
+    #[must_use]
+    pub fn break_glass(&self) -> Option<&BreakGlass> {
+        self.break_glass.as_ref()
     }
 
     /// Suspicious but valid: confusable group names and the like, one line each.
