@@ -173,7 +173,10 @@ fn code_of_freeze(refusal: &FreezeRefusal) -> ProblemCode {
 
 fn code_of_denial(reason: &DenialReason) -> ProblemCode {
     match reason {
-        DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => ProblemCode::AccessDenied,
+        DenialReason::NoRole
+        | DenialReason::RoleNotGranted
+        | DenialReason::ClaimUnusable
+        | DenialReason::EmergencyRefused(_) => ProblemCode::AccessDenied,
         DenialReason::SessionPolicyMalformed => ProblemCode::SessionPolicyMalformed,
         DenialReason::SessionPolicyNotCombinable => ProblemCode::SessionPolicyNotCombinable,
     }

@@ -218,9 +218,10 @@ fn told_of_caller(refusal: CallerRefusal) -> (StsCode, &'static str) {
 
 fn told_of_denial(reason: &DenialReason) -> (StsCode, &'static str) {
     match reason {
-        DenialReason::NoRole | DenialReason::RoleNotGranted | DenialReason::ClaimUnusable => {
-            (StsCode::AccessDenied, DENIED)
-        }
+        DenialReason::NoRole
+        | DenialReason::RoleNotGranted
+        | DenialReason::ClaimUnusable
+        | DenialReason::EmergencyRefused(_) => (StsCode::AccessDenied, DENIED),
         DenialReason::SessionPolicyMalformed => {
             (StsCode::MalformedPolicyDocument, "The session policy is not an IAM policy document.")
         }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::answer::{Entitled, EntitledRole, Held, ObjectAccess, Rights, UnknownPolicies};
 use crate::audit::question::{LivePolicy, PolicyInForce, Questions};
 use crate::audit::{Digest, StoreError};
-use crate::policy::{Document, PolicyFiles, PolicySet, hindsight};
+use crate::policy::{Asked, BreakGlass, Document, PolicyFiles, PolicySet, hindsight};
 
 /// Most session policies named as unknown.
 const MOST_UNKNOWN: usize = 20;
@@ -93,7 +93,13 @@ fn entitled(in_force: Option<PolicyInForce>, bucket: &str, object: &str) -> Enti
         let given_to = || policies.rules(role).into_iter().map(Into::into).collect();
         rights.any().then(|| EntitledRole { role: role.as_str().to_owned(), rights, given_to: given_to() })
     });
-    Entitled { policy_hash: hash, loaded_at, unknown: None, roles: roles.collect() }
+    let emergencies = policies.break_glass().into_iter().flat_map(BreakGlass::roles).filter_map(|role| {
+        let rights = rights(role.document(), bucket, object);
+        let quorum = || Asked::by_quorum().into();
+        let role = role.name().as_str().to_owned();
+        rights.any().then(|| EntitledRole { role, rights, given_to: vec![quorum()] })
+    });
+    Entitled { policy_hash: hash, loaded_at, unknown: None, roles: roles.chain(emergencies).collect() }
 }
 
 fn rights(document: &Document, bucket: &str, object: &str) -> Rights {

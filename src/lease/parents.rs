@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LeaseError;
-use crate::policy::{PolicySet, RoleName};
+use crate::policy::{BreakGlass, EmergencyRole, PolicySet, RoleName};
 
 /// A parent, told apart by a keyed digest of its access key id: the first 128 bits. Made by
 /// [`FingerprintKey::parent`](crate::audit::FingerprintKey::parent).
@@ -61,7 +61,8 @@ impl MintingParents {
     /// Proves at load that every role has a parent and every parent's role exists: one line for each that does not.
     #[must_use]
     pub fn misfits(&self, policies: &PolicySet) -> Vec<String> {
-        let roles: BTreeSet<&RoleName> = policies.roles().map(|(name, _, _)| name).collect();
+        let emergencies = policies.break_glass().into_iter().flat_map(BreakGlass::roles).map(EmergencyRole::name);
+        let roles: BTreeSet<&RoleName> = policies.roles().map(|(name, _, _)| name).chain(emergencies).collect();
         let unknown = self.of_roles.keys().filter(|role| !roles.contains(role));
         let unknown = unknown.map(|role| {
             format!(

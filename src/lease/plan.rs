@@ -12,7 +12,7 @@ use super::smoothing::{Drawn, Smoothing};
 use super::terms::{LeaseTerms, Shortening};
 use super::{Beyond, Capabilities, GoesBy, LeaseId, ParentId, RoleSessionName, SelfTesting, SessionPolicy};
 use crate::clock::time_ordered_id;
-use crate::policy::{Document, Grant, PolicySet, RoleName};
+use crate::policy::{BreakGlass, Document, EmergencyRole, Grant, PolicySet, RoleName};
 use crate::token::{Subject, VerifiedToken};
 
 /// No lease is shorter: stock SDKs would ask at every call, and no server but Ceph mints less.
@@ -370,11 +370,10 @@ pub fn plan_emergency(
     })
 }
 
-/// Proves at load that a role of emergencies can be had at this server: what its leases would be refused for, in words.
-#[must_use]
-pub fn prove_emergency_fits(document: &Document, length: Duration, capabilities: &Capabilities) -> Vec<LeaseError> {
-    let document = SessionPolicy::compose(document, capabilities).err();
-    document.into_iter().chain(emergency_length(length, capabilities).err()).collect()
+/// What leases of an emergency role would be refused for at this server.
+fn emergency_misfits(role: &EmergencyRole, capabilities: &Capabilities) -> Vec<LeaseError> {
+    let document = SessionPolicy::compose(role.document(), capabilities).err();
+    document.into_iter().chain(emergency_length(role.length(), capabilities).err()).collect()
 }
 
 /// No emergency is longer than the shortest ordinary lease, and none is lengthened to what a server gives at least.
@@ -400,7 +399,11 @@ pub fn prove_roles_fit(policies: &PolicySet, rules: &LeaseRules, capabilities: &
         let length = lengths(ttl.unwrap_or(rules.ttl), capabilities).err();
         document.into_iter().chain(length).map(move |error| format!("role {name}: {error}")).collect::<Vec<_>>()
     };
-    policies.roles().flat_map(prove).collect()
+    let emergencies = policies.break_glass().into_iter().flat_map(BreakGlass::roles).flat_map(|role| {
+        let misfits = emergency_misfits(role, capabilities);
+        misfits.into_iter().map(|error| format!("emergency role {}: {error}", role.name()))
+    });
+    policies.roles().flat_map(prove).chain(emergencies).collect()
 }
 
 /// Roles whose leases the server makes shorter than they say: one line each.

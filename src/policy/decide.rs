@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::rule::{Claimant, Rule};
 use super::set::Role;
-use super::{Document, PolicyHash, PolicySet, RoleName};
-use crate::token::VerifiedToken;
+use super::{Document, EmergencyRole, EmergencyTokens, PolicyHash, PolicySet, RoleName};
+use crate::token::{EmergencyFault, VerifiedToken};
 
 /// What a caller asks for.
 #[derive(Debug, Clone)]
@@ -143,7 +143,51 @@ impl Grant {
 impl PolicySet {
     /// Decides one request. Nothing is granted but by a rule that was found; the grant names it.
     pub fn decide(&self, token: &VerifiedToken, request: &AccessRequest) -> Result<Grant, Denial> {
-        self.decide_for(&Claimant::from(token), request)
+        let emergency = match &request.role {
+            RequestedRole::Named(name) => self.break_glass().and_then(|glass| Some((glass, glass.role(name)?))),
+            // `any` never means an emergency: that has to be asked for by name.
+            RequestedRole::Any | RequestedRole::Unusable => None,
+        };
+        match emergency {
+            Some((glass, role)) => self
+                .decide_emergency(glass.emergency_tokens(), role, token, request)
+                .map_err(|reason| Denial { reason, policy_hash: self.hash }),
+            None => self.decide_for(&Claimant::from(token), request),
+        }
+    }
+
+    /// A role of emergencies: for a token whose issuer is listed for it, and that says whose emergency it is.
+    fn decide_emergency(
+        &self,
+        honoured: Option<&EmergencyTokens>,
+        role: &EmergencyRole,
+        token: &VerifiedToken,
+        request: &AccessRequest,
+    ) -> Result<Grant, DenialReason> {
+        let listed = |tokens: &&EmergencyTokens| {
+            tokens.issuers().contains(token.issuer()) && tokens.roles().contains(role.name())
+        };
+        // The same answer as for a role that does not exist, so that roles cannot be listed.
+        honoured.filter(listed).ok_or(DenialReason::RoleNotGranted)?;
+        let claim = token.emergency().ok_or(DenialReason::RoleNotGranted)?;
+        if let Some(fault) = claim.fault() {
+            return Err(DenialReason::EmergencyRefused(fault));
+        }
+        let document = match &request.session_policy {
+            None => role.document().clone(),
+            Some(text) => role.document().clone().narrowed_by(text)?,
+        };
+        Ok(Grant {
+            roles: vec![role.name().clone()],
+            rule: "break-glass.toml#emergency_tokens".to_owned(),
+            document,
+            ttl: Some(role.length()),
+            ttl_everywhere: true,
+            narrowed: request.session_policy.is_some(),
+            filled: false,
+            emergency: true,
+            policy_hash: self.hash,
+        })
     }
 
     fn decide_for(&self, claimant: &Claimant<'_>, request: &AccessRequest) -> Result<Grant, Denial> {
@@ -225,6 +269,9 @@ pub enum DenialReason {
     /// A claim that the document names is missing, is not a string, or holds a character with a meaning in policies.
     #[error("a claim cannot be filled into the role's document")]
     ClaimUnusable,
+    /// The token is an emergency's, and opens no emergency role.
+    #[error("the emergency token is not honoured: {}", .0.code())]
+    EmergencyRefused(EmergencyFault),
 }
 
 impl DenialReason {
@@ -237,6 +284,7 @@ impl DenialReason {
             Self::SessionPolicyMalformed => "session_policy_malformed",
             Self::SessionPolicyNotCombinable => "session_policy_not_combinable",
             Self::ClaimUnusable => "claim_unusable",
+            Self::EmergencyRefused(fault) => fault.code(),
         }
     }
 }

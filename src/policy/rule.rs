@@ -49,6 +49,16 @@ pub struct Asked {
     pub claims: bool,
 }
 
+impl Asked {
+    /// What an emergency role asks for: nothing of a token, but a quorum of custodians.
+    #[must_use]
+    pub fn by_quorum() -> Self {
+        let rule = "break-glass.toml: a quorum of custodians".to_owned();
+        let (groups, subjects, clients) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rule, issuer: None, groups, subjects, clients, claims: false }
+    }
+}
+
 /// A compiled rule.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {

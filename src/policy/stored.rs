@@ -31,15 +31,18 @@ impl PolicySet {
     }
 }
 
-/// Every `issuer = "…"` of an `[[allow]]` or `[[operator]]` block. A file that is no TOML names none; compiling tells.
+/// Every `issuer = "…"` of an `[[allow]]` or `[[operator]]` block, and those whose emergency tokens are honoured. A file that is no TOML names none; compiling tells.
 fn issuer_names(files: &PolicyFiles) -> BTreeSet<String> {
-    let texts = files.0.iter().filter(|(path, _)| path.starts_with("roles/") || *path == "operators.toml");
+    let has_issuers = |path: &str| path.starts_with("roles/") || path == "operators.toml" || path == "break-glass.toml";
+    let texts = files.0.iter().filter(|(path, _)| has_issuers(path));
     let tables = texts.filter_map(|(_, content)| std::str::from_utf8(content).ok()?.parse::<toml::Table>().ok());
     let mut names = BTreeSet::new();
     for table in tables {
         for blocks in ["allow", "operator"].iter().filter_map(|key| table.get(*key)?.as_array()) {
             names.extend(blocks.iter().filter_map(|block| Some(block.get("issuer")?.as_str()?.to_owned())));
         }
+        let honoured = table.get("emergency_tokens").and_then(|tokens| tokens.get("issuers")?.as_array());
+        names.extend(honoured.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())));
     }
     names
 }
