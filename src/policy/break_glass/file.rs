@@ -118,7 +118,8 @@ fn read_custodians(top: Section<'_, '_>, faults: &mut Vec<Fault>) -> Vec<Custodi
         if parsed.is_none() {
             faults.push(name.fault("a custodian's name has 1 to 64 characters of A-Za-z0-9._-"));
         }
-        let public = CustodianKey::parse(&key.text).map_err(|error| faults.push(key.fault(format!("public_key {error}"))));
+        let public =
+            CustodianKey::parse(&key.text).map_err(|error| faults.push(key.fault(format!("public_key {error}"))));
         // It is printed on the terminal of whoever looks for help.
         if !(1..=LONGEST_TEXT).contains(&contact.text.len()) || contact.text.chars().any(char::is_control) {
             faults.push(contact.fault(format!("contact is one line of 1 to {LONGEST_TEXT} bytes")));
@@ -225,7 +226,8 @@ fn read_drill(top: Section<'_, '_>, roles: &[Listed], faults: &mut Vec<Fault>) -
     block.closed(&["role", "description", "documents", "length", "bucket"], faults);
     let listed = read_role(block, "role", faults);
     if let Some(listed) = listed.as_ref().filter(|drill| roles.iter().any(|role| role.role == drill.role)) {
-        faults.push(listed.name.fault("the drill's role must be one of its own, and harmless: a [[role]] has this name"));
+        faults
+            .push(listed.name.fault("the drill's role must be one of its own, and harmless: a [[role]] has this name"));
     }
     let bucket = block.text("bucket", faults);
     match &bucket {
@@ -312,7 +314,9 @@ fn read_webhook(top: Section<'_, '_>, faults: &mut Vec<Fault>) -> Option<String>
         return Some(webhook.text);
     }
     // What is in it is a secret at some receivers: it is not repeated.
-    faults.push(webhook.fault("alert_webhook is an https URL without user and fragment (http is taken on loopback only)"));
+    faults.push(
+        webhook.fault("alert_webhook is an https URL without user and fragment (http is taken on loopback only)"),
+    );
     None
 }
 
