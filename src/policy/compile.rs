@@ -46,7 +46,7 @@ pub(super) fn compile(files: &PolicyFiles, issuers: &[IssuerName]) -> Result<Pol
         return Err(compiling.problems);
     }
     let operators = compiling.operators.unwrap_or_else(Operators::nobody);
-    let break_glass = compiling.break_glass;
+    let break_glass = compiling.break_glass.map(Box::new);
     let mut warnings = compiling.warnings;
     let groups = roles.values().flat_map(|role| &role.rules).flat_map(Rule::groups);
     warnings.extend(confusable_groups(groups.chain(operators.groups())));

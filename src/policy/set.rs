@@ -15,7 +15,8 @@ pub struct PolicySet {
     pub(super) roles: BTreeMap<RoleName, Role>,
     pub(super) operators: Operators,
     pub(super) buckets: Vec<Bucket>,
-    pub(super) break_glass: Option<BreakGlass>,
+    /// Boxed: a set is moved about by value.
+    pub(super) break_glass: Option<Box<BreakGlass>>,
     pub(super) warnings: Vec<String>,
     pub(super) hash: PolicyHash,
 }
@@ -68,7 +69,7 @@ impl PolicySet {
     /// Who may open the emergency path together, and to what; nothing where there is no `break-glass.toml`.
     #[must_use]
     pub fn break_glass(&self) -> Option<&BreakGlass> {
-        self.break_glass.as_ref()
+        self.break_glass.as_deref()
     }
 
     /// Suspicious but valid: confusable group names and the like, one line each.
