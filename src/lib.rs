@@ -2,7 +2,7 @@
 //!
 //! Read [`exchange`] first: one exchange on one page. The rooms stand in one line, and each imports only rooms to its
 //! left: `clock → token → policy → lease → audit → telemetry → object_server → desk → exchange → break_glass →
-//! reconciler → inquiry → http → app`. The adapters [`issuer`] and [`postgres`] import the room whose port they implement; [`config`] makes the rooms' finished
+//! reconciler → inquiry → http → app`. The adapters [`issuer`], [`postgres`] and [`webhook`] import the room whose port they implement; [`config`] makes the rooms' finished
 //! types; [`client`] stands apart and runs beside a workload. `docs/architecture.md` has the map, and a test holds it.
 
 pub mod app;
@@ -27,3 +27,4 @@ pub mod postgres;
 pub mod reconciler;
 pub mod telemetry;
 pub mod token;
+pub mod webhook;

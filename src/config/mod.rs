@@ -2,6 +2,7 @@
 //! an operator sees all faults at once; an unknown key is a fault, because a misspelt limit is no limit.
 
 mod bootstrap;
+mod break_glass;
 mod environment;
 mod parents;
 mod problem;
@@ -14,6 +15,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 pub use bootstrap::{BootstrapConfig, BootstrapKey};
+pub use break_glass::BreakGlassSettings;
 pub use environment::{Environment, ProcessEnvironment};
 pub use parents::{ParentKey, RoleParent};
 pub use problem::Problem;
@@ -50,6 +52,8 @@ pub struct Config {
     pub fingerprint_secret: SecretString,
     /// `[policies] directory`, resolved against the configuration file's own directory.
     pub policies: PathBuf,
+    /// `[break_glass]`
+    pub break_glass: BreakGlassSettings,
     /// `[telemetry]`
     pub telemetry: TelemetrySettings,
     /// Valid, but worth saying: one line each.
@@ -108,7 +112,7 @@ impl Config {
         let audit = sections::audit(&mut root);
         let fingerprint_secret = fingerprint_secret(&mut root, object_server.as_ref(), audit.as_ref());
         let policies = sections::policies(&mut root);
-        sections::break_glass(&mut root, &mut warnings);
+        let break_glass = break_glass::break_glass(&mut root);
         let telemetry = sections::telemetry(&mut root);
         root.finish();
         let (lease, quotas) = lease?;
@@ -122,6 +126,7 @@ impl Config {
             audit: audit?,
             fingerprint_secret: fingerprint_secret?,
             policies: policies?,
+            break_glass: break_glass?,
             telemetry: telemetry?,
             warnings,
         })

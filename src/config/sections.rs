@@ -448,14 +448,6 @@ pub(super) fn policies(root: &mut Section<'_>) -> Option<PathBuf> {
     directory
 }
 
-pub(super) fn break_glass(root: &mut Section<'_>, warnings: &mut Vec<String>) {
-    let mut section = root.section("break_glass");
-    if section.path("journal").is_some() {
-        warnings.push("break_glass.journal: this version has no break-glass yet; nothing is written there".to_owned());
-    }
-    section.finish();
-}
-
 pub(super) fn telemetry(root: &mut Section<'_>) -> Option<TelemetrySettings> {
     let mut section = root.section("telemetry");
     let otlp_endpoint = section.parsed("otlp_endpoint", "must be an http:// or https:// URL", http_url);

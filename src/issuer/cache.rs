@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::fault::IssuerFault;
 use super::fetch::Fetcher;
 use super::file::{self, Stamp};
+use super::reach;
 use super::source::{self, Loaded};
 use super::standing::{Refresh, Standing};
 use super::{IssuerSettings, IssuerStatus, KeyLocation};
@@ -75,6 +76,11 @@ impl KeyCache {
     pub(super) async fn warm(self: &Arc<Self>) {
         let flight = self.fly(&mut self.state());
         flight.await;
+    }
+
+    /// Whether the issuer answers now; what is cached stays as it is, because a probe must be no way around the cooldown.
+    pub(super) async fn probe(&self) -> Option<bool> {
+        reach::probe(&self.settings, &self.means.fetcher).await
     }
 
     /// How the issuer stands; fetches beside, so that being asked keeps it up to date.

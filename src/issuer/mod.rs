@@ -10,6 +10,7 @@ mod discovery;
 mod fault;
 mod fetch;
 mod file;
+mod reach;
 mod source;
 mod standing;
 
@@ -79,6 +80,14 @@ impl IssuerKeys {
     /// an issuer is down.
     pub async fn warm(&self) {
         join_all(self.caches.iter().map(|(_, cache)| cache.warm())).await;
+    }
+
+    /// Whether any issuer answers now, asked anew within five seconds, past what is cached. An issuer whose keys are in a file
+    /// cannot be asked and is left out; where none can be asked, none is known to be silent.
+    pub async fn any_answers(&self) -> bool {
+        let asked = self.caches.iter().map(|(_, cache)| cache.probe());
+        let answers: Vec<bool> = join_all(asked).await.into_iter().flatten().collect();
+        answers.is_empty() || answers.contains(&true)
     }
 
     /// How each issuer stands. Never waits; fetches keys that are due beside.

@@ -27,7 +27,7 @@ const OTHERS: [(&str, &[&str]); 8] = [
     ("issuer", &["clock", "token"]),
     ("postgres", &["clock", "lease", "audit", "desk", "break_glass", "reconciler"]),
     ("webhook", &["clock", "break_glass"]),
-    ("config", &["token", "policy", "lease", "issuer", "telemetry"]),
+    ("config", &["token", "policy", "lease", "issuer", "telemetry", "webhook"]),
     (
         "command",
         &[

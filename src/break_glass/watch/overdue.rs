@@ -11,9 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::alert::{Alert, AlertKind};
-use super::alerts::Alerts;
-use crate::audit::{AuditError, StreamHead};
+use crate::audit::AuditError;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
@@ -68,8 +66,6 @@ pub struct Owed {
     pub drill_told: bool,
     /// Whether the journal holds events that PostgreSQL has not.
     pub journal_waits: bool,
-    /// Where the journal stands.
-    pub journal_head: Option<StreamHead>,
 }
 
 /// One thing that has become late.
@@ -93,7 +89,7 @@ pub trait Duties: fmt::Debug + Send + Sync {
     /// What is owed now.
     async fn owed(&self) -> Owed;
 
-    /// Puts it on record, once: the next [`Duties::owed`] says that it is told.
+    /// Puts it on record and tells people, once: the next [`Duties::owed`] says that it is told.
     async fn record(&self, overdue: &Overdue) -> Result<(), AuditError>;
 }
 
@@ -101,7 +97,6 @@ pub trait Duties: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct OverdueWatch {
     duties: Arc<dyn Duties>,
-    alerts: Arc<Alerts>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     warnings: Mutex<Vec<&'static str>>,
@@ -110,8 +105,8 @@ pub struct OverdueWatch {
 impl OverdueWatch {
     /// Warns of nothing before its first look.
     #[must_use]
-    pub fn new(duties: Arc<dyn Duties>, alerts: Arc<Alerts>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { duties, alerts, clock, metrics, warnings: Mutex::default() }
+    pub fn new(duties: Arc<dyn Duties>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { duties, clock, metrics, warnings: Mutex::default() }
     }
 
     /// Looks every half minute until `stop`.
@@ -142,10 +137,9 @@ impl OverdueWatch {
         let late = Late::of(&owed, terms, self.clock.now());
         self.show(&late, owed.reviews.len(), owed.journal_waits);
         for overdue in late.untold(&owed) {
-            match self.duties.record(&overdue).await {
-                Ok(()) => self.alerts.raise(alert(&overdue, owed.journal_head)),
-                // Not said before it is on record: the next look tries again, and nobody is paged every half minute.
-                Err(error) => tracing::warn!(%error, "what is overdue could not be put on record yet"),
+            if let Err(error) = self.duties.record(&overdue).await {
+                // Not told before it is on record: the next look tries again, and nobody is paged every half minute.
+                tracing::warn!(%error, "what is overdue could not be put on record yet");
             }
         }
     }
@@ -188,34 +182,10 @@ impl Late {
     }
 }
 
-fn alert(overdue: &Overdue, journal_head: Option<StreamHead>) -> Alert {
-    match overdue {
-        Overdue::Review(review) => Alert {
-            incident: Some(review.incident.clone()),
-            nonce: Some(review.nonce),
-            role: Some(review.role.clone()),
-            requester: Some(review.requester.clone()),
-            journal_head,
-            ..Alert::of(AlertKind::ReviewOverdue)
-        },
-        Overdue::Drill(last) => Alert {
-            reason: Some(match last {
-                LastDrill::Unknown | LastDrill::Never => "no drill is on record".to_owned(),
-                LastDrill::At(at) => format!("the last drill was on {}", at.date()),
-            }),
-            journal_head,
-            ..Alert::of(AlertKind::DrillOverdue)
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-    use rand::rngs::StdRng;
     use time::macros::datetime;
 
-    use super::super::alerts::AlertParts;
     use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-11-22 14:00 UTC);
@@ -240,6 +210,7 @@ mod tests {
     struct Books {
         terms: Option<Terms>,
         owed: Mutex<Owed>,
+        told: Mutex<Vec<Overdue>>,
         closed: bool,
     }
 
@@ -257,6 +228,7 @@ mod tests {
             if self.closed {
                 return Err(AuditError::Unavailable);
             }
+            self.told.lock().unwrap().push(overdue.clone());
             let mut owed = self.owed.lock().unwrap();
             match overdue {
                 Overdue::Review(late) => {
@@ -285,56 +257,56 @@ mod tests {
             last_drill: LastDrill::At(NOW - TERMS.drill_every),
             drill_told: false,
             journal_waits: false,
-            journal_head: None,
         }
     }
 
-    fn watch(owed: Owed, terms: Option<Terms>, closed: bool) -> (OverdueWatch, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::default());
-        let clock: Arc<dyn Clock> = Arc::new(Noon);
-        let alerts = Alerts::new(AlertParts {
-            sink: None,
-            instance: None,
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            rng: StdRng::seed_from_u64(1),
-        });
-        let books = Books { terms, owed: Mutex::new(owed), closed };
-        (OverdueWatch::new(Arc::new(books), Arc::new(alerts), clock, Arc::clone(&metrics)), metrics)
+    struct Bench {
+        watch: OverdueWatch,
+        books: Arc<Books>,
+        metrics: Arc<Metrics>,
     }
 
-    fn told(metrics: &Metrics, event: &str) -> usize {
-        let line = format!("stint_break_glass_total{{event=\"{event}\"}} ");
-        metrics.encode().lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |number| number.parse().unwrap())
+    impl Bench {
+        fn told(&self) -> Vec<&'static str> {
+            let told = self.books.told.lock().unwrap();
+            told.iter().map(|overdue| if matches!(overdue, Overdue::Review(_)) { "review" } else { "drill" }).collect()
+        }
+    }
+
+    fn bench(owed: Owed, terms: Option<Terms>, closed: bool) -> Bench {
+        let metrics = Arc::new(Metrics::default());
+        let books = Arc::new(Books { terms, owed: Mutex::new(owed), told: Mutex::default(), closed });
+        let watch = OverdueWatch::new(books.clone(), Arc::new(Noon), Arc::clone(&metrics));
+        Bench { watch, books, metrics }
     }
 
     #[tokio::test]
     async fn a_review_and_a_drill_are_late_after_their_time_and_not_at_it() {
         let mut owed = owed();
         owed.reviews = vec![review(1, NOW - TERMS.review_within)];
-        let (on_time, _) = watch(owed.clone(), Some(TERMS), false);
-        on_time.look().await;
-        assert!(on_time.warnings().is_empty(), "{:?}", on_time.warnings());
+        let on_time = bench(owed.clone(), Some(TERMS), false);
+        on_time.watch.look().await;
+        assert!(on_time.watch.warnings().is_empty(), "{:?}", on_time.watch.warnings());
 
         owed.reviews = vec![review(1, NOW - TERMS.review_within - time::Duration::SECOND)];
         owed.last_drill = LastDrill::At(NOW - TERMS.drill_every - time::Duration::SECOND);
-        let (late, metrics) = watch(owed, Some(TERMS), false);
-        late.look().await;
-        assert_eq!(late.warnings(), ["break_glass_drill", "break_glass_review"]);
-        assert_eq!((told(&metrics, "review_overdue"), told(&metrics, "drill_overdue")), (1, 1));
+        let late = bench(owed, Some(TERMS), false);
+        late.watch.look().await;
+        assert_eq!(late.watch.warnings(), ["break_glass_drill", "break_glass_review"]);
+        assert_eq!(late.told(), ["review", "drill"]);
     }
 
     #[tokio::test]
     async fn what_is_late_is_told_once_and_shown_for_as_long_as_it_is() {
         let mut owed = owed();
         owed.reviews = vec![review(1, NOW - TERMS.review_within - HOUR), review(2, NOW)];
-        let (watch, metrics) = watch(owed, Some(TERMS), false);
+        let bench = bench(owed, Some(TERMS), false);
         for _ in 0..3 {
-            watch.look().await;
-            assert_eq!(watch.warnings(), ["break_glass_review"]);
+            bench.watch.look().await;
+            assert_eq!(bench.watch.warnings(), ["break_glass_review"]);
         }
-        assert_eq!(told(&metrics, "review_overdue"), 1);
-        let text = metrics.encode();
+        assert_eq!(bench.told(), ["review"]);
+        let text = bench.metrics.encode();
         assert!(text.contains("stint_break_glass_reviews_open 2\n"), "{text}");
         assert!(text.contains("stint_break_glass_reviews_overdue 1\n"), "{text}");
     }
@@ -343,34 +315,37 @@ mod tests {
     async fn nobody_is_told_before_it_is_on_record_and_readiness_warns_all_the_same() {
         let mut owed = owed();
         owed.last_drill = LastDrill::Never;
-        let (watch, metrics) = watch(owed, Some(TERMS), true);
-        watch.look().await;
-        watch.look().await;
-        assert_eq!(told(&metrics, "drill_overdue"), 0);
-        assert_eq!(watch.warnings(), ["break_glass_drill"]);
+        let bench = bench(owed, Some(TERMS), true);
+        bench.watch.look().await;
+        bench.watch.look().await;
+        assert_eq!(bench.told(), [""; 0]);
+        assert_eq!(bench.watch.warnings(), ["break_glass_drill"]);
     }
 
     #[tokio::test]
     async fn a_drill_that_another_instance_may_have_had_is_not_missed() {
         for (last_drill, warnings) in [(LastDrill::Unknown, &[][..]), (LastDrill::Never, &["break_glass_drill"][..])] {
-            let (watch, _) = watch(Owed { last_drill, ..owed() }, Some(TERMS), false);
-            watch.look().await;
-            assert_eq!(watch.warnings(), warnings);
+            let bench = bench(Owed { last_drill, ..owed() }, Some(TERMS), false);
+            bench.watch.look().await;
+            assert_eq!(bench.watch.warnings(), warnings);
         }
     }
 
     #[tokio::test]
     async fn a_journal_that_waits_is_shown_until_it_is_merged() {
-        let (watch, metrics) = watch(Owed { journal_waits: true, ..owed() }, Some(TERMS), false);
-        watch.look().await;
-        assert_eq!(watch.warnings(), ["break_glass_journal"]);
-        assert!(metrics.encode().contains("stint_break_glass_journal_unmerged 1\n"));
+        let bench = bench(Owed { journal_waits: true, ..owed() }, Some(TERMS), false);
+        bench.watch.look().await;
+        assert_eq!(bench.watch.warnings(), ["break_glass_journal"]);
+        assert!(bench.metrics.encode().contains("stint_break_glass_journal_unmerged 1\n"));
+        bench.books.owed.lock().unwrap().journal_waits = false;
+        bench.watch.look().await;
+        assert!(bench.watch.warnings().is_empty());
     }
 
     #[tokio::test]
     async fn without_a_break_glass_policy_nothing_is_owed() {
-        let (watch, _) = watch(Owed { last_drill: LastDrill::Never, ..owed() }, None, false);
-        watch.look().await;
-        assert!(watch.warnings().is_empty());
+        let bench = bench(Owed { last_drill: LastDrill::Never, ..owed() }, None, false);
+        bench.watch.look().await;
+        assert!(bench.watch.warnings().is_empty());
     }
 }
