@@ -31,7 +31,7 @@ pub use freeze_watch::{FreezeWatch, FreezesUnknown};
 pub use held::{HeldCredentials, HeldKey, HeldLease};
 pub use open_leases::{OpenLease, OpenLeases, OpenPage, Said};
 pub use outstanding::{AllLeasesOut, LeasesOut, NoRoom, Outstanding, Room};
-pub use proof::{SessionAnswer, SessionProbe, SessionProber};
+pub use proof::{FirstRefusal, Proof, SessionAnswer, SessionProbe, SessionProber};
 pub use rates::{Rates, UnderWay};
 pub use run::{Pace, RunError, Summary, Whose};
 pub use selection::{BadSelection, GivenSelection, Selection};

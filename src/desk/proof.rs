@@ -68,22 +68,24 @@ impl SessionProbe for SessionProber {
 
 /// A proof under way: begun before the object server is asked to end the lease.
 #[derive(Debug)]
-pub(super) struct Proof {
+pub struct Proof {
     probe: Arc<dyn SessionProbe>,
     lease: HeldLease,
 }
 
 /// The first refusal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct FirstRefusal {
-    pub(super) after: Duration,
-    pub(super) code: String,
+pub struct FirstRefusal {
+    /// From asking the object server to it.
+    pub after: Duration,
+    /// The server's code.
+    pub code: String,
 }
 
 impl Proof {
     /// Asks once, while the lease should still be good. None: it is not allowed now and never was, as `was_allowed` has it;
     /// what refuses it before its end was asked for would prove nothing after.
-    pub(super) async fn begin(probe: Arc<dyn SessionProbe>, lease: HeldLease, was_allowed: bool) -> Option<Self> {
+    pub async fn begin(probe: Arc<dyn SessionProbe>, lease: HeldLease, was_allowed: bool) -> Option<Self> {
         let provable = was_allowed
             || match probe.ask(&lease).await {
                 SessionAnswer::Allowed => true,
@@ -96,7 +98,7 @@ impl Proof {
 
     /// Asks again and again until S3 refuses twice in a row, or for so long that it is not to be expected any more. `began` is when the
     /// object server was asked, on the monotonic clock.
-    pub(super) async fn first_refusal(&self, clock: &dyn Clock, began: Duration) -> Option<FirstRefusal> {
+    pub async fn first_refusal(&self, clock: &dyn Clock, began: Duration) -> Option<FirstRefusal> {
         let mut pause = FIRST_PAUSE;
         let mut first = None;
         loop {

@@ -1,7 +1,7 @@
 //! What the rows of emergencies come to: which nonces are used, which leases are out, which reviews are open, when the last
 //! drill was. A pure fold whose result does not depend on the order of the rows: streams of several instances have none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -49,13 +49,11 @@ pub struct EmergencyUse {
     /// Its claim is in the journal of this instance.
     ours: bool,
     granted: Option<GrantedUse>,
-    cancelled: bool,
-    ended: bool,
-    expired: bool,
-    drilled: bool,
     review_opened_at: Option<OffsetDateTime>,
-    reviewed: bool,
-    overdue_said: bool,
+    /// Its credential was seen to be worth nothing any more.
+    ended: bool,
+    /// What was said of it at all.
+    said: HashSet<Emergency>,
 }
 
 impl EmergencyUse {
@@ -75,7 +73,11 @@ impl EmergencyUse {
     /// Whether the nonce may never be used again.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.is_claimed() || self.cancelled
+        self.is_claimed() || self.was_said(Emergency::Cancelled)
+    }
+
+    fn was_said(&self, what: Emergency) -> bool {
+        self.said.contains(&what)
     }
 
     /// Whether something may have been minted under it.
@@ -86,7 +88,7 @@ impl EmergencyUse {
     /// Whether its nonce was cancelled before it was used.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled
+        self.was_said(Emergency::Cancelled)
     }
 
     /// Whether it is a drill: harmless, and without a review.
@@ -113,32 +115,32 @@ impl EmergencyUse {
         // Where the process died before it said the end, it is not later than this.
         let latest = self.requested_at.map(|at| at + LONGEST);
         let ends_at = self.granted.as_ref().map(|granted| granted.ends_at).or(latest);
-        self.ended || self.expired || ends_at.is_none_or(|ends_at| ends_at <= now)
+        self.ended || self.was_said(Emergency::Expired) || ends_at.is_none_or(|ends_at| ends_at <= now)
     }
 
     /// Whether the end of its lease is still to be said.
     #[must_use]
     pub fn has_expired_unsaid(&self, now: OffsetDateTime) -> bool {
         let over = self.granted.as_ref().is_some_and(|granted| granted.ends_at <= now);
-        over && !self.ended && !self.expired
+        over && !self.ended && !self.was_said(Emergency::Expired)
     }
 
     /// Whether what became of a drill is still to be said.
     #[must_use]
     pub fn is_undrilled(&self) -> bool {
-        self.is_drill() && self.granted.is_some() && !self.drilled
+        self.is_drill() && self.granted.is_some() && !self.was_said(Emergency::Drilled)
     }
 
     /// Whether it waits for its review: from the claim on, for a process that died after it may have minted.
     #[must_use]
     pub fn is_unreviewed(&self) -> bool {
-        self.is_claimed() && !self.is_drill() && !self.reviewed
+        self.is_claimed() && !self.is_drill() && !self.was_said(Emergency::ReviewClosed)
     }
 
     /// Whether it was reviewed.
     #[must_use]
     pub fn is_reviewed(&self) -> bool {
-        self.reviewed
+        self.was_said(Emergency::ReviewClosed)
     }
 
     /// Since when the review is open.
@@ -150,22 +152,15 @@ impl EmergencyUse {
     /// Whether it was said that the review is overdue.
     #[must_use]
     pub fn is_overdue_said(&self) -> bool {
-        self.overdue_said
+        self.was_said(Emergency::ReviewOverdue)
     }
-}
-
-/// The last drill that passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastDrill {
-    /// When.
-    pub at: OffsetDateTime,
 }
 
 /// Everything that is known of emergencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EmergencyState {
     uses: BTreeMap<Uuid, EmergencyUse>,
-    last_drill: Option<LastDrill>,
+    last_drill: Option<OffsetDateTime>,
     drill_overdue_said_at: Option<OffsetDateTime>,
     latest: Option<OffsetDateTime>,
 }
@@ -199,6 +194,7 @@ impl EmergencyState {
         }
         let Some(nonce) = facts.nonce else { return };
         let known = self.uses.entry(nonce).or_default();
+        known.said.insert(what);
         match what {
             Emergency::Requested => {
                 known.claims += 1;
@@ -222,23 +218,22 @@ impl EmergencyState {
                     known.facts = facts;
                 }
             }
-            Emergency::Cancelled => known.cancelled = true,
             Emergency::Ended => known.ended |= PROVEN.contains(&row.reason.as_str()),
-            Emergency::Expired => known.expired = true,
             Emergency::ReviewOpened => {
                 let opened = known.review_opened_at;
                 known.review_opened_at = Some(opened.map_or(row.occurred_at, |at| at.min(row.occurred_at)));
             }
-            Emergency::ReviewClosed => known.reviewed = true,
-            Emergency::ReviewOverdue => known.overdue_said = true,
             Emergency::Drilled => {
-                known.drilled = true;
                 if row.reason == PASSED {
-                    let at = self.last_drill.map_or(row.occurred_at, |last| last.at.max(row.occurred_at));
-                    self.last_drill = Some(LastDrill { at });
+                    self.last_drill = self.last_drill.max(Some(row.occurred_at));
                 }
             }
-            Emergency::DrillOverdue | Emergency::JournalRefused => {}
+            Emergency::Cancelled
+            | Emergency::Expired
+            | Emergency::ReviewClosed
+            | Emergency::ReviewOverdue
+            | Emergency::DrillOverdue
+            | Emergency::JournalRefused => {}
         }
     }
 
@@ -270,9 +265,9 @@ impl EmergencyState {
         self.uses.values().any(|other| other.is_claimed() && other.facts.overrides == Some(nonce))
     }
 
-    /// The last drill that passed.
+    /// When the last drill passed.
     #[must_use]
-    pub fn last_drill(&self) -> Option<LastDrill> {
+    pub fn last_drill(&self) -> Option<OffsetDateTime> {
         self.last_drill
     }
 
@@ -401,7 +396,7 @@ mod tests {
     #[test]
     fn only_a_drill_that_passed_is_one() {
         assert_eq!(state(&[row(1, "drilled", "failed", &json!({}))]).last_drill(), None);
-        assert_eq!(state(&[row(1, "drilled", PASSED, &json!({}))]).last_drill(), Some(LastDrill { at: AT }));
+        assert_eq!(state(&[row(1, "drilled", PASSED, &json!({}))]).last_drill(), Some(AT));
     }
 
     proptest! {
