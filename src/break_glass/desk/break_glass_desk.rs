@@ -178,7 +178,7 @@ impl BreakGlassDesk {
     }
 
     /// What was said is known from here on, and handed on as soon as the shared log takes it.
-    pub(super) async fn recorded(&self) {
+    async fn recorded(&self) {
         *self.inner.seen.lock().await = None;
         let desk = self.clone();
         self.parts().tasks.spawn(async move { desk.hand_on().await }.in_current_span());
