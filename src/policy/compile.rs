@@ -257,7 +257,7 @@ fn reserved() -> String {
 }
 
 /// SHA-256 over every file, name and content each preceded by its length: no two directories share an encoding.
-fn hash(files: &PolicyFiles) -> PolicyHash {
+pub(super) fn hash(files: &PolicyFiles) -> PolicyHash {
     let mut context = Context::new(&SHA256);
     context.update(HASH_DOMAIN);
     for part in files.0.iter().flat_map(|(name, content)| [name.as_bytes(), content]) {

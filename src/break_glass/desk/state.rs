@@ -386,9 +386,8 @@ mod tests {
     #[test]
     fn a_lease_is_over_when_it_was_seen_refused_or_its_end_has_come() {
         let granted = [said(1, "requested"), said(2, "granted")];
-        let over = |rows: &[AuditRow], minutes| {
-            state(rows).find(NONCE).unwrap().is_over(AT + Duration::from_mins(minutes))
-        };
+        let over =
+            |rows: &[AuditRow], minutes| state(rows).find(NONCE).unwrap().is_over(AT + Duration::from_mins(minutes));
         assert_eq!((over(&granted, 14), over(&granted, 15)), (false, true));
         for (reason, proven) in [("refused_at_server", true), ("revoked_unproven", false), ("ends_by_itself", false)] {
             let rows = [granted.to_vec(), vec![row(3, "ended", reason, &json!({}))]].concat();
