@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use stint::app::ConformanceOptions;
 use stint::command::agent::{CredentialProcessOptions, ExecOptions, FilesOptions, ServeOptions};
 use stint::command::audit::{ExportOptions, QueryOptions, VerifyOptions};
+use stint::command::break_glass::{BreakGlassCommand, break_glass};
 use stint::command::lease::{ForecastOptions, FreezeOptions, ListOptions, RevokeOptions, ShowOptions, ThawOptions};
 use stint::command::{self, Failure, LoginOptions, Shell};
 use stint::evidence::Formats;
@@ -84,6 +85,13 @@ enum Command {
     /// Do something about leases that are out.
     #[command(subcommand)]
     Lease(LeaseCommand),
+    /// Reach the objects when the identity provider, or even the database, is down: together, briefly, and on record.
+    ///
+    /// Custodians make keys beforehand (keygen). In an emergency one writes a request, several sign it, anybody submits it, and
+    /// whoever asked opens the answer. Everything but asking an instance works without a network. `docs/break-glass.md` is the
+    /// page to have printed.
+    #[command(subcommand)]
+    BreakGlass(BreakGlassCommand),
     /// Run beside a workload, so that it never thinks about leases.
     #[command(subcommand)]
     Agent(Agent),
@@ -351,6 +359,10 @@ fn main() -> ExitCode {
         Command::Lease(LeaseCommand::Revoke(options)) => command::lease::revoke(options, out),
         Command::Lease(LeaseCommand::Freeze(options)) => command::lease::freeze(options, out),
         Command::Lease(LeaseCommand::Thaw(options)) => command::lease::thaw(options, out),
+        Command::BreakGlass(command) => match break_glass(command, out) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => Err(failure),
+        },
         Command::Agent(Agent::Serve(options)) => command::agent::serve(*options, out),
         Command::Agent(Agent::Files(options)) => command::agent::files(*options, out),
         Command::Agent(Agent::Exec(options)) => match command::agent::exec(*options) {

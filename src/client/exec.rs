@@ -80,12 +80,22 @@ pub async fn run(
     variables: &Variables,
     hidden: &[&str],
 ) -> Result<u8, ExecFault> {
+    run_with(program, arguments, variables.pairs(), hidden).await
+}
+
+/// The same with these variables and no others of credentials.
+pub async fn run_with(
+    program: OsString,
+    arguments: Vec<OsString>,
+    variables: Vec<(&'static str, String)>,
+    hidden: &[&str],
+) -> Result<u8, ExecFault> {
     let mut command = Command::new(&program);
     command.args(arguments);
     for name in CLEARED.iter().chain(hidden) {
         command.env_remove(name);
     }
-    command.envs(variables.pairs()).env(NO_SHARED_FILE.0, NO_SHARED_FILE.1);
+    command.envs(variables).env(NO_SHARED_FILE.0, NO_SHARED_FILE.1);
     let ended = async {
         // Before the child is there: a signal in between must not end this process and leave it behind.
         let mut signals = Signals::listen()?;

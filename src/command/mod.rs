@@ -3,6 +3,7 @@
 pub mod agent;
 mod archive;
 pub mod audit;
+pub mod break_glass;
 mod completion;
 pub mod lease;
 mod login;

@@ -6,7 +6,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Problem;
+use super::compile::hash;
+use super::{PolicyHash, Problem};
 
 /// Most files of a policy directory.
 pub(super) const MOST_FILES: usize = 256;
@@ -33,6 +34,12 @@ impl PolicyFiles {
             reading.problems.extend(whole("changed while it was read: read it again".to_owned()));
         }
         if reading.problems.is_empty() { Ok(Self(reading.files)) } else { Err(reading.problems) }
+    }
+
+    /// The hash of all files: the one that a set compiled of them has.
+    #[must_use]
+    pub fn hash(&self) -> PolicyHash {
+        hash(self)
     }
 }
 

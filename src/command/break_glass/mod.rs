@@ -1,0 +1,70 @@
+//! `stint break-glass`: what custodians do, most of it without a network: make a key, write a request, sign it, open the
+//! answer.
+
+mod files;
+mod keygen;
+mod open;
+mod request;
+mod sign;
+mod terminal;
+
+use std::io::Write;
+
+use clap::Subcommand;
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+
+use super::Failure;
+use crate::break_glass::ceremony::CeremonyError;
+
+pub use keygen::KeygenOptions;
+pub use open::OpenOptions;
+pub use request::RequestOptions;
+pub use sign::SignOptions;
+
+/// What is done in an emergency, and before one.
+#[derive(Debug, Subcommand)]
+pub enum BreakGlassCommand {
+    /// Make a custodian's key, encrypted with a passphrase, and print the block for break-glass.toml.
+    ///
+    /// The passphrase is asked for twice, or read from a file. The key file is for its owner alone, and one that is there is
+    /// never written over. It is PKCS#8: `openssl pkey -in FILE -pubout` reads it.
+    Keygen(KeygenOptions),
+    /// Write a request for emergency credentials, to be signed.
+    ///
+    /// With --url an instance is asked for what a request must name: itself, and the policies in force. Without a network,
+    /// name them by hand. Makes the key pair that the answer will be sealed for; its private half lies beside the request and
+    /// never leaves this machine. A request is used within 30 minutes.
+    Request(Box<RequestOptions>),
+    /// Show a document in full, and sign it.
+    ///
+    /// Takes requests, reviews and cancellations. What is shown is what is signed; compare the sha256 with the other
+    /// custodians'. A key that is kept elsewhere signs what --digest writes, and its signature comes in with --signature.
+    Sign(SignOptions),
+    /// Open the sealed answer: as lines for a shell, for `credential_process`, or for one command.
+    ///
+    /// `eval "$(stint break-glass open --env answer.json)"`, or `stint break-glass open answer.json -- aws s3 ls`.
+    Open(OpenOptions),
+}
+
+/// `stint break-glass`; answers with the exit code.
+pub fn break_glass(command: BreakGlassCommand, out: &mut dyn Write) -> Result<u8, Failure> {
+    match command {
+        BreakGlassCommand::Keygen(options) => keygen::keygen(&options, out)?,
+        BreakGlassCommand::Request(options) => request::request(&options, out)?,
+        BreakGlassCommand::Sign(options) => sign::sign(&options, out)?,
+        BreakGlassCommand::Open(options) => return open::open(options, out),
+    }
+    Ok(0)
+}
+
+impl From<CeremonyError> for Failure {
+    fn from(error: CeremonyError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The machine's randomness.
+fn randomness() -> Result<StdRng, Failure> {
+    StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))
+}
