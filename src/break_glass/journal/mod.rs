@@ -24,3 +24,6 @@ pub use gate::JournalFirst;
 pub use handle::{Journal, JournalStanding};
 pub use instance::InstanceId;
 pub use merging::Merged;
+
+#[cfg(test)]
+mod tests;
