@@ -10,10 +10,12 @@ mod lease_desk;
 mod object_server;
 mod parents;
 mod policies;
+mod probes;
 mod readiness;
 mod reconcile;
 mod rotate;
 mod signing_key;
+mod watching;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -57,6 +59,8 @@ use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
 use crate::telemetry::Metrics;
 use crate::token::Verifier;
+use crate::webhook::NoClient;
+use watching::{Watching, WatchingParts};
 
 /// How long one call to the object server may take: shorter than any SDK's patience with an STS call.
 const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,6 +95,8 @@ pub struct App {
     server: (ObjectServerKind, String, String),
     fingerprints: FingerprintKey,
     clock: Arc<dyn Clock>,
+    /// Only where there is a journal: without one there is no break-glass.
+    watching: Option<Watching>,
     /// Ends a run of revocations between two leases.
     stop_runs: CancellationToken,
     /// How long an exchange under way may take to end.
@@ -129,6 +135,9 @@ pub enum StartError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Alerts of emergencies could not be sent.
+    #[error("break_glass: {0}")]
+    Alerts(#[from] NoClient),
     /// The system has no randomness.
     #[error("the system's random source failed")]
     Randomness,
@@ -145,7 +154,12 @@ impl StartError {
             Self::SigningKey(_) => {
                 Some("`openssl genpkey -algorithm ed25519 -out signing.pem` makes one; then `chmod 600 signing.pem`.")
             }
-            Self::Log(_) | Self::ObjectServer(_) | Self::Tls(_) | Self::Serve(_) | Self::Randomness => None,
+            Self::Log(_)
+            | Self::ObjectServer(_)
+            | Self::Tls(_)
+            | Self::Serve(_)
+            | Self::Alerts(_)
+            | Self::Randomness => None,
         }
     }
 }
@@ -216,6 +230,8 @@ impl App {
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let signing_key = checkpoint_key(&config.audit)?;
+        let postgres_url = config.postgres_url.clone();
+        let break_glass = (config.break_glass.journal.clone(), config.break_glass.webhook_secret.clone());
         let standings = Arc::new(Standings::new(lease_rules.self_test, report.policies.hash()));
         let kept = policies::Kept { log: Arc::clone(&log), store: store.clone(), metrics: Arc::clone(&metrics) };
         let reloader = policies::Reloader::start(
@@ -227,6 +243,19 @@ impl App {
         )
         .await?;
 
+        let (journal, webhook_secret) = break_glass;
+        let watching = journal.map(|_directory| {
+            Watching::new(WatchingParts {
+                postgres_url: &postgres_url,
+                webhook_secret,
+                policies: reloader.current(),
+                issuers: Arc::clone(&issuers),
+                instance: None,
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+            })
+        });
+        let watching = watching.transpose()?;
         let readers = Readers { verifier: Verifier::new(rules.clone(), issuers.clone()), policies: reloader.current() };
         let archive = ArchiveParts {
             log: Arc::clone(&log),
@@ -353,6 +382,7 @@ impl App {
             server,
             fingerprints,
             clock,
+            watching,
             stop_runs,
             patience,
         })
@@ -392,6 +422,7 @@ impl App {
             instances,
             issuers,
             tasks,
+            watching,
             stop_runs,
             patience,
             ..
@@ -418,13 +449,19 @@ impl App {
             }
         };
         let keep_up = Box::pin(instances.keep_up(shutdown.clone()));
+        let emergencies = Box::pin(async {
+            if let Some(watching) = watching {
+                watching.run(shutdown.clone()).await;
+            }
+        });
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             stop_runs.cancel();
             served
         };
-        let (served, (), (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up);
+        let (served, (), (), (), (), (), (), ()) =
+            tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up, emergencies);
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

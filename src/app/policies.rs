@@ -74,13 +74,22 @@ struct Directory {
     issuers: Vec<IssuerName>,
     lease: LeaseRules,
     parents: ArcSwap<MintingParents>,
+    has_journal: bool,
+    signs_alerts: bool,
 }
 
 impl Directory {
     fn of(config: &Config) -> Self {
         let issuers = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
         let parents = ArcSwap::from_pointee(minting(config));
-        Self { path: config.policies.clone(), issuers, lease: config.lease, parents }
+        Self {
+            path: config.policies.clone(),
+            issuers,
+            lease: config.lease,
+            parents,
+            has_journal: config.break_glass.journal.is_some(),
+            signs_alerts: config.break_glass.webhook_secret.is_some(),
+        }
     }
 
     fn compile(&self, capabilities: &Capabilities) -> Result<PolicyReport, Vec<String>> {
@@ -88,6 +97,7 @@ impl Directory {
         let mut misfits = prove_roles_fit(&policies, &self.lease, capabilities);
         misfits.extend(emergency_misfits(&policies, capabilities));
         misfits.extend(self.parents.load().misfits(&policies));
+        misfits.extend(policies.break_glass().into_iter().flat_map(|break_glass| self.missing_settings(break_glass)));
         if !misfits.is_empty() {
             return Err(misfits);
         }
@@ -95,6 +105,18 @@ impl Directory {
         warnings.extend(shortened_roles(&policies, &self.lease, capabilities));
         warnings.extend(uncomfortable_roles(&policies, &self.lease));
         Ok(PolicyReport { policies, warnings, kept })
+    }
+
+    /// What the configuration must say where the policies have break-glass: found at `stint check`, not in the emergency.
+    fn missing_settings(&self, break_glass: &BreakGlass) -> Vec<String> {
+        let place = self.path.join("break-glass.toml");
+        let missing =
+            |key: &str, why: &str| format!("{}: the configuration lacks break_glass.{key}: {why}", place.display());
+        let journal = (!self.has_journal)
+            .then(|| missing("journal", "what happens in an emergency goes to a local disk before it goes anywhere"));
+        let secret = (break_glass.alert_webhook().is_some() && !self.signs_alerts)
+            .then(|| missing("webhook_secret", "nobody could tell an alert from a stranger's"));
+        journal.into_iter().chain(secret).collect()
     }
 }
 

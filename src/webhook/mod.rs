@@ -15,10 +15,6 @@ pub use secret::{NotASecret, WebhookSecret};
 use crate::break_glass::watch::{AlertMessage, AlertSink, Undelivered};
 use crate::clock::Clock;
 
-/// Connecting, and the whole attempt: a receiver does its work after it answered.
-const CONNECT: Duration = Duration::from_secs(5);
-const ATTEMPT: Duration = Duration::from_secs(10);
-
 /// Where the policy in force wants alerts.
 pub type Destination = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
@@ -36,10 +32,12 @@ pub struct Webhook {
 pub struct NoClient;
 
 impl Webhook {
-    /// Connects to nothing. Without a secret nothing is sent: a receiver could not tell an alert from a stranger's.
+    /// Connects to nothing. Without a secret nothing is sent: a receiver could not tell an alert from a stranger's. An
+    /// attempt is given up after `patience`: a receiver does its work after it answered.
     pub fn new(
         destination: Destination,
         secret: Option<WebhookSecret>,
+        patience: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NoClient> {
         let http = reqwest::Client::builder()
@@ -57,8 +55,7 @@ impl Webhook {
             .retry(reqwest::retry::never())
             // Alerts are rare: a connection kept from the last one is dead more often than not.
             .pool_max_idle_per_host(0)
-            .connect_timeout(CONNECT)
-            .timeout(ATTEMPT)
+            .timeout(patience)
             .build()
             .map_err(|_quotes_paths| NoClient)?;
         Ok(Self { http, destination, secret, clock })

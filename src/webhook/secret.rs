@@ -2,6 +2,7 @@
 //! that an alert comes from here, is whole and is not a repetition of an old one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -16,7 +17,7 @@ const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// The secret shared with the receiver.
 #[derive(Clone)]
-pub struct WebhookSecret(hmac::Key);
+pub struct WebhookSecret(Arc<hmac::Key>);
 
 /// A text that is no such secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +29,11 @@ impl WebhookSecret {
     pub fn parse(text: &SecretString) -> Result<Self, NotASecret> {
         let encoded = text.expose_secret().strip_prefix(PREFIX).ok_or(NotASecret)?;
         let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_quotes_the_text| NotASecret)?);
-        if BYTES.contains(&bytes.len()) { Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))) } else { Err(NotASecret) }
+        if BYTES.contains(&bytes.len()) {
+            Ok(Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes))))
+        } else {
+            Err(NotASecret)
+        }
     }
 
     /// The header's value. The dots keep the parts apart: neither an id nor a timestamp has one.

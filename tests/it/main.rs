@@ -5,6 +5,8 @@ mod agent;
 mod architecture;
 mod audit_doors;
 mod bootstrap;
+mod break_glass_alerts;
+mod break_glass_conditions;
 mod by_hand;
 mod clients;
 mod commands;

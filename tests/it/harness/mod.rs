@@ -18,4 +18,5 @@ pub(crate) mod service;
 pub(crate) mod session_server;
 pub(crate) mod signed;
 pub(crate) mod tokens;
+pub(crate) mod webhook;
 pub(crate) mod witness;
