@@ -27,13 +27,10 @@ impl Duties for BreakGlassDesk {
             },
             drill_told: state.drill_overdue_said_at().is_some_and(|said| state.last_drill().is_none_or(|at| at < said)),
             journal_waits: self.parts().journal.waits(),
-            journal_head: self.parts().journal.head(),
         }
     }
 
     async fn record(&self, overdue: &Overdue) -> Result<(), AuditError> {
-        let log = self.parts().log.open()?;
-        let context = EmergencyContext::default();
         let (what, facts) = match overdue {
             Overdue::Review(review) => {
                 let facts = EmergencyFacts {
@@ -47,10 +44,7 @@ impl Duties for BreakGlassDesk {
             }
             Overdue::Drill(_) => (Emergency::DrillOverdue, EmergencyFacts::default()),
         };
-        // Not told from here: who watches raises the alert.
-        log.emergency(what, "overdue", &facts, context).await?;
-        self.recorded().await;
-        Ok(())
+        self.say(what, "overdue", &facts, EmergencyContext::default()).await.map(|_event| ())
     }
 }
 
