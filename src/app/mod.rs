@@ -355,6 +355,7 @@ impl App {
             callers,
             desk: Arc::new(desk),
             freezes: Arc::new(freeze_desk),
+            break_glass: None,
             readiness: Arc::new(probes),
             metrics,
             clock: Arc::clone(&clock),

@@ -32,7 +32,7 @@ pub use held::{HeldCredentials, HeldKey, HeldLease};
 pub use open_leases::{OpenLease, OpenLeases, OpenPage, Said};
 pub use outstanding::{AllLeasesOut, LeasesOut, NoRoom, Outstanding, Room};
 pub use proof::{FirstRefusal, Proof, SessionAnswer, SessionProbe, SessionProber};
-pub use rates::{Rates, UnderWay};
+pub use rates::{Limiter, Rates, UnderWay};
 pub use run::{Pace, RunError, Summary, Whose};
 pub use selection::{BadSelection, GivenSelection, Selection};
 pub use shared_state::SharedState;

@@ -75,7 +75,7 @@ impl Rates {
 
 /// One rate, for each key.
 #[derive(Debug)]
-struct Limiter<K: Hash + Eq + Clone + Debug> {
+pub struct Limiter<K: Hash + Eq + Clone + Debug> {
     governor: RateLimiter<K, HashMapStateStore<K>, ByClock, NoOpMiddleware<Duration>>,
     clock: ByClock,
     taken: AtomicUsize,
@@ -84,7 +84,9 @@ struct Limiter<K: Hash + Eq + Clone + Debug> {
 }
 
 impl<K: Hash + Eq + Clone + Debug> Limiter<K> {
-    fn new(rate: Rate, clock: &Arc<dyn Clock>) -> Option<Self> {
+    /// Nothing was taken yet; none for a rate of nothing.
+    #[must_use]
+    pub fn new(rate: Rate, clock: &Arc<dyn Clock>) -> Option<Self> {
         let quota = governor::Quota::with_period(rate.per() / rate.events().get())?.allow_burst(rate.events());
         let clock = ByClock(Arc::clone(clock));
         let governor = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
@@ -92,7 +94,7 @@ impl<K: Hash + Eq + Clone + Debug> Limiter<K> {
     }
 
     /// One more, or how long until there may be one.
-    fn take(&self, key: &K) -> Result<(), Duration> {
+    pub fn take(&self, key: &K) -> Result<(), Duration> {
         let is_turn = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(TURNS);
         if is_turn || self.governor.len() >= MOST {
             self.forget_quiet(is_turn);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 
+use crate::break_glass::desk::BreakGlassRefusal;
 use crate::desk::{CallerRefusal, DeskRefusal, FreezeRefusal};
 use crate::exchange::Refusal;
 use crate::inquiry::InquiryRefusal;
@@ -27,6 +28,9 @@ pub(super) enum Fault {
     /// Nothing is frozen or thawed.
     #[error(transparent)]
     Freeze(#[from] FreezeRefusal),
+    /// A document of break-glass is refused.
+    #[error(transparent)]
+    BreakGlass(#[from] BreakGlassRefusal),
     /// The request cannot be read.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -191,6 +195,7 @@ impl Fault {
             Self::Caller(refusal) => refusal.code(),
             Self::Desk(refusal) => refusal.code(),
             Self::Freeze(refusal) => refusal.code(),
+            Self::BreakGlass(refusal) => refusal.code(),
             Self::Invalid(_) => "invalid_request",
             Self::MissingToken => "missing_token",
             Self::MalformedAuthorization => "malformed_authorization",

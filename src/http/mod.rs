@@ -9,6 +9,7 @@ mod arrival;
 mod audit;
 mod authorization;
 mod body;
+mod break_glass;
 mod caller_identity;
 mod connections;
 mod container;
@@ -54,6 +55,8 @@ pub use serve::serve;
 pub use tls::{TlsError, load as load_tls};
 pub use token_exchange::read as read_token_exchange;
 
+use crate::audit::Origin;
+use crate::break_glass::desk::{BreakGlassDesk, BreakGlassRefusal, Cancelled, Granted, Reviewed, Status};
 use crate::clock::Clock;
 use crate::desk::{Callers, DeskRefusal, DeskRequest, Ended, FreezeDesk, FreezeRefusal, LeaseDesk, Selection, Told};
 use crate::exchange::{Exchange, ExchangeRequest, IssuedLease, Refusal};
@@ -163,6 +166,44 @@ impl Freezing for FreezeDesk {
     }
 }
 
+/// What the doors of break-glass lead to.
+///
+/// An implementor MUST have the use on its journal before it answers a credential, and MUST seal that for the recipient that a
+/// quorum signed.
+#[async_trait]
+pub trait Emergencies: std::fmt::Debug + Send + Sync {
+    /// What anybody may know.
+    async fn status(&self) -> Result<Status, BreakGlassRefusal>;
+
+    /// Honours a request.
+    async fn submit(&self, envelope: &[u8], origin: Origin) -> Result<Granted, BreakGlassRefusal>;
+
+    /// Burns a nonce, or ends a lease.
+    async fn cancel(&self, envelope: &[u8], origin: Origin) -> Result<Cancelled, BreakGlassRefusal>;
+
+    /// Closes a review.
+    async fn review(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal>;
+}
+
+#[async_trait]
+impl Emergencies for BreakGlassDesk {
+    async fn status(&self) -> Result<Status, BreakGlassRefusal> {
+        Self::status(self).await
+    }
+
+    async fn submit(&self, envelope: &[u8], origin: Origin) -> Result<Granted, BreakGlassRefusal> {
+        Self::submit(self, envelope, origin).await
+    }
+
+    async fn cancel(&self, envelope: &[u8], origin: Origin) -> Result<Cancelled, BreakGlassRefusal> {
+        Self::cancel(self, envelope, origin).await
+    }
+
+    async fn review(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal> {
+        Self::review(self, envelope, origin).await
+    }
+}
+
 /// Everything the doors need.
 #[derive(Debug)]
 pub struct Doors {
@@ -176,6 +217,8 @@ pub struct Doors {
     pub desk: Arc<dyn Revocations>,
     /// The use case of freezes.
     pub freezes: Arc<dyn Freezing>,
+    /// The use case of break-glass; none where there is no journal.
+    pub break_glass: Option<Arc<dyn Emergencies>>,
     /// Asked by `/health/ready`.
     pub readiness: Arc<dyn Readiness>,
     /// Shown by `/metrics`.
@@ -234,6 +277,10 @@ pub fn router(doors: Doors) -> Router {
         .route("/v1/revocations", post(revocations::revoke))
         .route("/v1/freezes", post(freezes::set).get(freezes::list).head(no_head))
         .route("/v1/freezes/{id}", delete(freezes::lift))
+        .route("/v1/break-glass", get(break_glass::status).head(no_head))
+        .route("/v1/break-glass/requests", post(break_glass::submit))
+        .route("/v1/break-glass/cancellations", post(break_glass::cancel))
+        .route("/v1/break-glass/reviews", post(break_glass::review))
         .route("/v1/roles/{role}/credentials", get(container::credentials).head(no_head))
         .route("/v1/roles/{role}/credentials/", get(container::credentials).head(no_head))
         .route("/v1/token", post(token_exchange::exchange))

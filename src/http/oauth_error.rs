@@ -102,6 +102,10 @@ fn of_problem(code: ProblemCode) -> OAuthCode {
         | ProblemCode::DurationTooShort
         | ProblemCode::LeaseNotFound
         | ProblemCode::FreezeNotFound
+        | ProblemCode::BreakGlassNotConfigured
+        | ProblemCode::BreakGlassDocument
+        | ProblemCode::BreakGlassRefused
+        | ProblemCode::BreakGlassUseUnknown
         | ProblemCode::NotFound
         | ProblemCode::MethodNotAllowed
         | ProblemCode::RequestTimeout
@@ -110,6 +114,7 @@ fn of_problem(code: ProblemCode) -> OAuthCode {
         ProblemCode::IssuerUnavailable
         | ProblemCode::LogUnavailable
         | ProblemCode::ObjectServerUnavailable
+        | ProblemCode::BreakGlassUnavailable
         | ProblemCode::RoleClosed
         | ProblemCode::Frozen
         | ProblemCode::RateLimited

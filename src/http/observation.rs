@@ -128,6 +128,12 @@ pub(super) fn door(method: &Method, route: Option<&'static str>) -> Option<Door>
         Some("/v1/leases/{id}" | "/v1/leases/forecast" | "/v1/revocations" | "/v1/freezes" | "/v1/freezes/{id}") => {
             Some(Door::Desk)
         }
+        Some(
+            "/v1/break-glass"
+            | "/v1/break-glass/requests"
+            | "/v1/break-glass/cancellations"
+            | "/v1/break-glass/reviews",
+        ) => Some(Door::BreakGlass),
         Some(_) | None => None,
     }
 }
@@ -143,6 +149,10 @@ pub(super) fn route(request: &Request) -> Option<&'static str> {
         "/v1/revocations",
         "/v1/freezes",
         "/v1/freezes/{id}",
+        "/v1/break-glass",
+        "/v1/break-glass/requests",
+        "/v1/break-glass/cancellations",
+        "/v1/break-glass/reviews",
         "/v1/roles/{role}/credentials",
         "/v1/roles/{role}/credentials/",
         "/v1/token",

@@ -10,8 +10,11 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{HttpMethod, RefOr, Required};
 
 use super::{
-    Shared, audit, container, freezes, health, lease_desk, leases, metrics, oauth_error, problem, problem_code,
-    revocations, sts, token_exchange,
+    Shared, audit, break_glass, container, freezes, health, lease_desk, leases, metrics, oauth_error, problem,
+    problem_code, revocations, sts, token_exchange,
+};
+use crate::break_glass::desk::{
+    Cancelled, Granted, ReviewDue, Reviewed, Status, StatusCondition, StatusCustodian, StatusReview, StatusRole,
 };
 use crate::desk::{Ended, Summary};
 use crate::inquiry::{
@@ -32,6 +35,10 @@ use crate::inquiry::{
         freezes::set,
         freezes::list,
         freezes::lift,
+        break_glass::status,
+        break_glass::submit,
+        break_glass::cancel,
+        break_glass::review,
         container::credentials,
         token_exchange::exchange,
         audit::events,
@@ -58,6 +65,17 @@ use crate::inquiry::{
         freezes::FreezeRequest,
         freezes::FreezeAnswer,
         freezes::FreezesAnswer,
+        break_glass::SignedDocument,
+        break_glass::DocumentSignature,
+        Status,
+        StatusCondition,
+        StatusCustodian,
+        StatusReview,
+        StatusRole,
+        Granted,
+        ReviewDue,
+        Cancelled,
+        Reviewed,
         Ended,
         Summary,
         Leases,

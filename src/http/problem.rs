@@ -1,6 +1,8 @@
 //! Every fault as problem details (RFC 9457). Outsiders learn *that* they were refused: every text is fixed, and a 401
 //! says nothing of the cause. The one exception is the choice of roles, all of them granted to the caller.
 
+use std::time::Duration;
+
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +12,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::problem_code::ProblemCode;
 use crate::audit::AuditError;
+use crate::break_glass::desk::BreakGlassRefusal;
 use crate::desk::{DeskRefusal, FreezeRefusal};
 use crate::exchange::{Frozen, Limited, Refusal, Untrusted};
 use crate::inquiry::InquiryRefusal;
@@ -47,6 +50,9 @@ pub(super) struct ProblemDetails {
     /// With `roles_do_not_fit`: the roles to choose from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     choices: Vec<String>,
+    /// Of break-glass: the stable code of the very cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 /// The same, with the members that SDKs show for a refused container-credentials request.
@@ -68,6 +74,7 @@ pub(super) fn code(fault: &Fault) -> ProblemCode {
         Fault::Inquiry(refusal) => code_of_inquiry(refusal),
         Fault::Desk(refusal) => code_of_desk(refusal),
         Fault::Freeze(refusal) => code_of_freeze(refusal),
+        Fault::BreakGlass(refusal) => code_of_break_glass(refusal),
         Fault::Invalid(_) => ProblemCode::InvalidRequest,
         Fault::MissingToken => ProblemCode::MissingToken,
         // Only the STS door asks for a signature, and it has codes of its own.
@@ -171,6 +178,32 @@ fn code_of_freeze(refusal: &FreezeRefusal) -> ProblemCode {
     }
 }
 
+fn code_of_break_glass(refusal: &BreakGlassRefusal) -> ProblemCode {
+    match refusal {
+        BreakGlassRefusal::NotConfigured => ProblemCode::BreakGlassNotConfigured,
+        BreakGlassRefusal::TooMany(_) => ProblemCode::RateLimited,
+        BreakGlassRefusal::Ceremony(_) => ProblemCode::BreakGlassDocument,
+        BreakGlassRefusal::NoSuchUse => ProblemCode::BreakGlassUseUnknown,
+        BreakGlassRefusal::ClockMovedBack
+        | BreakGlassRefusal::OtherInstance(_)
+        | BreakGlassRefusal::NonceUsed
+        | BreakGlassRefusal::NonceOwnedElsewhere
+        | BreakGlassRefusal::ReviewOpen(_)
+        | BreakGlassRefusal::ReviewOverridden(_)
+        | BreakGlassRefusal::NoEmergency
+        | BreakGlassRefusal::NeedsSharedLog
+        | BreakGlassRefusal::Lease(_)
+        | BreakGlassRefusal::MayHaveMinted(_)
+        | BreakGlassRefusal::NotSealed
+        | BreakGlassRefusal::DrillFailed(_)
+        | BreakGlassRefusal::AlreadyDone(_)
+        | BreakGlassRefusal::LeaseOpen => ProblemCode::BreakGlassRefused,
+        BreakGlassRefusal::StateUnknown | BreakGlassRefusal::ObjectServer(_) | BreakGlassRefusal::Audit(_) => {
+            ProblemCode::BreakGlassUnavailable
+        }
+    }
+}
+
 fn code_of_denial(reason: &DenialReason) -> ProblemCode {
     match reason {
         DenialReason::NoRole
@@ -201,6 +234,7 @@ pub(super) fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
         Fault::Freeze(refusal @ (FreezeRefusal::Freeze(_) | FreezeRefusal::NoSuchRole | FreezeRefusal::TooMany)) => {
             (Some(refusal.to_string()), Vec::new())
         }
+        Fault::BreakGlass(refusal) => (Some(refusal.to_string()), Vec::new()),
         Fault::Freeze(FreezeRefusal::Audit(_)) => (Some(UNFROZEN.to_owned()), Vec::new()),
         Fault::Desk(DeskRefusal::Audit(_)) => (Some(UNSENT.to_owned()), Vec::new()),
         Fault::Refused(_)
@@ -227,6 +261,7 @@ pub(super) fn details(fault: &Fault, request_id: Uuid) -> ProblemDetails {
         code,
         request_id,
         choices: offered,
+        reason: if let Fault::BreakGlass(refusal) = fault { Some(refusal.code()) } else { None },
     }
 }
 
@@ -246,8 +281,11 @@ pub(super) fn render_for_sdk(fault: &Fault, request_id: Uuid) -> Response {
 
 /// When to come back, seconds: what a quota says, or so soon that it fits an SDK's patience.
 pub(super) fn retry_seconds(fault: &Fault) -> u16 {
+    let seconds = |wait: Duration| u16::try_from(wait.as_secs().max(1)).unwrap_or(u16::MAX);
     if let Fault::Refused(Refusal::Limited(Limited::Over(over))) = fault {
         u16::try_from(over.retry_after.as_secs()).unwrap_or(u16::MAX)
+    } else if let Fault::BreakGlass(BreakGlassRefusal::TooMany(wait)) = fault {
+        seconds(*wait)
     } else {
         RETRY_SECONDS
     }

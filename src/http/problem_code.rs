@@ -32,6 +32,16 @@ pub(super) enum ProblemCode {
     LeaseNotFound,
     /// No freeze of that id is in force.
     FreezeNotFound,
+    /// No break-glass here.
+    BreakGlassNotConfigured,
+    /// The document, its signatures or its quorum do not hold; `reason` says which.
+    BreakGlassDocument,
+    /// The document holds, and is not honoured now, or not here; `reason` says why.
+    BreakGlassRefused,
+    /// Nothing is known here of a use of that nonce.
+    BreakGlassUseUnknown,
+    /// What break-glass needs is away; `reason` says what. Submit the same document again.
+    BreakGlassUnavailable,
     /// No such path.
     NotFound,
     /// The path exists, the method does not.
@@ -68,7 +78,7 @@ pub(super) enum ProblemCode {
 
 impl ProblemCode {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 33] = [
         Self::InvalidRequest,
         Self::MissingToken,
         Self::InvalidToken,
@@ -81,6 +91,11 @@ impl ProblemCode {
         Self::DurationTooShort,
         Self::LeaseNotFound,
         Self::FreezeNotFound,
+        Self::BreakGlassNotConfigured,
+        Self::BreakGlassDocument,
+        Self::BreakGlassRefused,
+        Self::BreakGlassUseUnknown,
+        Self::BreakGlassUnavailable,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -143,6 +158,23 @@ impl ProblemCode {
             }
             Self::LeaseNotFound => ("lease_not_found", StatusCode::NOT_FOUND, "No such lease, or not the caller's"),
             Self::FreezeNotFound => ("freeze_not_found", StatusCode::NOT_FOUND, "No freeze of that id is in force"),
+            Self::BreakGlassNotConfigured => {
+                ("break_glass_not_configured", StatusCode::NOT_FOUND, "Break-glass is not configured here")
+            }
+            Self::BreakGlassDocument => {
+                ("break_glass_document", StatusCode::BAD_REQUEST, "The document or its signatures do not hold")
+            }
+            Self::BreakGlassRefused => {
+                ("break_glass_refused", StatusCode::CONFLICT, "The document is not honoured now, or not here")
+            }
+            Self::BreakGlassUseUnknown => {
+                ("break_glass_use_unknown", StatusCode::NOT_FOUND, "Nothing is known here of such a use")
+            }
+            Self::BreakGlassUnavailable => (
+                "break_glass_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "What break-glass needs is away: submit the same document again",
+            ),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),

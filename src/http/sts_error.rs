@@ -125,7 +125,9 @@ pub(super) fn told(fault: &Fault) -> (StsCode, Cow<'static, str>) {
         Fault::UnsupportedMediaType => (StsCode::UnsupportedMediaType, "Send a form."),
         Fault::Overloaded | Fault::TimedOut => (StsCode::Throttling, BUSY),
         // No question comes through this door: the log has its own.
-        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) | Fault::Freeze(_) => (StsCode::InternalFailure, FAULT),
+        Fault::Panicked | Fault::Inquiry(_) | Fault::Desk(_) | Fault::Freeze(_) | Fault::BreakGlass(_) => {
+            (StsCode::InternalFailure, FAULT)
+        }
     };
     (code, Cow::Borrowed(message))
 }

@@ -118,6 +118,7 @@ fn doors(exchange: Arc<dyn Exchanges>) -> Doors {
         callers: Callers::new(Arc::default(), Arc::new(SystemClock::start())),
         desk: Arc::new(Unasked),
         freezes: Arc::new(Unasked),
+        break_glass: None,
         readiness: Arc::new(Ready(vec![("log", true), ("object_server", true)])),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock::start()),

@@ -16,10 +16,11 @@ use uuid::Uuid;
 use super::held::HeldEmergencies;
 use super::log::EmergencyLog;
 use super::port::{EmergencyJournal, EmergencyRecord};
+use super::rate::DocumentRate;
 use super::refusal::BreakGlassRefusal;
 use super::refusals::Refusals;
 use super::state::EmergencyState;
-use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, FingerprintKey};
+use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, FingerprintKey, Origin};
 use crate::break_glass::watch::{Alert, AlertKind, Alerts, Conditions};
 use crate::clock::Clock;
 use crate::desk::SessionProbe;
@@ -101,6 +102,7 @@ struct Inner {
     /// One document at a time: two could each find the nonce free, or the review closed.
     turn: Turn<()>,
     refusals: Refusals,
+    rate: DocumentRate,
     seen: Turn<Option<(Duration, Knowledge)>>,
 }
 
@@ -117,7 +119,9 @@ impl BreakGlassDesk {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: BreakGlassParts) -> Self {
-        let inner = Inner { parts, turn: Turn::default(), refusals: Refusals::default(), seen: Turn::default() };
+        let rate = DocumentRate::new(&parts.clock);
+        let (turn, refusals, seen) = (Turn::default(), Refusals::default(), Turn::default());
+        let inner = Inner { parts, turn, refusals, rate, seen };
         Self { inner: Arc::new(inner) }
     }
 
@@ -128,6 +132,11 @@ impl BreakGlassDesk {
 
     pub(super) fn turn(&self) -> &Turn<()> {
         &self.inner.turn
+    }
+
+    /// One more document from this caller.
+    pub(super) fn take(&self, origin: Origin) -> Result<(), BreakGlassRefusal> {
+        self.inner.rate.take(origin.address)
     }
 
     pub(super) fn refusals(&self) -> &Refusals {

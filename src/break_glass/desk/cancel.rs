@@ -48,6 +48,7 @@ impl BreakGlassDesk {
     async fn cancel_approved(&self, envelope: &[u8], origin: Origin) -> Result<Cancelled, BreakGlassRefusal> {
         let policies = self.parts().policies.load_full();
         let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
+        self.take(origin)?;
         let envelope = Envelope::parse(envelope)?;
         let _turn = self.turn().lock().await;
         let cancelled = match approve_cancellation(&envelope, policy, self.now()) {

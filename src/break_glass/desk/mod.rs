@@ -13,6 +13,7 @@ mod held;
 mod log;
 mod mint;
 mod port;
+mod rate;
 mod refusal;
 mod refusals;
 mod review;

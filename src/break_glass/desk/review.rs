@@ -31,6 +31,7 @@ impl BreakGlassDesk {
     pub async fn review(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal> {
         let policies = self.parts().policies.load_full();
         let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
+        self.take(origin)?;
         let envelope = Envelope::parse(envelope)?;
         let _turn = self.turn().lock().await;
         let reviewed = match approve_review(&envelope, policy, self.now()) {

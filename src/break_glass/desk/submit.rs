@@ -80,6 +80,7 @@ impl BreakGlassDesk {
     async fn honour(&self, envelope: &[u8], origin: Origin) -> Result<Granted, BreakGlassRefusal> {
         let policies = self.parts().policies.load_full();
         let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
+        self.take(origin)?;
         let envelope = Envelope::parse(envelope)?;
         let _turn = self.turn().lock().await;
         let granted = self.honour_in_turn(&envelope, &policies, policy, origin).await;
