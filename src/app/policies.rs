@@ -17,10 +17,7 @@ use super::StartError;
 use super::parents::{Keyring, minting};
 use crate::audit::{AuditError, AuditLog, AuditStore, ClosedRole, PolicySetText};
 use crate::config::Config;
-use crate::lease::{
-    Capabilities, LeaseRules, MintingParents, prove_emergency_fits, prove_roles_fit, shortened_roles,
-    uncomfortable_roles,
-};
+use crate::lease::{Capabilities, LeaseRules, MintingParents, prove_roles_fit, shortened_roles, uncomfortable_roles};
 use crate::object_server::Standings;
 use crate::policy::{BreakGlass, PolicyFiles, PolicyHash, PolicySet, Problem};
 use crate::telemetry::Metrics;
@@ -95,7 +92,6 @@ impl Directory {
     fn compile(&self, capabilities: &Capabilities) -> Result<PolicyReport, Vec<String>> {
         let (policies, kept) = compile_files(&self.path, &self.issuers)?;
         let mut misfits = prove_roles_fit(&policies, &self.lease, capabilities);
-        misfits.extend(emergency_misfits(&policies, capabilities));
         misfits.extend(self.parents.load().misfits(&policies));
         misfits.extend(policies.break_glass().into_iter().flat_map(|break_glass| self.missing_settings(break_glass)));
         if !misfits.is_empty() {
@@ -118,16 +114,6 @@ impl Directory {
             .then(|| missing("webhook_secret", "nobody could tell an alert from a stranger's"));
         journal.into_iter().chain(secret).collect()
     }
-}
-
-/// Emergency roles that the server would not enforce as they stand: found out now, and not in the emergency.
-fn emergency_misfits(policies: &PolicySet, capabilities: &Capabilities) -> Vec<String> {
-    let roles = policies.break_glass().into_iter().flat_map(BreakGlass::roles);
-    let misfits = roles.flat_map(|role| {
-        let errors = prove_emergency_fits(role.document(), role.length(), capabilities);
-        errors.into_iter().map(|error| format!("emergency role {}: {error}", role.name()))
-    });
-    misfits.collect()
 }
 
 /// Where it is said which set is in force.

@@ -36,7 +36,7 @@ impl PolicyFiles {
         if reading.problems.is_empty() { Ok(Self(reading.files)) } else { Err(reading.problems) }
     }
 
-    /// The hash of all files: the one that a set compiled of them has.
+    /// The hash of a set with exactly these files, whether or not they compile.
     #[must_use]
     pub fn hash(&self) -> PolicyHash {
         hash(self)

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compile::hash;
-use super::{PolicyFiles, PolicyHash, PolicySet, Problem};
+use super::{PolicyFiles, PolicySet, Problem};
 use crate::token::IssuerName;
 
 impl PolicyFiles {
@@ -21,12 +20,6 @@ impl PolicyFiles {
     pub fn from_json(json: &str) -> Option<Self> {
         let texts: BTreeMap<String, String> = serde_json::from_str(json).ok()?;
         Some(Self(texts.into_iter().map(|(path, text)| (path, text.into_bytes())).collect()))
-    }
-
-    /// The hash of a set with exactly these files, whether or not they compile.
-    #[must_use]
-    pub fn hash(&self) -> PolicyHash {
-        hash(self)
     }
 }
 
