@@ -16,6 +16,7 @@ mod conformance;
 mod demo;
 mod demo_object_server;
 mod doors;
+mod emergency_tokens;
 mod evidence;
 mod exchange;
 mod faults;
