@@ -182,17 +182,3 @@ pub fn approve_cancellation(
 fn written(at: OffsetDateTime, now: OffsetDateTime) -> Result<(), CeremonyError> {
     if at - now > AHEAD { Err(CeremonyError::WrittenInTheFuture) } else { Ok(()) }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::fixture::{REQUESTED_AT, draft, name, policy, signed_request};
-    use super::*;
-
-    #[test]
-    fn a_request_signed_by_the_quorum_is_approved() {
-        let (policy, hash) = policy();
-        let envelope = Envelope::parse(signed_request(draft(), &["alice", "bob"]).to_json().as_bytes()).unwrap();
-        let approved = approve_request(&envelope, &policy, hash, REQUESTED_AT).unwrap();
-        assert_eq!(approved.signers(), [name("alice"), name("bob")]);
-    }
-}

@@ -20,6 +20,8 @@ mod recipient;
 mod request;
 mod review;
 mod sealing;
+#[cfg(test)]
+mod tests;
 mod wording;
 
 pub use approval::{

@@ -3,6 +3,8 @@
 
 mod custodian;
 mod file;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
