@@ -24,6 +24,7 @@ mod freezes;
 mod harness;
 mod instances;
 mod issuer;
+mod journal;
 mod lease_desk;
 mod listing;
 mod object_server;
