@@ -347,8 +347,15 @@ impl App {
             metrics: Arc::clone(&metrics),
         });
         let listing = every.map(|every| (ListingReconciler::new(listing), every));
-        let probes =
-            readiness::Probes::new(store, log, object_server, Arc::clone(&issuers), standings, Arc::clone(&clock));
+        let probes = readiness::Probes::new(
+            store,
+            log,
+            object_server,
+            Arc::clone(&issuers),
+            standings,
+            None,
+            Arc::clone(&clock),
+        );
         let doors = Doors {
             exchange: Arc::new(exchange),
             inquiry: Arc::new(Inquiry::new(readers, archive)),

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::audit::AuditLog;
+use crate::break_glass::watch::OverdueWatch;
 use crate::clock::Clock;
 use crate::http::{Check, Readiness};
 use crate::issuer::IssuerKeys;
@@ -30,6 +31,8 @@ pub(super) struct Probes {
     object_server: Arc<dyn ObjectServer>,
     issuers: Arc<IssuerKeys>,
     standings: Arc<Standings>,
+    /// Only where there is break-glass.
+    overdue: Option<Arc<OverdueWatch>>,
     clock: Arc<dyn Clock>,
     last: Mutex<Option<(Duration, Vec<Check>)>>,
 }
@@ -41,9 +44,10 @@ impl Probes {
         object_server: Arc<dyn ObjectServer>,
         issuers: Arc<IssuerKeys>,
         standings: Arc<Standings>,
+        overdue: Option<Arc<OverdueWatch>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, log, object_server, issuers, standings, clock, last: Mutex::new(None) }
+        Self { store, log, object_server, issuers, standings, overdue, clock, last: Mutex::new(None) }
     }
 
     /// The checks, and the causes of those that say no.
@@ -72,6 +76,11 @@ impl Probes {
         if !closed.is_empty() {
             causes.push(format!("self_test: closed are {}", closed.join(", ")));
             checks.push(Check { name: "self_test".to_owned(), ready: false, essential: false });
+        }
+        // What is owed after an emergency, or before the next one, keeps no exchange from succeeding.
+        for warning in self.overdue.iter().flat_map(|overdue| overdue.warnings()) {
+            causes.push(format!("{warning}: see what `stint break-glass status` says"));
+            checks.push(Check { name: warning.to_owned(), ready: false, essential: false });
         }
         (checks, causes)
     }
