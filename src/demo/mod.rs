@@ -95,7 +95,7 @@ async fn with_database(
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let perform = async {
         told?;
-        perform(options, directory, &database, out, &tasks, &stop, shutdown).await
+        Box::pin(perform(options, directory, &database, out, &tasks, &stop, shutdown)).await
     };
     let played = tokio::select! {
         played = perform => played,
