@@ -3,6 +3,7 @@
 
 mod audit_store;
 mod connection;
+mod emergencies;
 mod error;
 mod event_row;
 mod kept_policies;
