@@ -43,21 +43,6 @@ struct SharedLog {
     record: Arc<dyn EmergencyRecord>,
 }
 
-/// Until PostgreSQL is asked what instances know together, it says nothing.
-#[derive(Debug)]
-struct Unread;
-
-#[async_trait]
-impl EmergencyRecord for Unread {
-    async fn owner(&self, _nonce: Uuid) -> Result<Option<Uuid>, StoreError> {
-        Err(StoreError::Unavailable("not asked yet".into()))
-    }
-
-    async fn rows(&self) -> Result<Vec<AuditRow>, StoreError> {
-        Err(StoreError::Unavailable("not asked yet".into()))
-    }
-}
-
 impl KeptJournal {
     /// Opens the configured journal; none where there is none.
     pub(super) fn open(config: &Config) -> Result<Option<Arc<Self>>, StartError> {
@@ -77,7 +62,7 @@ impl KeptJournal {
     /// The shared log is there: from here on what waits is merged into it, and what instances know together is known. Answers
     /// the store that takes nothing before that.
     pub(super) fn before(&self, store: &Arc<PostgresStore>) -> Arc<dyn AuditStore> {
-        let (log, record): (Arc<dyn AuditStore>, Arc<dyn EmergencyRecord>) = (store.clone(), Arc::new(Unread));
+        let (log, record): (Arc<dyn AuditStore>, Arc<dyn EmergencyRecord>) = (store.clone(), store.clone());
         self.shared.store(Some(Arc::new(SharedLog { store: Arc::clone(&log), record })));
         Arc::new(JournalFirst::new(Arc::clone(&self.journal), log))
     }
