@@ -1,6 +1,7 @@
 //! The composition root: makes the adapters, hands them to the exchange, and runs the doors until told to stop. It
 //! decides nothing that a room decides.
 
+mod break_glass;
 mod console;
 mod forecast;
 mod freezing;
@@ -28,6 +29,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use break_glass::{Glass, GlassSettings, KeptJournal};
 use forecast::Forecaster;
 pub use freezing::{FreezeError, FreezeWish, list_freezes, set_freeze, thaw};
 use instances::Instances;
@@ -41,7 +43,8 @@ pub use reconcile::{ReconcileTold, reconcile};
 pub use rotate::{RotateError, Rotated, Rotation, Waiting};
 pub use signing_key::{SigningKeyError, SigningKeyFile};
 
-use crate::audit::{AuditError, AuditLog, FingerprintKey, LogParts, LogSettings, SigningKey};
+use crate::audit::{AuditError, AuditLog, AuditStore, FingerprintKey, LogParts, LogSettings, SigningKey};
+use crate::break_glass::journal::JournalError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditSettings, Config, ObjectServerKind};
 use crate::desk::{
@@ -49,7 +52,7 @@ use crate::desk::{
     Watch, WatchParts,
 };
 use crate::exchange::{Exchange, ExchangeParts};
-use crate::http::{Doors, TlsError, load_tls, router, serve};
+use crate::http::{Doors, Emergencies, TlsError, load_tls, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::{Capabilities, Smoothing};
@@ -96,7 +99,7 @@ pub struct App {
     fingerprints: FingerprintKey,
     clock: Arc<dyn Clock>,
     /// Only where there is a journal: without one there is no break-glass.
-    watching: Option<Watching>,
+    glass: Option<Glass>,
     /// Ends a run of revocations between two leases.
     stop_runs: CancellationToken,
     /// How long an exchange under way may take to end.
@@ -138,6 +141,12 @@ pub enum StartError {
     /// Alerts of emergencies could not be sent.
     #[error("break_glass: {0}")]
     Alerts(#[from] NoClient),
+    /// The journal cannot be used.
+    #[error("break_glass.journal: {0}")]
+    Journal(#[from] JournalError),
+    /// The journal would be sealed by a key that nobody can check later.
+    #[error("break_glass.journal needs audit.signing_key_file: after a restart nobody could verify the journal")]
+    JournalUnsigned,
     /// The system has no randomness.
     #[error("the system's random source failed")]
     Randomness,
@@ -151,7 +160,7 @@ impl StartError {
             Self::Postgres(_) => Some("Look at postgres.url, and whether PostgreSQL takes connections there."),
             Self::Listen { .. } => Some("Choose another http.listen, or stop what listens there."),
             Self::Policies(_) => Some("`stint check` says the same without starting anything."),
-            Self::SigningKey(_) => {
+            Self::SigningKey(_) | Self::JournalUnsigned => {
                 Some("`openssl genpkey -algorithm ed25519 -out signing.pem` makes one; then `chmod 600 signing.pem`.")
             }
             Self::Log(_)
@@ -159,6 +168,7 @@ impl StartError {
             | Self::Tls(_)
             | Self::Serve(_)
             | Self::Alerts(_)
+            | Self::Journal(_)
             | Self::Randomness => None,
         }
     }
@@ -184,7 +194,7 @@ pub fn checkpoint_key(settings: &AuditSettings) -> Result<Option<SigningKey>, St
 /// Opens the log, in a stream of its own.
 pub fn open_log(
     settings: &AuditSettings,
-    store: Arc<PostgresStore>,
+    store: Arc<dyn AuditStore>,
     clock: Arc<dyn Clock>,
     tasks: &TaskTracker,
 ) -> Result<AuditLog, StartError> {
@@ -212,7 +222,13 @@ impl App {
 
         let tasks = TaskTracker::new();
         let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        let log = Arc::new(open_log(&config.audit, store.clone(), Arc::clone(&clock), &tasks)?);
+        // Nothing is committed before what waits in the journal is.
+        let journal = KeptJournal::open(&config)?;
+        let gated: Arc<dyn AuditStore> = match &journal {
+            Some(journal) => journal.before(&store),
+            None => store.clone(),
+        };
+        let log = Arc::new(open_log(&config.audit, Arc::clone(&gated), Arc::clone(&clock), &tasks)?);
         let mut metrics = Metrics::default();
         metrics.watch_log(log.meter());
         let metrics = Arc::new(metrics);
@@ -231,9 +247,11 @@ impl App {
         let trusted_proxies = config.http.trusted_proxies.clone();
         let signing_key = checkpoint_key(&config.audit)?;
         let postgres_url = config.postgres_url.clone();
-        let break_glass = (config.break_glass.journal.clone(), config.break_glass.webhook_secret.clone());
+        let webhook_secret = config.break_glass.webhook_secret.clone();
+        let glass =
+            journal.map(|journal| Ok::<_, StartError>((journal, GlassSettings::of(&config, &clock)?))).transpose()?;
         let standings = Arc::new(Standings::new(lease_rules.self_test, report.policies.hash()));
-        let kept = policies::Kept { log: Arc::clone(&log), store: store.clone(), metrics: Arc::clone(&metrics) };
+        let kept = policies::Kept { log: Arc::clone(&log), store: gated, metrics: Arc::clone(&metrics) };
         let reloader = policies::Reloader::start(
             config,
             report,
@@ -243,19 +261,30 @@ impl App {
         )
         .await?;
 
-        let (journal, webhook_secret) = break_glass;
-        let watching = journal.map(|_directory| {
-            Watching::new(WatchingParts {
+        let glass = glass.map(|(journal, settings)| {
+            let watching = Watching::new(WatchingParts {
                 postgres_url: &postgres_url,
                 webhook_secret,
                 policies: reloader.current(),
                 issuers: Arc::clone(&issuers),
-                instance: None,
+                instance: Some(journal.id()),
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
-            })
+            })?;
+            let shared = break_glass::Shared {
+                journal,
+                policies: reloader.current(),
+                watching,
+                object_server: Arc::clone(&object_server),
+                self_test: Arc::clone(&self_test),
+                fingerprints: fingerprints.clone(),
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+                tasks: tasks.clone(),
+            };
+            Glass::new(settings, shared)
         });
-        let watching = watching.transpose()?;
+        let glass = glass.transpose()?;
         let readers = Readers { verifier: Verifier::new(rules.clone(), issuers.clone()), policies: reloader.current() };
         let archive = ArchiveParts {
             log: Arc::clone(&log),
@@ -362,7 +391,10 @@ impl App {
             callers,
             desk: Arc::new(desk),
             freezes: Arc::new(freeze_desk),
-            break_glass: None,
+            break_glass: glass.as_ref().map(|glass| {
+                let desk: Arc<dyn Emergencies> = glass.desk.clone();
+                desk
+            }),
             readiness: Arc::new(probes),
             metrics,
             clock: Arc::clone(&clock),
@@ -390,7 +422,7 @@ impl App {
             server,
             fingerprints,
             clock,
-            watching,
+            glass,
             stop_runs,
             patience,
         })
@@ -430,7 +462,7 @@ impl App {
             instances,
             issuers,
             tasks,
-            watching,
+            glass,
             stop_runs,
             patience,
             ..
@@ -458,8 +490,8 @@ impl App {
         };
         let keep_up = Box::pin(instances.keep_up(shutdown.clone()));
         let emergencies = Box::pin(async {
-            if let Some(watching) = watching {
-                watching.run(shutdown.clone()).await;
+            if let Some(glass) = &glass {
+                glass.run(shutdown.clone()).await;
             }
         });
         let serve = async {
@@ -470,6 +502,9 @@ impl App {
         };
         let (served, (), (), (), (), (), (), ()) =
             tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up, emergencies);
+        if let Some(glass) = glass {
+            glass.close();
+        }
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
             tracing::error!(

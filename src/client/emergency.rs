@@ -1,11 +1,16 @@
 //! The service's doors of break-glass, over HTTP: no token goes there, for the signatures are what is believed.
 
+use std::time::Duration;
+
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 
 use super::address::Address;
 use super::fault::Fault;
 use super::transport::{Received, Transport, receive};
+
+/// How long a submission may take: longer than the service gives it, or an answer that cannot be had twice would be missed.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One instance of the service.
 #[derive(Debug)]
@@ -27,6 +32,7 @@ impl EmergencyService {
     pub async fn submit(&self, door: &str, envelope: String) -> Result<Value, Fault> {
         let request = self.transport.post(self.address.below(&format!("/v1/break-glass/{door}")));
         let request = request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json");
+        let request = request.timeout(PATIENCE);
         read(&receive(request.body(envelope)).await.map_err(Fault::Unreachable)?)
     }
 }

@@ -1,0 +1,237 @@
+//! Break-glass, put together from the configuration: the journal before anything else is said, and the desk that both ways of
+//! running share, the whole service and the one that came up without PostgreSQL.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::watching::Watching;
+use super::{LOG_QUEUE, StartError, lease_desk, random, sealing_key};
+use crate::audit::{AuditRow, AuditStore, FingerprintKey, LogParts, LogSettings, SigningKey, StoreError, StreamHead};
+use crate::break_glass::desk::{
+    BreakGlassDesk, BreakGlassParts, EmergencyJournal, EmergencyLog, EmergencyRecord, HeldEmergencies, NotMerged,
+    ServerFacts,
+};
+use crate::break_glass::journal::{Journal, JournalError, JournalFirst, JournalParts, JournalStanding};
+use crate::break_glass::watch::OverdueWatch;
+use crate::clock::Clock;
+use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
+use crate::desk::SessionProber;
+use crate::object_server::probe::Prober;
+use crate::object_server::s3::S3Client;
+use crate::object_server::{ObjectServer, SelfTest};
+use crate::policy::PolicySet;
+use crate::postgres::PostgresStore;
+use crate::telemetry::Metrics;
+
+/// The journal as the desk has it: with the shared log, as soon as that is there.
+#[derive(Debug)]
+pub(super) struct KeptJournal {
+    journal: Arc<Journal>,
+    shared: ArcSwapOption<SharedLog>,
+}
+
+/// The log that all instances share.
+#[derive(Debug)]
+struct SharedLog {
+    store: Arc<dyn AuditStore>,
+    record: Arc<dyn EmergencyRecord>,
+}
+
+impl KeptJournal {
+    /// Opens the configured journal; none where there is none.
+    pub(super) fn open(config: &Config) -> Result<Option<Arc<Self>>, StartError> {
+        let Some(directory) = config.break_glass.journal.clone() else { return Ok(None) };
+        // A key of this process alone would leave a journal that nobody can verify after a restart.
+        if config.audit.signing_key_file.is_none() {
+            return Err(StartError::JournalUnsigned);
+        }
+        let keys = vec![*sealing_key(&config.audit)?.public()];
+        let journal = Journal::open(JournalParts { directory, keys, room: Journal::ROOM, rng: random()? })?;
+        if let JournalStanding::Refused(why) = journal.standing() {
+            tracing::error!("{why}");
+        }
+        Ok(Some(Arc::new(Self { journal: Arc::new(journal), shared: ArcSwapOption::empty() })))
+    }
+
+    /// The shared log is there: from here on what waits is merged into it, and what instances know together is known. Answers
+    /// the store that takes nothing before that.
+    pub(super) fn before(&self, store: &Arc<PostgresStore>) -> Arc<dyn AuditStore> {
+        let (log, record): (Arc<dyn AuditStore>, Arc<dyn EmergencyRecord>) = (store.clone(), store.clone());
+        self.shared.store(Some(Arc::new(SharedLog { store: Arc::clone(&log), record })));
+        Arc::new(JournalFirst::new(Arc::clone(&self.journal), log))
+    }
+
+    /// The instance, as documents name it.
+    pub(super) fn id(&self) -> Uuid {
+        self.journal.instance().as_uuid()
+    }
+
+    fn shared(&self) -> Result<Arc<SharedLog>, StoreError> {
+        self.shared.load_full().ok_or_else(|| StoreError::Unavailable("PostgreSQL was not reached yet".into()))
+    }
+}
+
+#[async_trait]
+impl EmergencyJournal for KeptJournal {
+    fn instance(&self) -> Uuid {
+        self.id()
+    }
+
+    async fn rows(&self) -> Result<Vec<AuditRow>, StoreError> {
+        let journal = Arc::clone(&self.journal);
+        let rows = tokio::task::spawn_blocking(move || journal.records()).await;
+        Ok(rows.map_err(|_ended| StoreError::from(JournalError::GivenUp))??)
+    }
+
+    async fn merge(&self) -> Result<(), NotMerged> {
+        let shared = self.shared().map_err(|_| NotMerged::Away)?;
+        match self.journal.merge_into(shared.store.as_ref()).await {
+            Ok(_merged) => Ok(()),
+            Err(JournalError::Unverified { .. }) => Err(NotMerged::Refused),
+            Err(error) => {
+                tracing::debug!(%error, "the break-glass journal is not merged yet");
+                Err(NotMerged::Away)
+            }
+        }
+    }
+
+    fn waits(&self) -> bool {
+        !self.journal.is_merged()
+    }
+
+    fn head(&self) -> Option<StreamHead> {
+        self.journal.head_now()
+    }
+}
+
+#[async_trait]
+impl EmergencyRecord for KeptJournal {
+    async fn owner(&self, nonce: Uuid) -> Result<Option<Uuid>, StoreError> {
+        self.shared()?.record.owner(nonce).await
+    }
+
+    async fn rows(&self) -> Result<Vec<AuditRow>, StoreError> {
+        self.shared()?.record.rows().await
+    }
+}
+
+/// What the desk shares with the rest of the service.
+pub(super) struct Shared {
+    pub(super) journal: Arc<KeptJournal>,
+    pub(super) policies: Arc<ArcSwap<PolicySet>>,
+    pub(super) watching: Watching,
+    pub(super) object_server: Arc<dyn ObjectServer>,
+    pub(super) self_test: Arc<SelfTest>,
+    pub(super) fingerprints: FingerprintKey,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tasks: TaskTracker,
+}
+
+/// What of the configuration the desk is made of: the rest of it is consumed elsewhere.
+pub(super) struct GlassSettings {
+    server: ServerFacts,
+    probing: S3Client,
+    key: SigningKey,
+    log: LogSettings,
+}
+
+impl GlassSettings {
+    pub(super) fn of(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StartError> {
+        Ok(Self {
+            server: server_facts(&config.object_server),
+            probing: lease_desk::probe_client(&config.object_server, clock)?,
+            key: sealing_key(&config.audit)?,
+            log: LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE },
+        })
+    }
+}
+
+/// The desk and what runs beside it.
+#[derive(Debug, Clone)]
+pub(super) struct Glass {
+    pub(super) desk: Arc<BreakGlassDesk>,
+    pub(super) overdue: Arc<OverdueWatch>,
+    log: Arc<EmergencyLog>,
+    watching: Watching,
+}
+
+impl Glass {
+    /// Puts it together; says nothing yet.
+    pub(super) fn new(settings: GlassSettings, shared: Shared) -> Result<Self, StartError> {
+        let GlassSettings { server, probing, key, log } = settings;
+        let Shared { journal, policies, watching, object_server, self_test, fingerprints, clock, metrics, tasks } =
+            shared;
+        let store: Arc<dyn AuditStore> = journal.journal.clone();
+        let parts = LogParts { store, clock: Arc::clone(&clock), rng: random()?, key, settings: log };
+        let log = Arc::new(EmergencyLog::new(parts, tasks.clone()));
+        let desk = Arc::new(BreakGlassDesk::new(BreakGlassParts {
+            policies,
+            journal: journal.clone(),
+            log: Arc::clone(&log),
+            record: journal,
+            conditions: Arc::clone(&watching.conditions),
+            alerts: Arc::clone(&watching.alerts),
+            object_server,
+            server,
+            self_test,
+            probe: Arc::new(SessionProber::new(Prober::new(probing))),
+            held: Arc::new(HeldEmergencies::default()),
+            fingerprints,
+            clock: Arc::clone(&clock),
+            rng: Mutex::new(random()?),
+            tasks,
+        }));
+        let overdue = Arc::new(OverdueWatch::new(desk.clone(), clock, metrics));
+        Ok(Self { desk, overdue, log, watching })
+    }
+
+    /// Probes, tells, and says what time brings, until `shutdown`.
+    pub(super) async fn run(&self, shutdown: CancellationToken) {
+        tokio::join!(
+            self.watching.run(shutdown.clone()),
+            self.overdue.run(shutdown.clone()),
+            self.desk.run(shutdown.clone()),
+        );
+    }
+
+    /// Ends the journal's stream in good order, once nothing is said any more.
+    pub(super) fn close(&self) {
+        self.log.close();
+    }
+}
+
+fn server_facts(settings: &ObjectServerSettings) -> ServerFacts {
+    let own_parents: BTreeSet<_> = settings.role_parents.iter().flat_map(|block| block.roles.iter().cloned()).collect();
+    let (endpoint, region) = (settings.endpoint.clone(), settings.region.clone());
+    ServerFacts { endpoint, region, accesses: accesses(&settings.kind), own_parents }
+}
+
+/// How each server's own log tells what was done under a lease.
+fn accesses(kind: &ObjectServerKind) -> &'static str {
+    match kind {
+        ObjectServerKind::Minio => {
+            "MinIO: its audit log (audit_webhook or audit_kafka; `mc admin trace --verbose` while it happens) names the access \
+             key of each request: the recipient has it, and GET /v1/leases finds the lease by it. It keeps no session name."
+        }
+        ObjectServerKind::Rustfs => {
+            "RustFS: its audit log names the access key of each request: the recipient has it. It keeps no session name."
+        }
+        ObjectServerKind::Seaweedfs(_) => {
+            "SeaweedFS: the S3 gateway's audit log (-auditLogConfig) names the requester of each request: the session name."
+        }
+        ObjectServerKind::Ceph(_) => {
+            "Ceph: the gateway's ops log (rgw_enable_ops_log) names the role's session of each request: the session name."
+        }
+        ObjectServerKind::Aws(_) => "AWS: CloudTrail's data events of S3: userIdentity.arn ends with the session name.",
+        ObjectServerKind::Garage { .. } => {
+            "Garage: the log of its S3 API names the key of each request: the recipient has its id."
+        }
+    }
+}
