@@ -8,6 +8,7 @@ mod bootstrap;
 mod break_glass_alerts;
 mod break_glass_conditions;
 mod by_hand;
+mod ceremony;
 mod clients;
 mod commands;
 mod compatibility;
