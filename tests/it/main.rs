@@ -5,6 +5,7 @@ mod agent;
 mod architecture;
 mod audit_doors;
 mod bootstrap;
+mod break_glass;
 mod break_glass_alerts;
 mod break_glass_conditions;
 mod by_hand;
