@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -18,7 +20,7 @@ use crate::break_glass::desk::{
     ServerFacts,
 };
 use crate::break_glass::journal::{Journal, JournalError, JournalFirst, JournalParts, JournalStanding};
-use crate::break_glass::watch::OverdueWatch;
+use crate::break_glass::watch::{Alert, AlertKind, OverdueWatch};
 use crate::clock::Clock;
 use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
 use crate::desk::SessionProber;
@@ -28,6 +30,9 @@ use crate::object_server::{ObjectServer, SelfTest};
 use crate::policy::PolicySet;
 use crate::postgres::PostgresStore;
 use crate::telemetry::Metrics;
+
+/// Between two looks at whether the journal still verifies.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The journal as the desk has it: with the shared log, as soon as that is there.
 #[derive(Debug)]
@@ -159,6 +164,7 @@ pub(super) struct Glass {
     pub(super) desk: Arc<BreakGlassDesk>,
     pub(super) overdue: Arc<OverdueWatch>,
     log: Arc<EmergencyLog>,
+    journal: Arc<KeptJournal>,
     watching: Watching,
 }
 
@@ -175,7 +181,7 @@ impl Glass {
             policies,
             journal: journal.clone(),
             log: Arc::clone(&log),
-            record: journal,
+            record: journal.clone(),
             conditions: Arc::clone(&watching.conditions),
             alerts: Arc::clone(&watching.alerts),
             object_server,
@@ -189,7 +195,7 @@ impl Glass {
             tasks,
         }));
         let overdue = Arc::new(OverdueWatch::new(desk.clone(), clock, metrics));
-        Ok(Self { desk, overdue, log, watching })
+        Ok(Self { desk, overdue, log, journal, watching })
     }
 
     /// Probes, tells, and says what time brings, until `shutdown`.
@@ -198,7 +204,21 @@ impl Glass {
             self.watching.run(shutdown.clone()),
             self.overdue.run(shutdown.clone()),
             self.desk.run(shutdown.clone()),
+            shutdown.run_until_cancelled(self.tell_of_a_refused_journal()),
         );
+    }
+
+    /// Told once, and by no row: a journal that does not verify takes none, and nothing else is recorded before it is gone.
+    async fn tell_of_a_refused_journal(&self) {
+        let why = loop {
+            match self.journal.journal.standing() {
+                JournalStanding::Refused(why) => break why,
+                JournalStanding::Merged | JournalStanding::Waiting(_) => sleep(LOOK).await,
+            }
+        };
+        let journal_head = self.journal.head();
+        let alert = Alert { reason: Some(why), journal_head, ..Alert::of(AlertKind::JournalRefused) };
+        self.watching.alerts.raise(alert);
     }
 
     /// Ends the journal's stream in good order, once nothing is said any more.

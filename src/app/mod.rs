@@ -382,7 +382,7 @@ impl App {
             object_server,
             Arc::clone(&issuers),
             standings,
-            None,
+            glass.as_ref().map(|glass| Arc::clone(&glass.overdue)),
             Arc::clone(&clock),
         );
         let doors = Doors {
