@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest text of a server that is repeated.
-const LONGEST_SAID: usize = 200;
+const LONGEST_SAID: usize = 400;
 
 /// How a failure ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
