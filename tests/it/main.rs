@@ -46,3 +46,4 @@ mod self_test;
 mod tally;
 mod token;
 mod verify;
+mod without_postgres;
