@@ -9,6 +9,7 @@ mod break_glass;
 mod break_glass_alerts;
 mod break_glass_conditions;
 mod by_hand;
+mod ceremony;
 mod clients;
 mod commands;
 mod compatibility;
