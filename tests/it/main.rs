@@ -47,3 +47,4 @@ mod self_test;
 mod tally;
 mod token;
 mod verify;
+mod without_postgres;
