@@ -2,19 +2,24 @@
 //! running share, the whole service and the one that came up without PostgreSQL.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::policies::PolicyReport;
 use super::watching::Watching;
 use super::{LOG_QUEUE, StartError, lease_desk, random, sealing_key};
-use crate::audit::{AuditRow, AuditStore, FingerprintKey, LogParts, LogSettings, SigningKey, StoreError, StreamHead};
+use crate::audit::{
+    AuditLog, AuditRow, AuditStore, Emergency, EmergencyContext, EmergencyFacts, FingerprintKey, LogParts, LogSettings,
+    SigningKey, StoreError, StreamHead,
+};
 use crate::break_glass::desk::{
     BreakGlassDesk, BreakGlassParts, EmergencyJournal, EmergencyLog, EmergencyRecord, HeldEmergencies, NotMerged,
     ServerFacts,
@@ -24,6 +29,7 @@ use crate::break_glass::watch::{Alert, AlertKind, OverdueWatch};
 use crate::clock::Clock;
 use crate::config::{Config, ObjectServerKind, ObjectServerSettings};
 use crate::desk::SessionProber;
+use crate::http::Emergencies;
 use crate::object_server::probe::Prober;
 use crate::object_server::s3::S3Client;
 use crate::object_server::{ObjectServer, SelfTest};
@@ -31,8 +37,8 @@ use crate::policy::PolicySet;
 use crate::postgres::PostgresStore;
 use crate::telemetry::Metrics;
 
-/// Between two looks at whether the journal still verifies.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often it is asked whether the log takes what waits.
+const HAND_ON: Duration = Duration::from_secs(5);
 
 /// The journal as the desk has it: with the shared log, as soon as that is there.
 #[derive(Debug)]
@@ -70,6 +76,14 @@ impl KeptJournal {
         let (log, record): (Arc<dyn AuditStore>, Arc<dyn EmergencyRecord>) = (store.clone(), store.clone());
         self.shared.store(Some(Arc::new(SharedLog { store: Arc::clone(&log), record })));
         Arc::new(JournalFirst::new(Arc::clone(&self.journal), log))
+    }
+
+    /// Why it is not believed, if it is not.
+    fn refusal(&self) -> Option<String> {
+        match self.journal.standing() {
+            JournalStanding::Refused(why) => Some(why),
+            JournalStanding::Merged | JournalStanding::Waiting(_) => None,
+        }
     }
 
     /// The instance, as documents name it.
@@ -144,6 +158,7 @@ pub(super) struct GlassSettings {
     server: ServerFacts,
     probing: S3Client,
     key: SigningKey,
+    witness: SigningKey,
     log: LogSettings,
 }
 
@@ -153,6 +168,7 @@ impl GlassSettings {
             server: server_facts(&config.object_server),
             probing: lease_desk::probe_client(&config.object_server, clock)?,
             key: sealing_key(&config.audit)?,
+            witness: sealing_key(&config.audit)?,
             log: LogSettings { deadline: config.audit.deadline, queue: LOG_QUEUE },
         })
     }
@@ -163,15 +179,35 @@ impl GlassSettings {
 pub(super) struct Glass {
     pub(super) desk: Arc<BreakGlassDesk>,
     pub(super) overdue: Arc<OverdueWatch>,
-    log: Arc<EmergencyLog>,
     journal: Arc<KeptJournal>,
+    log: Arc<EmergencyLog>,
     watching: Watching,
+    /// What a journal that does not verify is told to the log with.
+    witness: Arc<Witness>,
+    running: Arc<AtomicBool>,
+}
+
+/// What tells the log of a journal that cannot be merged into it.
+#[derive(Debug)]
+struct Witness {
+    key: Mutex<Option<SigningKey>>,
+    settings: LogSettings,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    alerted: AtomicBool,
 }
 
 impl Glass {
     /// Puts it together; says nothing yet.
     pub(super) fn new(settings: GlassSettings, shared: Shared) -> Result<Self, StartError> {
-        let GlassSettings { server, probing, key, log } = settings;
+        let GlassSettings { server, probing, key, witness, log } = settings;
+        let witness = Witness {
+            key: Mutex::new(Some(witness)),
+            settings: log,
+            clock: Arc::clone(&shared.clock),
+            tasks: shared.tasks.clone(),
+            alerted: AtomicBool::new(false),
+        };
         let Shared { journal, policies, watching, object_server, self_test, fingerprints, clock, metrics, tasks } =
             shared;
         let store: Arc<dyn AuditStore> = journal.journal.clone();
@@ -195,30 +231,96 @@ impl Glass {
             tasks,
         }));
         let overdue = Arc::new(OverdueWatch::new(desk.clone(), clock, metrics));
-        Ok(Self { desk, overdue, log, journal, watching })
+        let (witness, running) = (Arc::new(witness), Arc::default());
+        Ok(Self { desk, overdue, journal, log, watching, witness, running })
     }
 
-    /// Probes, tells, and says what time brings, until `shutdown`.
-    pub(super) async fn run(&self, shutdown: CancellationToken) {
+    /// What the doors lead to.
+    pub(super) fn door(&self) -> Arc<dyn Emergencies> {
+        self.desk.clone()
+    }
+
+    /// The store that takes nothing before the journal is merged, which it is now.
+    pub(super) async fn before(&self, store: &Arc<PostgresStore>) -> Result<Arc<dyn AuditStore>, StartError> {
+        let gated = self.journal.before(store);
+        let merged = self.journal.journal.merge_into(store.as_ref()).await;
+        if matches!(merged, Err(JournalError::Unverified { .. })) {
+            self.tell_refused().await;
+        }
+        merged?;
+        Ok(gated)
+    }
+
+    /// Keeps the text of the policies in force beside the events that name them.
+    pub(super) async fn keep_policy_set(&self, report: &PolicyReport) {
+        if let Err(error) = self.journal.journal.keep_policy_set(&report.kept).await {
+            tracing::warn!(%error, "the text of the policies is not kept in the break-glass journal");
+        }
+    }
+
+    /// Probes, tells, hands on, and says what time brings, on `tasks` until `shutdown`. Begun once.
+    pub(super) fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        if !self.running.swap(true, Ordering::SeqCst) {
+            let (glass, shutdown) = (self.clone(), shutdown.clone());
+            tasks.spawn(async move { glass.run(shutdown).await });
+        }
+    }
+
+    async fn run(&self, shutdown: CancellationToken) {
         tokio::join!(
             self.watching.run(shutdown.clone()),
             self.overdue.run(shutdown.clone()),
             self.desk.run(shutdown.clone()),
-            shutdown.run_until_cancelled(self.tell_of_a_refused_journal()),
+            self.keep_handing_on(shutdown.clone()),
         );
     }
 
-    /// Told once, and by no row: a journal that does not verify takes none, and nothing else is recorded before it is gone.
-    async fn tell_of_a_refused_journal(&self) {
-        let why = loop {
-            match self.journal.journal.standing() {
-                JournalStanding::Refused(why) => break why,
-                JournalStanding::Merged | JournalStanding::Waiting(_) => sleep(LOOK).await,
+    /// What waits is handed on soon after the log is back, also where nobody asks for anything.
+    async fn keep_handing_on(&self, shutdown: CancellationToken) {
+        let handing_on = async {
+            loop {
+                if self.journal.waits() {
+                    // Away: it is asked again. Refused: told below.
+                    let _ = self.journal.merge().await;
+                }
+                if self.journal.refusal().is_some() {
+                    self.tell_refused().await;
+                }
+                sleep(HAND_ON).await;
             }
         };
-        let journal_head = self.journal.head();
-        let alert = Alert { reason: Some(why), journal_head, ..Alert::of(AlertKind::JournalRefused) };
-        self.watching.alerts.raise(alert);
+        shutdown.run_until_cancelled(handing_on).await;
+    }
+
+    /// Alerts once of a journal that does not verify, and puts it on record as soon as the log answers: past the gate, which
+    /// stays shut.
+    async fn tell_refused(&self) {
+        let Some(why) = self.journal.refusal() else { return };
+        if !self.witness.alerted.swap(true, Ordering::SeqCst) {
+            let reason = Some("unverified".to_owned());
+            let journal_head = self.journal.head();
+            self.watching.alerts.raise(Alert { reason, journal_head, ..Alert::of(AlertKind::JournalRefused) });
+        }
+        let Ok(shared) = self.journal.shared() else { return };
+        let Some(key) = self.witness.key.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Ok(rng) = random() else { return };
+        let Witness { settings, clock, tasks, .. } = self.witness.as_ref();
+        let store = Arc::clone(&shared.store);
+        let parts = LogParts { store, clock: Arc::clone(clock), rng, key, settings: *settings };
+        let log = AuditLog::open(parts, tasks);
+        let facts =
+            EmergencyFacts { conditions: Some(why), instance: Some(self.journal.id()), ..EmergencyFacts::default() };
+        let context = EmergencyContext::default();
+        if let Err(error) = log.emergency(Emergency::JournalRefused, "unverified", &facts, context).await {
+            tracing::error!(%error, "that the break-glass journal is refused is not on record");
+        }
+    }
+
+    /// The end of the journal's stream too, where the log takes it: the process ends, and waits no longer than for a commit.
+    pub(super) async fn hand_on_last(&self) {
+        if timeout(self.witness.settings.deadline, self.journal.merge()).await.is_err() {
+            tracing::warn!("the end of the break-glass journal's stream waits for the next start");
+        }
     }
 
     /// Ends the journal's stream in good order, once nothing is said any more.

@@ -3,8 +3,10 @@
 
 mod break_glass;
 mod console;
+mod emergency;
 mod forecast;
 mod freezing;
+mod ground;
 mod instances;
 mod key_files;
 mod lease_desk;
@@ -29,7 +31,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use break_glass::{Glass, GlassSettings, KeptJournal};
+use break_glass::Glass;
 use forecast::Forecaster;
 pub use freezing::{FreezeError, FreezeWish, list_freezes, set_freeze, thaw};
 use instances::Instances;
@@ -52,7 +54,7 @@ use crate::desk::{
     Watch, WatchParts,
 };
 use crate::exchange::{Exchange, ExchangeParts};
-use crate::http::{Doors, Emergencies, TlsError, load_tls, router, serve};
+use crate::http::{Doors, TlsError, router, serve};
 use crate::inquiry::{ArchiveParts, Inquiry, Readers};
 use crate::issuer::IssuerKeys;
 use crate::lease::{Capabilities, Smoothing};
@@ -60,10 +62,9 @@ use crate::object_server::{ConfigError, ObjectServer, Parents, SelfTest, Standin
 use crate::postgres::{PostgresError, PostgresLeaseRecords, PostgresLoneIntents, PostgresSharedState, PostgresStore};
 use crate::reconciler::listing::{ListingParts, ListingReconciler};
 use crate::reconciler::{Reconciler, ReconcilerParts};
-use crate::telemetry::Metrics;
 use crate::token::Verifier;
 use crate::webhook::NoClient;
-use watching::{Watching, WatchingParts};
+use ground::Ground;
 
 /// How long one call to the object server may take: shorter than any SDK's patience with an STS call.
 const OBJECT_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,6 +154,23 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether it is about a PostgreSQL that does not answer, or takes nothing now: waiting may heal it.
+    fn may_heal(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.is_outage(),
+            Self::Log(_) | Self::Journal(_) => true,
+            Self::Policies(_)
+            | Self::SigningKey(_)
+            | Self::ObjectServer(_)
+            | Self::Tls(_)
+            | Self::Serve(_)
+            | Self::Listen { .. }
+            | Self::Alerts(_)
+            | Self::JournalUnsigned
+            | Self::Randomness => false,
+        }
+    }
+
     /// What an operator may do about it, where the error itself does not say.
     #[must_use]
     pub fn cure(&self) -> Option<&'static str> {
@@ -204,38 +222,46 @@ pub fn open_log(
 }
 
 impl App {
-    /// Builds everything from a finished configuration.
+    /// Builds everything from a finished configuration. PostgreSQL must answer.
     pub async fn build(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
-        let address = config.http.listen;
-        let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let tls = config.http.tls.as_ref().map(|tls| load_tls(&tls.certificate, &tls.key)).transpose()?;
+        Ground::lay(config, clock)?.raise().await
+    }
 
-        let self_test = Arc::new(object_server::self_test(&config.object_server, &clock)?);
-        let fingerprints = fingerprint_key(&config);
-        let parents = Arc::new(parents::parents(&config.object_server, &fingerprints, &clock)?);
-        let object_server: Arc<dyn ObjectServer> = parents.clone();
-        let report = compile_policies(&config, object_server.capabilities()).map_err(StartError::Policies)?;
-
-        let tasks = TaskTracker::new();
-        let store = Arc::new(PostgresStore::connect(&config.postgres_url, config.audit.deadline).await?);
-        // Nothing is committed before what waits in the journal is.
-        let journal = KeptJournal::open(&config)?;
-        let gated: Arc<dyn AuditStore> = match &journal {
-            Some(journal) => journal.before(&store),
-            None => store.clone(),
+    /// The same, and where PostgreSQL does not answer and break-glass is configured, first serves that alone until it does.
+    /// None where `shutdown` came first.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Self>, StartError> {
+        let mut ground = Ground::lay(config, clock)?;
+        let built = tokio::select! {
+            built = ground.raise() => built,
+            () = shutdown.cancelled() => return Ok(None),
         };
-        let log = Arc::new(open_log(&config.audit, Arc::clone(&gated), Arc::clone(&clock), &tasks)?);
-        let mut metrics = Metrics::default();
-        metrics.watch_log(log.meter());
-        let metrics = Arc::new(metrics);
+        match built {
+            Ok(app) => Ok(Some(app)),
+            Err(error) if error.may_heal() && ground.has_break_glass() => {
+                emergency::until_whole(&mut ground, &error, shutdown).await
+            }
+            Err(error) => Err(error),
+        }
+    }
 
-        let (rules, settings): (Vec<_>, Vec<_>) =
-            config.issuers.iter().map(|i| (i.rules.clone(), i.settings.clone())).unzip();
-        let issuers = Arc::new(IssuerKeys::new(settings, Arc::clone(&clock)));
+    /// Builds the rest on the ground, with the log of this store: `store` takes nothing before the journal is merged.
+    async fn on(ground: &Ground, postgres: Arc<PostgresStore>, gated: Arc<dyn AuditStore>) -> Result<Self, StartError> {
+        let Ground { config, clock, address, tls, self_test, fingerprints, parents, report, .. } = ground;
+        let Ground { policies, issuers, metrics, tasks, glass, .. } = ground;
+        let (address, store) = (*address, postgres);
+        let listener = ground.listener.try_clone().map_err(|source| StartError::Listen { address, source })?;
+        let (clock, tls, fingerprints) = (Arc::clone(clock), tls.clone(), fingerprints.clone());
+        let (self_test, parents, issuers) = (Arc::clone(self_test), Arc::clone(parents), Arc::clone(issuers));
+        let (metrics, tasks, glass) = (Arc::clone(metrics), tasks.clone(), glass.clone());
+        let object_server: Arc<dyn ObjectServer> = parents.clone();
+        let log = Arc::new(open_log(&config.audit, Arc::clone(&gated), Arc::clone(&clock), &tasks)?);
+        metrics.watch_log(log.meter());
+
+        let rules: Vec<_> = config.issuers.iter().map(|issuer| issuer.rules.clone()).collect();
         let (lease_rules, quotas) = (config.lease, config.quotas);
         let (every, revoke_orphans) =
             (config.object_server.reconcile.every, config.object_server.reconcile.revoke_orphans);
@@ -246,45 +272,18 @@ impl App {
         let public_url = config.http.public_url.clone();
         let trusted_proxies = config.http.trusted_proxies.clone();
         let signing_key = checkpoint_key(&config.audit)?;
-        let postgres_url = config.postgres_url.clone();
-        let webhook_secret = config.break_glass.webhook_secret.clone();
-        let glass =
-            journal.map(|journal| Ok::<_, StartError>((journal, GlassSettings::of(&config, &clock)?))).transpose()?;
         let standings = Arc::new(Standings::new(lease_rules.self_test, report.policies.hash()));
         let kept = policies::Kept { log: Arc::clone(&log), store: gated, metrics: Arc::clone(&metrics) };
         let reloader = policies::Reloader::start(
             config,
             report,
+            Arc::clone(policies),
             object_server.capabilities().clone(),
             kept,
             Arc::clone(&standings),
         )
         .await?;
 
-        let glass = glass.map(|(journal, settings)| {
-            let watching = Watching::new(WatchingParts {
-                postgres_url: &postgres_url,
-                webhook_secret,
-                policies: reloader.current(),
-                issuers: Arc::clone(&issuers),
-                instance: Some(journal.id()),
-                clock: Arc::clone(&clock),
-                metrics: Arc::clone(&metrics),
-            })?;
-            let shared = break_glass::Shared {
-                journal,
-                policies: reloader.current(),
-                watching,
-                object_server: Arc::clone(&object_server),
-                self_test: Arc::clone(&self_test),
-                fingerprints: fingerprints.clone(),
-                clock: Arc::clone(&clock),
-                metrics: Arc::clone(&metrics),
-                tasks: tasks.clone(),
-            };
-            Glass::new(settings, shared)
-        });
-        let glass = glass.transpose()?;
         let readers = Readers { verifier: Verifier::new(rules.clone(), issuers.clone()), policies: reloader.current() };
         let archive = ArchiveParts {
             log: Arc::clone(&log),
@@ -376,13 +375,13 @@ impl App {
             metrics: Arc::clone(&metrics),
         });
         let listing = every.map(|every| (ListingReconciler::new(listing), every));
+        let overdue = glass.as_ref().map(|glass| Arc::clone(&glass.overdue));
         let probes = readiness::Probes::new(
-            store,
-            log,
+            Some((store, log)),
             object_server,
             Arc::clone(&issuers),
             standings,
-            glass.as_ref().map(|glass| Arc::clone(&glass.overdue)),
+            overdue,
             Arc::clone(&clock),
         );
         let doors = Doors {
@@ -391,10 +390,7 @@ impl App {
             callers,
             desk: Arc::new(desk),
             freezes: Arc::new(freeze_desk),
-            break_glass: glass.as_ref().map(|glass| {
-                let desk: Arc<dyn Emergencies> = glass.desk.clone();
-                desk
-            }),
+            break_glass: glass.as_ref().map(Glass::door),
             readiness: Arc::new(probes),
             metrics,
             clock: Arc::clone(&clock),
@@ -489,20 +485,18 @@ impl App {
             }
         };
         let keep_up = Box::pin(instances.keep_up(shutdown.clone()));
-        let emergencies = Box::pin(async {
-            if let Some(glass) = &glass {
-                glass.run(shutdown.clone()).await;
-            }
-        });
+        // Where the service came up without PostgreSQL it runs already.
+        if let Some(glass) = &glass {
+            glass.start(&tasks, &shutdown);
+        }
         let serve = async {
             let served = serve(listener, tls, router(doors), shutdown.clone(), patience).await;
             shutdown.cancel();
             stop_runs.cancel();
             served
         };
-        let (served, (), (), (), (), (), (), ()) =
-            tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up, emergencies);
-        if let Some(glass) = glass {
+        let (served, (), (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up);
+        if let Some(glass) = &glass {
             glass.close();
         }
         tasks.close();
@@ -510,6 +504,10 @@ impl App {
             tracing::error!(
                 "some exchanges were still under way after the drain; their intents stand alone in the log"
             );
+        }
+        // The end of the journal's stream, so that the next start finds nothing that waits.
+        if let Some(glass) = &glass {
+            glass.hand_on_last().await;
         }
         tracing::info!("stint stopped");
         served.map_err(StartError::Serve)

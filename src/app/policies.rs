@@ -36,7 +36,7 @@ pub struct PolicyReport {
     /// Valid, but worth a look: one line each.
     pub warnings: Vec<String>,
     /// The directory it was compiled from, as it is kept beside the log.
-    kept: PolicySetText,
+    pub(super) kept: PolicySetText,
 }
 
 /// Compiles the configured directory and proves that every role fits the object server; on failure every fault.
@@ -137,20 +137,20 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Puts the first set on record.
+    /// Puts the first set, which is the current one, on record.
     pub(super) async fn start(
-        config: Config,
-        report: PolicyReport,
+        config: &Config,
+        report: &PolicyReport,
+        current: Arc<ArcSwap<PolicySet>>,
         capabilities: Capabilities,
         kept: Kept,
         standings: Arc<Standings>,
     ) -> Result<Self, StartError> {
         // Before anybody knows that the service is there: an unheard SIGHUP ends a process.
         let hangup = signal(SignalKind::hangup()).ok();
-        record(&kept.log, kept.store.as_ref(), &report).await?;
-        let current = Arc::new(ArcSwap::from_pointee(report.policies));
+        record(&kept.log, kept.store.as_ref(), report).await?;
         Ok(Self {
-            directory: Arc::new(Directory::of(&config)),
+            directory: Arc::new(Directory::of(config)),
             capabilities,
             kept,
             standings,

@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Probes {
-    store: Arc<PostgresStore>,
-    log: Arc<AuditLog>,
+    /// PostgreSQL, and the log in it; none where the service came up without.
+    log: Option<(Arc<PostgresStore>, Arc<AuditLog>)>,
     object_server: Arc<dyn ObjectServer>,
     issuers: Arc<IssuerKeys>,
     standings: Arc<Standings>,
@@ -39,24 +39,21 @@ pub(super) struct Probes {
 
 impl Probes {
     pub(super) fn new(
-        store: Arc<PostgresStore>,
-        log: Arc<AuditLog>,
+        log: Option<(Arc<PostgresStore>, Arc<AuditLog>)>,
         object_server: Arc<dyn ObjectServer>,
         issuers: Arc<IssuerKeys>,
         standings: Arc<Standings>,
         overdue: Option<Arc<OverdueWatch>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, log, object_server, issuers, standings, overdue, clock, last: Mutex::new(None) }
+        Self { log, object_server, issuers, standings, overdue, clock, last: Mutex::new(None) }
     }
 
     /// The checks, and the causes of those that say no.
     async fn probe(&self) -> (Vec<Check>, Vec<String>) {
-        let (store, object_server, issuers) =
-            tokio::join!(answer(self.store.ping()), answer(self.object_server.ready()), self.issuers.status());
-        // A database that answers may still refuse writes (a standby, a full disk): the last write counts too.
-        let healthy = if self.log.is_healthy() { Ok(()) } else { Err("the last write was not committed".to_owned()) };
-        let parts = [("log", store.and(healthy)), ("object_server", object_server)];
+        let (log, object_server, issuers) =
+            tokio::join!(self.log(), answer(self.object_server.ready()), self.issuers.status());
+        let parts = [("log", log), ("object_server", object_server)];
         // One issuer of several may be down without taking the others' workloads with it.
         let none_ready = !issuers.iter().any(|issuer| issuer.ready);
         let (mut checks, mut causes) = (Vec::new(), Vec::new());
@@ -83,6 +80,13 @@ impl Probes {
             checks.push(Check { name: warning.to_owned(), ready: false, essential: false });
         }
         (checks, causes)
+    }
+
+    async fn log(&self) -> Result<(), String> {
+        let Some((store, log)) = &self.log else { return Err("PostgreSQL was not reached since the start".to_owned()) };
+        answer(store.ping()).await?;
+        // A database that answers may still refuse writes (a standby, a full disk): the last write counts too.
+        if log.is_healthy() { Ok(()) } else { Err("the last write was not committed".to_owned()) }
     }
 }
 

@@ -65,7 +65,7 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
         let telemetry = telemetry::init(&config.telemetry)?;
         let shutdown = CancellationToken::new();
         let service = async {
-            let stopped = start_and_run(path, config, shutdown.clone()).await;
+            let stopped = Box::pin(start_and_run(path, config, shutdown.clone())).await;
             shutdown.cancel();
             stopped
         };
@@ -77,10 +77,8 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
 }
 
 async fn start_and_run(path: &Path, config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
-    let app = tokio::select! {
-        built = App::build(config, Arc::new(SystemClock::start())) => built?,
-        () = shutdown.cancelled() => return Ok(()),
-    };
+    let clock = Arc::new(SystemClock::start());
+    let Some(app) = App::start(config, clock, &shutdown).await? else { return Ok(()) };
     let path = path.to_owned();
     app.rereading(Box::new(move || Config::load(&path, &ProcessEnvironment))).run(shutdown).await
 }

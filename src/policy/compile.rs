@@ -169,6 +169,10 @@ impl Compiling<'_> {
             self.problems.push(listed.name.fault(reserved()).in_file(BREAK_GLASS, text));
         }
         let document = self.combined(BREAK_GLASS, &listed.documents, text)?;
+        if document.fill(&serde_json::Map::new()).is_err() {
+            let message = "its documents hold ${jwt:…}, and in an emergency there is no token to fill it in from";
+            self.problems.push(listed.name.fault(message).in_file(BREAK_GLASS, text));
+        }
         Some(EmergencyRole::new(listed.role.clone(), document, listed.length))
     }
 

@@ -42,6 +42,17 @@ pub enum PostgresError {
     Query(#[from] sqlx::Error),
 }
 
+impl PostgresError {
+    /// Whether PostgreSQL did not answer, or broke off: waiting may heal that, and none of the others.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } | Self::Query(_) => true,
+            Self::Url | Self::TooOld { .. } | Self::Migrate(_) | Self::MayNotMigrate(_) | Self::MalformedSeal => false,
+        }
+    }
+}
+
 impl From<PostgresError> for StoreError {
     fn from(error: PostgresError) -> Self {
         Self::Unavailable(Box::new(error))

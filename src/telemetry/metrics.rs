@@ -2,9 +2,11 @@
 //! nothing a caller sends can make a new series.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -78,6 +80,8 @@ struct RequestLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The log whose commits are counted.
+    log: Arc<ArcSwapOption<LogMeter>>,
     exchanges: Family<ExchangeLabels, Counter>,
     steps: Histograms<StepLabels>,
     requests: Histograms<RequestLabels>,
@@ -262,8 +266,11 @@ impl Default for Metrics {
         let emergencies = BreakGlassMetrics::default();
         emergencies.register(&mut registry);
         registry.register("stint_build", "What is running", build);
+        let log: Arc<ArcSwapOption<LogMeter>> = Arc::default();
+        registry.register_collector(Box::new(LogCollector(Arc::clone(&log))));
         Self {
             registry,
+            log,
             exchanges,
             steps,
             requests,
@@ -285,11 +292,13 @@ impl Default for Metrics {
 
 /// The log's own counters, read at each scrape.
 #[derive(Debug)]
-struct LogCollector(LogMeter);
+struct LogCollector(Arc<ArcSwapOption<LogMeter>>);
 
 impl Collector for LogCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let LogStats { commits, events, failures } = self.0.read();
+        // None yet: the service came up without PostgreSQL.
+        let Some(meter) = self.0.load_full() else { return Ok(()) };
+        let LogStats { commits, events, failures } = meter.read();
         for (name, help, value) in [
             ("stint_log_commits", "Commits of the issuance log", commits),
             ("stint_log_events", "Events in those commits", events),
@@ -303,9 +312,9 @@ impl Collector for LogCollector {
 }
 
 impl Metrics {
-    /// Counts the commits of this log too: events per commit are exchanges that shared one.
-    pub fn watch_log(&mut self, meter: LogMeter) {
-        self.registry.register_collector(Box::new(LogCollector(meter)));
+    /// Counts the commits of this log, and no other's: events per commit are exchanges that shared one.
+    pub fn watch_log(&self, meter: LogMeter) {
+        self.log.store(Some(Arc::new(meter)));
     }
 
     /// One lease issued.

@@ -163,3 +163,37 @@ impl EmergencyCredentials {
         Ok(Zeroizing::new(format!("{line}\n")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn lines_for_a_shell_keep_every_value_in_its_quotes() {
+        let credentials = EmergencyCredentials {
+            access_key_id: SecretString::from("AK"),
+            secret_access_key: SecretString::from("a'; rm -rf /; '$(x)`y`"),
+            session_token: SecretString::from("token"),
+            expiration: datetime!(2026-11-22 14:20:00.9 UTC),
+            region: "us-east-1".to_owned(),
+            endpoint: "http://127.0.0.1:9000".to_owned(),
+            role: RoleName::parse("emergency-read").unwrap(),
+            lease_id: Uuid::from_u128(9),
+            nonce: Nonce::from_random([5; 16]),
+            incident: "INC-7".to_owned(),
+        };
+        let lines = credentials.shell_lines();
+        assert!(
+            lines.contains("export AWS_SECRET_ACCESS_KEY='a'\\''; rm -rf /; '\\''$(x)`y`'\n"),
+            "{}",
+            lines.as_str()
+        );
+        assert!(lines.contains("export AWS_ENDPOINT_URL_S3='http://127.0.0.1:9000'\n"));
+        let process: serde_json::Value = serde_json::from_str(&credentials.credential_process().unwrap()).unwrap();
+        assert_eq!(process["Version"], 1);
+        assert_eq!((&process["AccessKeyId"], &process["Expiration"]), (&"AK".into(), &"2026-11-22T14:20:00Z".into()));
+        assert_eq!(process.as_object().unwrap().len(), 5);
+    }
+}

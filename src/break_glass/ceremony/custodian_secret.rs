@@ -95,3 +95,59 @@ impl fmt::Debug for CustodianSecret {
         f.debug_struct("CustodianSecret").field("public", &self.public).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::super::fixture::{draft, name, policy, secret, signed_request};
+    use super::super::verified_signers;
+    use super::*;
+
+    fn passphrase(text: &str) -> SecretString {
+        SecretString::from(text)
+    }
+
+    fn pem() -> Zeroizing<String> {
+        let mut rng = StdRng::seed_from_u64(1);
+        secret("alice").to_encrypted_pem(&passphrase("correct horse"), &mut rng).unwrap()
+    }
+
+    #[test]
+    fn a_key_survives_its_file_and_signs_as_before() {
+        let read = CustodianSecret::from_encrypted_pem(&pem(), &passphrase("correct horse")).unwrap();
+        assert_eq!(read.public(), secret("alice").public());
+        let mut envelope = signed_request(draft(), &[]);
+        read.sign(&mut envelope, name("alice"));
+        assert_eq!(verified_signers(&envelope, &policy().0), [name("alice")]);
+        assert_eq!(envelope, signed_request(draft(), &["alice"]));
+    }
+
+    #[test]
+    fn another_passphrase_does_not_open_it_and_a_short_one_makes_no_file() {
+        let wrong = CustodianSecret::from_encrypted_pem(&pem(), &passphrase("Correct horse")).unwrap_err();
+        assert_eq!(wrong, CeremonyError::PassphraseWrong);
+        let mut rng = StdRng::seed_from_u64(1);
+        let short = secret("alice").to_encrypted_pem(&passphrase("elevenchars"), &mut rng).unwrap_err();
+        assert_eq!(short, CeremonyError::PassphraseShort);
+    }
+
+    #[test]
+    fn a_file_in_clear_or_of_another_kind_is_refused_without_being_repeated() {
+        let clear = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";
+        let cut = pem().replacen("\n", "\nAAAA", 1);
+        for text in ["", "planted", clear, &cut, &"x".repeat(LARGEST + 1)] {
+            let error = CustodianSecret::from_encrypted_pem(text, &passphrase("correct horse")).unwrap_err();
+            assert_eq!(error.code(), "key_malformed", "{text:.40}");
+            assert!(!error.to_string().contains("planted"));
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_in_clear_in_its_file_or_printed() {
+        let bytes = secret("alice").key.to_bytes();
+        assert!(pem().starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+        assert!(!format!("{:?}", secret("alice")).contains(&hex::encode(&bytes[..4])));
+    }
+}

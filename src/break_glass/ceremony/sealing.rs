@@ -91,7 +91,11 @@ fn check(sealed: &str) -> Result<(), CeremonyError> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce as Iv, UnboundKey};
+    use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+    use aws_lc_rs::digest::{SHA256, digest};
     use secrecy::{ExposeSecret, SecretString};
+    use serde_json::{Value, json};
     use time::macros::datetime;
     use uuid::Uuid;
 
@@ -99,6 +103,15 @@ mod tests {
     use super::super::fixture::recipient;
     use super::*;
     use crate::policy::RoleName;
+
+    /// Sealed by Python's `cryptography` for the secret of 32 bytes of 0x42.
+    const BY_PYTHON: &str = "eyJhbGciOiJFQ0RILUVTIiwiZW5jIjoiQTI1NkdDTSIsImVwayI6eyJjcnYiOiJYMjU1MTkiLCJrdHkiOiJPS1AiLCJ4IjoiOFRfdlB2cVZt\
+                             S0tpUDhkV3YyaVA2THZYOXMtVktMdXU4N1JFSm9qd3F6RSJ9LCJ0eXAiOiJzdGludC1icmVhay1nbGFzcytqd2UifQ..AAECAwQFBgcICQoL\
+                             .mwZPEgLyX76q2PeoDU9_aPdLmXbL0UAf8Huyvp5MKJGHjWQciCafncpluYgQOedUzJwqve5zhF-s_6TOZB2PLGCQ1OYrv_GIWNRz71nLRwF\
+                             UrcB_Un60Au4LVUZFkSprrYgfnBRx3vjkaknF79g8mer93gPv0ln5RHqFCfDXglS14B3l56CYqoxsbTomafGHk1PdP1N5GFnPI5RvzciCslq\
+                             O8Ep7Ta9e0ckKBIAB6EspJc85FBlp-qcKUFjoxx_u4HsPlMj1UQ2wPpBGwZYBSuvCelrdcgdUxA0zKPqHa3xf46mwirEaQqp3c7Z39BW0TX9\
+                             ILMwRlQBVftnL5erKcDTLkaezlKdn8mPgPeCRGNFdsDqqu69wxc_AwWLnkJwYkB5WfAEHo6VT_tvfEunvrZfriG4X5CX5of3ruIXPcG2SQN-\
+                             GAO6tCheNSzKWpq6x-8oY94yRefPLZXE__hiFGXP4Nqznie3bq-wKRilfUgXc8Oc.A8kGodlGf3d7_GMZyM586w";
 
     fn credentials() -> EmergencyCredentials {
         EmergencyCredentials {
@@ -115,11 +128,182 @@ mod tests {
         }
     }
 
+    fn sealed() -> String {
+        recipient().public().seal(&credentials()).unwrap()
+    }
+
+    fn code(sealed: &str) -> &'static str {
+        recipient().open(sealed).map_or_else(|error| error.code(), |_| "opened")
+    }
+
+    /// The parts of a sealed answer, the header read.
+    fn parts(sealed: &str) -> (Value, Vec<String>) {
+        let parts: Vec<String> = sealed.split('.').map(str::to_owned).collect();
+        (serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&parts[0]).unwrap()).unwrap(), parts)
+    }
+
+    /// Z of RFC 7518 section 4.6, by another library.
+    fn agreed(private: &[u8; 32], public: &[u8]) -> Vec<u8> {
+        let private = PrivateKey::from_private_key(&X25519, private).unwrap();
+        agree(&private, UnparsedPublicKey::new(&X25519, public), (), |z| Ok(z.to_vec())).unwrap()
+    }
+
+    /// The content key: one round of Concat KDF (RFC 7518 section 4.6.2).
+    fn content_key(z: &[u8], encryption: &str) -> Vec<u8> {
+        let length = u32::try_from(encryption.len()).unwrap().to_be_bytes();
+        let info = [&1_u32.to_be_bytes(), z, &length, encryption.as_bytes(), &[0; 8], &256_u32.to_be_bytes()].concat();
+        digest(&SHA256, &info).as_ref().to_vec()
+    }
+
+    /// Seals with another library, under any header.
+    fn sealed_elsewhere(header: &Value, content: &[u8]) -> String {
+        let z = agreed(&[0x17; 32], &recipient().public().to_spki()[12..]);
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &content_key(&z, "A256GCM")).unwrap());
+        let header = URL_SAFE_NO_PAD.encode(header.to_string());
+        let mut text = content.to_vec();
+        let tag = key
+            .seal_in_place_separate_tag(Iv::assume_unique_for_key([9; 12]), Aad::from(header.as_bytes()), &mut text)
+            .unwrap();
+        let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        format!("{header}..{}.{}.{}", encoded(&[9; 12]), encoded(&text), encoded(tag.as_ref()))
+    }
+
+    fn header() -> Value {
+        let public = PrivateKey::from_private_key(&X25519, &[0x17; 32]).unwrap().compute_public_key().unwrap();
+        let x = URL_SAFE_NO_PAD.encode(public.as_ref());
+        json!({"alg": "ECDH-ES", "enc": "A256GCM", "epk": {"crv": "X25519", "kty": "OKP", "x": x}, "typ": TYPE})
+    }
+
     #[test]
-    fn what_is_sealed_for_a_recipient_opens_with_their_secret() {
-        let sealed = recipient().public().seal(&credentials()).unwrap();
-        let opened = recipient().open(&sealed).unwrap();
+    fn what_is_sealed_for_a_recipient_opens_with_their_secret_and_no_other() {
+        let opened = recipient().open(&format!("{}\n", sealed())).unwrap();
         assert_eq!(opened.to_json().unwrap(), credentials().to_json().unwrap());
-        assert_eq!(opened.secret_access_key.expose_secret(), "planted-secret");
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIEJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC\n-----END PRIVATE KEY-----\n";
+        let other = RecipientSecret::from_pem(pem).unwrap();
+        assert_eq!(other.open(&sealed()).unwrap_err(), CeremonyError::SealBroken);
+    }
+
+    #[test]
+    fn what_another_implementation_sealed_opens() {
+        let elsewhere = sealed_elsewhere(&header(), &credentials().to_json().unwrap());
+        assert_eq!(recipient().open(&elsewhere).unwrap().to_json().unwrap(), credentials().to_json().unwrap());
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIEJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC\n-----END PRIVATE KEY-----\n";
+        let opened = RecipientSecret::from_pem(pem).unwrap().open(BY_PYTHON).unwrap();
+        assert_eq!(opened.secret_access_key.expose_secret(), "python-secret");
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_another_implementation() {
+        let sealed = sealed();
+        let (header, parts) = parts(&sealed);
+        let members: Vec<&String> = header.as_object().unwrap().keys().collect();
+        assert_eq!(members.len(), 4, "{header}");
+        let ephemeral = URL_SAFE_NO_PAD.decode(header["epk"]["x"].as_str().unwrap()).unwrap();
+        let secret: [u8; 32] = recipient().to_pkcs8()[16..].try_into().unwrap();
+        let key = content_key(&agreed(&secret, &ephemeral), "A256GCM");
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
+        let decoded = |part: usize| URL_SAFE_NO_PAD.decode(&parts[part]).unwrap();
+        let mut text = [decoded(3), decoded(4)].concat();
+        let iv = Iv::try_assume_unique_for_key(&decoded(2)).unwrap();
+        let opened = key.open_in_place(iv, Aad::from(parts[0].as_bytes()), &mut text).unwrap();
+        assert_eq!(opened, credentials().to_json().unwrap().as_slice());
+    }
+
+    #[test]
+    fn any_other_header_is_refused_though_its_seal_would_hold() {
+        let content = credentials().to_json().unwrap();
+        assert_eq!(code(&sealed_elsewhere(&header(), &content)), "opened");
+        let small = URL_SAFE_NO_PAD.encode([0; 32]);
+        let changes: [(&str, Value); 10] = [
+            ("alg", json!("ECDH-ES+A256KW")),
+            ("alg", json!("dir")),
+            ("enc", json!("A128GCM")),
+            ("enc", json!("A256CBC-HS512")),
+            ("zip", json!("DEF")),
+            ("crit", json!(["exp"])),
+            ("apu", json!("QWxpY2U")),
+            ("jku", json!("https://planted.example")),
+            ("typ", json!("JWE")),
+            ("epk", json!({"crv": "X25519", "kty": "OKP", "x": small})),
+        ];
+        for (member, value) in changes {
+            let mut other = header();
+            other[member] = value;
+            assert_eq!(code(&sealed_elsewhere(&other, &content)), "seal_malformed", "{other}");
+        }
+        for (member, value) in [("crv", "P-256"), ("kty", "EC"), ("d", "AA"), ("x", "AA")] {
+            let mut other = header();
+            other["epk"][member] = json!(value);
+            assert_eq!(code(&sealed_elsewhere(&other, &content)), "seal_malformed", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_seal_that_was_changed_cut_or_shortened_is_refused() {
+        let sealed = sealed();
+        let (_, parts) = parts(&sealed);
+        let with = |part: usize, text: &str| {
+            let mut parts = parts.clone();
+            text.clone_into(&mut parts[part]);
+            code(&parts.join("."))
+        };
+        assert_eq!(with(0, &parts[0].clone()), "opened");
+        let cut = |part: usize, bytes: usize| {
+            let decoded = URL_SAFE_NO_PAD.decode(&parts[part]).unwrap();
+            URL_SAFE_NO_PAD.encode(&decoded[..bytes])
+        };
+        assert_eq!(with(1, "AAAA"), "seal_malformed");
+        assert_eq!(with(2, &cut(2, 8)), "seal_malformed");
+        // A tag of four bytes is guessed in 2^32 tries, and josekit takes it.
+        let short = format!("{}.{}", parts[..4].join("."), cut(4, 4));
+        let decrypter = ECDH_ES.decrypter_from_der(recipient().to_pkcs8().as_slice()).unwrap();
+        assert!(deserialize_compact(&short, &decrypter).is_ok());
+        assert_eq!(with(4, &cut(4, 4)), "seal_malformed");
+        assert_eq!(with(4, ""), "seal_malformed");
+        assert_eq!(with(3, &cut(3, 10)), "seal_broken");
+        assert_eq!(with(2, &URL_SAFE_NO_PAD.encode([0; 12])), "seal_broken");
+        assert_eq!(with(4, &URL_SAFE_NO_PAD.encode([0; 16])), "seal_broken");
+        for text in ["", "....", "a.b.c", &format!("{sealed}.x"), &"x".repeat(LARGEST + 1)] {
+            assert_eq!(code(text), "seal_malformed", "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn what_holds_no_credentials_is_refused_though_it_opens() {
+        let content = |text: &str| code(&sealed_elsewhere(&header(), text.as_bytes()));
+        let whole = String::from_utf8(credentials().to_json().unwrap().to_vec()).unwrap();
+        assert_eq!(content(&whole), "opened");
+        for other in [
+            "{}".to_owned(),
+            whole.replace("credentials 1", "credentials 2"),
+            whole.replace("planted-token", "a\\nb"),
+            whole.replacen('{', "{\"more\":1,", 1),
+        ] {
+            assert_eq!(content(&other), "seal_malformed", "{other}");
+        }
+    }
+
+    #[test]
+    fn two_seals_of_the_same_share_no_key() {
+        assert_ne!(parts(&sealed()).0["epk"], parts(&sealed()).0["epk"]);
+    }
+
+    #[test]
+    fn neither_credentials_nor_secrets_are_printed() {
+        let printed = format!("{:?} {:?} {:?}", credentials(), recipient(), recipient().open("x").unwrap_err());
+        assert!(!printed.to_lowercase().contains("planted"), "{printed}");
+        let secret = hex::encode(&recipient().to_pkcs8()[16..]);
+        assert!(!printed.contains(&secret[..8]));
+    }
+
+    #[test]
+    fn a_recipients_secret_survives_its_file_and_nothing_else_is_one() {
+        let pem = recipient().to_pem().unwrap();
+        assert_eq!(RecipientSecret::from_pem(&pem).unwrap().public(), recipient().public());
+        for other in ["", "planted", &pem.replace("PRIVATE KEY", "PUBLIC KEY"), &pem.replace("MC4C", "MC4D")] {
+            let error = RecipientSecret::from_pem(other).unwrap_err();
+            assert_eq!(error.code(), "key_malformed");
+            assert!(!error.to_string().contains("planted"));
+        }
     }
 }

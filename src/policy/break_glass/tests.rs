@@ -33,6 +33,7 @@ fn whole() -> String {
 fn compiled(break_glass: &str) -> Result<PolicySet, Vec<String>> {
     let document = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"s3:GetObject\",\
                     \"Resource\":\"arn:aws:s3:::media/*\"}]}";
+    let home = document.replace("media/*", "media/${jwt:sub}/*");
     let shared = document.replace("media", "shared");
     let role = "documents = [\"shared\"]\n[[allow]]\nissuer = \"netkingdom\"\ngroups = [\"team\"]\n";
     let files = [
@@ -41,6 +42,7 @@ fn compiled(break_glass: &str) -> Result<PolicySet, Vec<String>> {
         ("documents/read.json", document),
         ("documents/shared.json", shared.as_str()),
         ("documents/viewers.json", document),
+        ("documents/home.json", home.as_str()),
         ("roles/team.toml", role),
     ];
     let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
@@ -92,8 +94,8 @@ fn what_may_be_left_out_has_a_default_and_without_a_file_there_is_no_break_glass
 fn a_document_of_an_emergency_is_no_role_by_convention_and_may_be_in_a_role_file_too() {
     let set = compiled(&whole()).unwrap();
     let roles: Vec<_> = set.roles().map(|(name, _, _)| name.as_str()).collect();
-    // `shared` is in roles/team.toml as well; `viewers` is in no file.
-    assert_eq!(roles, ["team", "viewers"]);
+    // `shared` is in roles/team.toml as well; the others are in no file.
+    assert_eq!(roles, ["home", "team", "viewers"]);
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn whatever_is_wrong_is_refused_where_it_stands() {
     let carol = format!("[[custodian]]{carol}");
     let (alice_key, bob_key) = (key(1), key(2));
     let weak = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let cases: [(&str, &str, &str); 45] = [
+    let cases: [(&str, &str, &str); 46] = [
         ("quorum = 2\n", "quorum = 1\n", "quorum is a number from 2"),
         ("quorum = 2\n", "quorum = -2\n", "quorum is a number from 2"),
         ("quorum = 2\n", "quorum = \"2\"\n", "quorum is a number from 2"),
@@ -148,6 +150,7 @@ fn whatever_is_wrong_is_refused_where_it_stands() {
         ("name = \"emergency-read\"\n", "name = \"any\"\n", "\"any\" is reserved"),
         ("name = \"emergency-read\"\n", "", "an emergency role needs name"),
         ("documents = [\"read\"]", "documents = [\"missing\"]", "there is no documents/missing.json"),
+        ("documents = [\"read\"]", "documents = [\"home\"]", "its documents hold ${jwt:…}"),
         ("documents = [\"read\"]", "documents = []", "an emergency role needs documents"),
         ("documents = [\"read\", \"shared\"]", "documents = [\"read\", \"read\"]", "document \"read\" is listed twice"),
         (

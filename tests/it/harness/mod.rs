@@ -3,6 +3,7 @@
 pub(crate) mod binary;
 pub(crate) mod bucket_server;
 pub(crate) mod clock;
+pub(crate) mod custodians;
 pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod faulted;

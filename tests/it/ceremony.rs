@@ -1,0 +1,329 @@
+//! The ceremony through the program: keys, a request, signatures and the sealed answer, without any service.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use stint::break_glass::ceremony::{
+    CancellationDocument, CeremonyError, Document, EmergencyCredentials, Envelope, RecipientKey, RequestDocument,
+    approve_cancellation, approve_request,
+};
+use stint::clock::{Clock, SystemClock};
+use stint::policy::{BreakGlass, CustodianKey, PolicyFiles, PolicySet};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::harness::binary::{DOCUMENT, Ended, run, stint};
+
+const PASSPHRASE: &str = "planted correct horse";
+const INSTANCE: &str = "0b8f7f3e-5c1d-4a53-9d5c-0f2f5a1b2c3d";
+
+/// A directory of custodians' files.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        desk.write("pass", PASSPHRASE);
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(self.path(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    async fn stint(&self, words: &str) -> Ended {
+        let mut command = stint(["break-glass"].into_iter().chain(words.split_whitespace()));
+        command.current_dir(self.0.path());
+        run(command).await
+    }
+
+    /// What must go well.
+    async fn done(&self, words: &str) -> String {
+        let ended = self.stint(words).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{words}: {}", ended.stdout);
+        assert!(!ended.stdout.contains(PASSPHRASE));
+        ended.stdout
+    }
+
+    /// What must be refused, in these words.
+    async fn refused(&self, words: &str, told: &str) {
+        let ended = self.stint(words).await;
+        assert_eq!(ended.code, Some(1), "{words}: {}", ended.stdout);
+        assert!(ended.stderr.starts_with("stint: ") && ended.stderr.contains(told), "{words}: {}", ended.stderr);
+        assert!(!ended.stderr.contains(PASSPHRASE));
+    }
+
+    /// Keys of three custodians, and the policy directory that names them.
+    async fn policies(&self) -> PolicySet {
+        let mut toml = "quorum = 2\ndeclared_quorum = 3\nconditions = [\"issuer_down\"]\n".to_owned();
+        for name in ["alice", "bob", "carol"] {
+            toml.push_str(
+                &self.done(&format!("keygen --name {name} --contact call-{name} --passphrase-file pass")).await,
+            );
+        }
+        toml.push_str("[[role]]\nname = \"emergency-read\"\ndocuments = [\"emergency-read\"]\n");
+        toml.push_str("[drill]\nrole = \"drill\"\ndocuments = [\"drill\"]\nbucket = \"drills\"\n");
+        fs::create_dir_all(self.path("policies/documents")).unwrap();
+        for name in ["emergency-read", "drill", "team"] {
+            fs::write(self.path(&format!("policies/documents/{name}.json")), DOCUMENT).unwrap();
+        }
+        fs::write(self.path("policies/break-glass.toml"), toml).unwrap();
+        PolicySet::compile(&PolicyFiles::read(&self.path("policies")).unwrap(), &[]).unwrap()
+    }
+
+    async fn request(&self) -> Value {
+        let asked =
+            "request --role emergency-read --reason down --incident INC-7 --requester alice --policies policies";
+        serde_json::from_str(&self.done(&format!("{asked} --instance {INSTANCE} --json")).await).unwrap()
+    }
+
+    fn envelope(&self, name: &str) -> Envelope {
+        Envelope::parse(&fs::read(self.path(name)).unwrap()).unwrap()
+    }
+}
+
+fn now() -> OffsetDateTime {
+    SystemClock::start().now()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn approved(set: &PolicySet, envelope: &Envelope) -> Result<Vec<String>, CeremonyError> {
+    let approved = approve_request(envelope, set.break_glass().unwrap(), set.hash(), now())?;
+    Ok(approved.signers().iter().map(ToString::to_string).collect())
+}
+
+fn request_of(envelope: &Envelope) -> RequestDocument {
+    let Document::Request(request) = envelope.document() else { panic!("{envelope:?}") };
+    request.clone()
+}
+
+/// As the service answers.
+fn answer(recipient: &RecipientKey, nonce: &RequestDocument, life: Duration) -> String {
+    let credentials = EmergencyCredentials {
+        access_key_id: SecretString::from("AKEMERGENCY"),
+        secret_access_key: SecretString::from("it's-secret"),
+        session_token: SecretString::from("token"),
+        expiration: now() + life,
+        region: "us-east-1".to_owned(),
+        endpoint: "http://127.0.0.1:9000".to_owned(),
+        role: nonce.role().clone(),
+        lease_id: Uuid::from_u128(9),
+        nonce: nonce.nonce(),
+        incident: nonce.incident().to_owned(),
+    };
+    json!({"sealed": recipient.seal(&credentials).unwrap(), "lease_id": Uuid::from_u128(9)}).to_string()
+}
+
+#[tokio::test]
+async fn from_keys_to_an_approved_request_and_an_opened_answer_without_a_network() {
+    let desk = Desk::new();
+    let set = desk.policies().await;
+    let made = desk.request().await;
+    assert_eq!((&made["instance"], &made["request"]), (&json!(INSTANCE), &json!("request.json")));
+    assert_eq!(made["policy_hash"], json!(set.hash().to_hex()));
+    for secret in ["alice.pem", "request.json.key", "request.json"] {
+        assert_eq!(mode(&desk.path(secret)), 0o600, "{secret}");
+    }
+    // Alice and bob sign copies of their own, at the same time.
+    fs::copy(desk.path("request.json"), desk.path("bobs.json")).unwrap();
+    let told = desk.done("sign request.json --custodian alice --key alice.pem --passphrase-file pass --yes").await;
+    for text in
+        ["emergency-read", "\"down\"", "\"INC-7\"", INSTANCE, made["sha256"].as_str().unwrap(), "signed by alice"]
+    {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    let signed = desk.done("sign bobs.json --custodian bob --key bob.pem --passphrase-file pass --yes --json").await;
+    assert_eq!(serde_json::from_str::<Value>(&signed).unwrap()["signers"], json!(["bob"]));
+    let alices = desk.envelope("request.json");
+    assert_eq!(approved(&set, &alices), Err(CeremonyError::QuorumNotMet { signed: 1, needed: 2 }));
+    let both = alices.merged(desk.envelope("bobs.json")).unwrap();
+    assert_eq!(approved(&set, &both).unwrap(), ["alice", "bob"]);
+
+    let request = request_of(&both);
+    desk.write("answer.json", &answer(request.recipient(), &request, Duration::from_mins(15)));
+    let lines = desk.done("open answer.json --env").await;
+    assert!(
+        lines.contains("export AWS_ACCESS_KEY_ID='AKEMERGENCY'\n") && lines.contains("'it'\\''s-secret'"),
+        "{lines}"
+    );
+    let process: Value = serde_json::from_str(&desk.done("open answer.json --credential-process").await).unwrap();
+    assert_eq!((&process["Version"], &process["SecretAccessKey"]), (&json!(1), &json!("it's-secret")));
+    let mut child = stint(["break-glass", "open", "answer.json", "--", "/bin/sh", "-c"]);
+    child.arg("echo $AWS_SESSION_TOKEN $AWS_ENDPOINT_URL_S3 $AWS_PROFILE; exit 7");
+    child.current_dir(desk.0.path()).env("AWS_PROFILE", "planted");
+    let ended = run(child).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), "token http://127.0.0.1:9000\n"));
+}
+
+#[tokio::test]
+async fn an_answer_for_another_or_over_is_not_opened() {
+    let desk = Desk::new();
+    desk.policies().await;
+    desk.request().await;
+    let request = request_of(&desk.envelope("request.json"));
+    desk.write("answer.json", &answer(request.recipient(), &request, Duration::from_mins(15)));
+    desk.done("open answer.json --env").await;
+    fs::rename(desk.path("request.json.key"), desk.path("first.key")).unwrap();
+    fs::rename(desk.path("request.json"), desk.path("first.json")).unwrap();
+    desk.request().await;
+    desk.refused("open answer.json --env", "does not open with this key").await;
+    desk.write("over.json", &answer(request.recipient(), &request, Duration::ZERO));
+    desk.refused("open over.json --key first.key --env", "never renewed").await;
+    desk.write("junk.json", "{\"sealed\":\"junk\"}");
+    desk.refused("open junk.json --key first.key --env", "not in the form").await;
+    fs::set_permissions(desk.path("first.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    desk.refused("open answer.json --key first.key --env", "chmod 600").await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_kept_elsewhere_signs_what_is_written_out_for_it() {
+    let desk = Desk::new();
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let public = CustodianKey::from_bytes(pair.public_key().as_ref().try_into().unwrap()).unwrap().to_base64();
+    let set = desk.policies().await;
+    let [alice, bob, _] = set.break_glass().unwrap().custodians() else { panic!("three custodians") };
+    let toml = fs::read_to_string(desk.path("policies/break-glass.toml")).unwrap();
+    let toml = toml.replace("name = \"bob\"", "name = \"dave\"").replace(&bob.key().to_base64(), &public);
+    fs::write(desk.path("policies/break-glass.toml"), toml).unwrap();
+    let set_with_dave = PolicySet::compile(&PolicyFiles::read(&desk.path("policies")).unwrap(), &[]).unwrap();
+    desk.request().await;
+
+    let written = desk.done("sign request.json --custodian dave --custodian carol --digest --json").await;
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["to_sign"][0]["file"], json!("request.json.dave.tosign"));
+    let input = fs::read(desk.path("request.json.dave.tosign")).unwrap();
+    desk.write("dave.sig", &format!("{}\n", hex::encode(pair.sign(&input).as_ref())));
+    let sign =
+        |name: &str, key: &str| format!("sign request.json --custodian {name} --signature dave.sig --public-key {key}");
+    // Over what carol would sign, it is nobody's signature; nor is it another key's.
+    desk.refused(&sign("carol", &public), "is not the signature of this key").await;
+    desk.refused(&sign("dave", &alice.key().to_base64()), "is not the signature of this key").await;
+    assert_eq!(desk.envelope("request.json").claimed_signers().count(), 0);
+    desk.done(&sign("dave", &public)).await;
+    desk.done("sign request.json --custodian alice --key alice.pem --passphrase-file pass --yes").await;
+    assert_eq!(approved(&set_with_dave, &desk.envelope("request.json")).unwrap(), ["alice", "dave"]);
+    let error = approved(&set, &desk.envelope("request.json")).unwrap_err();
+    assert_eq!(error.code(), "custodian_unknown", "dave was not one before");
+}
+
+#[tokio::test]
+async fn a_cancellation_is_signed_as_a_request_is() {
+    let desk = Desk::new();
+    let set = desk.policies().await;
+    desk.request().await;
+    let nonce = request_of(&desk.envelope("request.json")).nonce();
+    let document = CancellationDocument::write(nonce, "not needed".to_owned(), now()).unwrap();
+    desk.write("cancel.json", &Envelope::unsigned(Document::Cancellation(document)).to_json());
+    let policy: &BreakGlass = set.break_glass().unwrap();
+    assert!(approve_cancellation(&desk.envelope("cancel.json"), policy, now()).is_err());
+    let told = desk.done("sign cancel.json --custodian carol --key carol.pem --passphrase-file pass --yes").await;
+    assert!(told.contains("CANCELLATION") && told.contains(&nonce.to_string()), "{told}");
+    assert!(approve_cancellation(&desk.envelope("cancel.json"), policy, now()).is_ok());
+}
+
+#[tokio::test]
+async fn nothing_is_written_over_and_nothing_is_signed_by_accident() {
+    let desk = Desk::new();
+    desk.policies().await;
+    desk.request().await;
+    let key = fs::read(desk.path("alice.pem")).unwrap();
+    desk.refused("keygen --name alice --passphrase-file pass", "is not written over").await;
+    assert_eq!(fs::read(desk.path("alice.pem")).unwrap(), key);
+    let again = "request --role emergency-read --reason down --incident INC-7 --requester alice --policies policies --any-instance";
+    desk.refused(again, "is not written over").await;
+    desk.refused(&format!("{again} --out other.json --recipient-key request.json.key"), "is not written over").await;
+    assert!(!desk.path("other.json").exists());
+    desk.write("short", "elevenchars");
+    desk.refused("keygen --name dave --passphrase-file short", "at least 12 characters").await;
+    fs::set_permissions(desk.path("short"), fs::Permissions::from_mode(0o640)).unwrap();
+    desk.refused("keygen --name dave --passphrase-file short", "chmod 600").await;
+    assert!(!desk.path("dave.pem").exists());
+    desk.write("wrong", "planted wrong horse");
+    desk.refused(
+        "sign request.json --custodian alice --key alice.pem --passphrase-file wrong --yes",
+        "does not open the key",
+    )
+    .await;
+    desk.refused(
+        "sign alice.pem --custodian alice --key alice.pem --passphrase-file pass --yes",
+        "not a document with signatures",
+    )
+    .await;
+    let both = "sign request.json --custodian alice --custodian bob --key alice.pem --passphrase-file pass --yes";
+    desk.refused(both, "one custodian signs at a time").await;
+    assert_eq!(desk.envelope("request.json").claimed_signers().count(), 0);
+}
+
+#[tokio::test]
+async fn a_request_names_its_policies_and_who_may_honour_it() {
+    let desk = Desk::new();
+    desk.policies().await;
+    let asked = "request --role emergency-read --reason down --incident INC-7 --requester alice";
+    desk.refused(&format!("{asked} --any-instance"), "--policies DIR").await;
+    desk.refused(&format!("{asked} --policies policies"), "--any-instance").await;
+    desk.refused(&format!("{asked} --policies nowhere --any-instance"), "cannot be read").await;
+    desk.refused(&format!("{asked} --policies policies --any-instance --length 16m"), "60 to 900 seconds").await;
+    desk.refused(&format!("{asked} --url http://example.invalid"), "must be https").await;
+    assert!(!desk.path("request.json").exists() && !desk.path("request.json.key").exists());
+    for usage in [
+        "--policies policies --any-instance --length 1500ms",
+        "--policies p --policy-hash 00",
+        &format!("--any-instance --instance {INSTANCE}"),
+    ] {
+        assert_eq!(desk.stint(&format!("{asked} {usage}")).await.code, Some(2), "{usage}");
+    }
+}
+
+/// Answers `GET /v1/break-glass` once with this text.
+fn instance(status: Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut read = [0; 4096];
+        let length = stream.read(&mut read).unwrap();
+        assert!(read[..length].starts_with(b"GET /v1/break-glass HTTP/1.1\r\n"));
+        let body = status.to_string();
+        let length = body.len();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+            .unwrap();
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn an_instance_that_is_asked_is_the_one_that_may_honour_the_request() {
+    let desk = Desk::new();
+    let set = desk.policies().await;
+    let hash = set.hash().to_hex();
+    let asked = "request --role emergency-read --reason down --incident INC-7 --requester alice --json";
+    let url = instance(json!({"instance": INSTANCE, "policy_hash": hash, "more": 1}));
+    desk.done(&format!("{asked} --url {url}")).await;
+    let request = request_of(&desk.envelope("request.json"));
+    assert_eq!(request.instance().map(|id| id.to_string()).as_deref(), Some(INSTANCE));
+    assert_eq!(request.policy_hash().to_hex(), hash);
+    let url = instance(json!({"instance": INSTANCE, "policy_hash": hash}));
+    desk.done(&format!("{asked} --url {url} --any-instance --out any.json")).await;
+    assert_eq!(request_of(&desk.envelope("any.json")).instance(), None);
+    let url = instance(json!({"instance": INSTANCE, "policy_hash": "0".repeat(64)}));
+    desk.refused(&format!("{asked} --url {url} --policies policies --out other.json"), "has other policies").await;
+    let url = instance(json!({"instance": "planted", "policy_hash": hash}));
+    desk.refused(&format!("{asked} --url {url} --out other.json"), "names no instance").await;
+    assert!(!desk.path("other.json").exists());
+}
