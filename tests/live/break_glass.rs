@@ -182,6 +182,13 @@ async fn when_everything_is_down_two_custodians_reach_the_objects_and_all_of_it_
     assert!(after.iter().all(|outcome| outcome != "ok"), "{after:?}");
     assert!(scene.status().await["open_reviews"][0]["good_until"].is_null(), "it was seen to be refused");
 
+    // Killed and started without PostgreSQL it serves break-glass alone, and remembers what was used.
+    scene.stint.stop();
+    scene.stint.start_again().await;
+    assert_eq!(scene.stint.lease(&token, &json!({})).await.status, 503);
+    let replay = scene.refused("request.json");
+    assert!(replay.contains("once"), "{replay}");
+
     // PostgreSQL is back: the journal is merged before anything else is said, and the log holds.
     scene.database.start_again().await;
     until("the journal is merged", Duration::from_mins(1), async || {
