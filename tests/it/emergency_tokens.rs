@@ -52,9 +52,10 @@ const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":[
 const DRILL: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:DeleteObject"],"Resource":["arn:aws:s3:::recordings/drill/*"]}]}"#;
 
+/// Its answers are as late as is believed, so that a slow machine does not make them too short.
 async fn service(reuse: bool) -> ((ScriptedObjectServer, Home), Service) {
     let home = Home::new();
-    let object_server = ScriptedObjectServer::start(vec![Reply::credentials_for(Duration::from_secs(890))]).await;
+    let object_server = ScriptedObjectServer::start(vec![Reply::credentials_for(Duration::from_secs(950))]).await;
     let setup = Setup {
         more: home.configuration().leak(),
         policies: &[
@@ -104,7 +105,7 @@ async fn an_emergency_token_has_the_role_that_is_listed_and_every_row_says_so() 
     let token = signed(&emergency());
     let seen = service.lease(&token, &asked("emergency-read")).await;
     assert_eq!(seen.status, StatusCode::CREATED, "{}", seen.body);
-    assert!((880..=890).contains(&seen.json()["ttl_seconds"].as_i64().unwrap()), "no grace: {}", seen.body);
+    assert!((840..=900).contains(&seen.json()["ttl_seconds"].as_i64().unwrap()), "no grace: {}", seen.body);
 
     let again = service.lease(&token, &asked("emergency-read")).await;
     assert_ne!(again.json()["lease_id"], seen.json()["lease_id"], "never handed out again");
