@@ -180,7 +180,6 @@ pub(super) struct Glass {
     pub(super) desk: Arc<BreakGlassDesk>,
     pub(super) overdue: Arc<OverdueWatch>,
     journal: Arc<KeptJournal>,
-    log: Arc<EmergencyLog>,
     watching: Watching,
     /// What a journal that does not verify is told to the log with.
     witness: Arc<Witness>,
@@ -216,7 +215,7 @@ impl Glass {
         let desk = Arc::new(BreakGlassDesk::new(BreakGlassParts {
             policies,
             journal: journal.clone(),
-            log: Arc::clone(&log),
+            log,
             record: journal.clone(),
             conditions: Arc::clone(&watching.conditions),
             alerts: Arc::clone(&watching.alerts),
@@ -232,7 +231,7 @@ impl Glass {
         }));
         let overdue = Arc::new(OverdueWatch::new(desk.clone(), clock, metrics));
         let (witness, running) = (Arc::new(witness), Arc::default());
-        Ok(Self { desk, overdue, journal, log, watching, witness, running })
+        Ok(Self { desk, overdue, journal, watching, witness, running })
     }
 
     /// What the doors lead to.
@@ -324,8 +323,8 @@ impl Glass {
     }
 
     /// Ends the journal's stream in good order, once nothing is said any more.
-    pub(super) fn close(&self) {
-        self.log.close();
+    pub(super) async fn close(&self) {
+        self.desk.close().await;
     }
 }
 
