@@ -49,12 +49,33 @@ pub struct Grant {
     roles: Vec<RoleName>,
     rule: String,
     document: Document,
-    ttl: Option<Duration>,
-    ttl_everywhere: bool,
+    length: GrantedLength,
     narrowed: bool,
     filled: bool,
     emergency: bool,
     policy_hash: PolicyHash,
+}
+
+/// What the granted roles say of the length.
+#[derive(Debug, Clone, Copy)]
+enum GrantedLength {
+    /// Nothing: the configuration's.
+    Default,
+    /// Some of them this, others nothing.
+    AtMost(Duration),
+    /// All of them, and this is the shortest.
+    Set(Duration),
+}
+
+impl GrantedLength {
+    fn of(found: &[(&RoleName, &Role, &Rule)]) -> Self {
+        let shortest = found.iter().filter_map(|(_, role, _)| role.ttl).min();
+        match shortest {
+            Some(ttl) if found.iter().all(|(_, role, _)| role.ttl.is_some()) => Self::Set(ttl),
+            Some(ttl) => Self::AtMost(ttl),
+            None => Self::Default,
+        }
+    }
 }
 
 impl Grant {
@@ -114,8 +135,7 @@ impl Grant {
             roles,
             rule: String::new(),
             document,
-            ttl: None,
-            ttl_everywhere: false,
+            length: GrantedLength::Default,
             narrowed,
             filled,
             emergency: false,
@@ -126,10 +146,10 @@ impl Grant {
     /// The shortest length of the granted roles, where one that sets none counts as `default`.
     #[must_use]
     pub fn ttl_or(&self, default: Duration) -> Duration {
-        match self.ttl {
-            Some(ttl) if self.ttl_everywhere => ttl,
-            Some(ttl) => ttl.min(default),
-            None => default,
+        match self.length {
+            GrantedLength::Set(ttl) => ttl,
+            GrantedLength::AtMost(ttl) => ttl.min(default),
+            GrantedLength::Default => default,
         }
     }
 
@@ -181,8 +201,7 @@ impl PolicySet {
             roles: vec![role.name().clone()],
             rule: "break-glass.toml#emergency_tokens".to_owned(),
             document,
-            ttl: Some(role.length()),
-            ttl_everywhere: true,
+            length: GrantedLength::Set(role.length()),
             narrowed: request.session_policy.is_some(),
             filled: false,
             emergency: true,
@@ -216,8 +235,7 @@ impl PolicySet {
             roles: found.iter().map(|(name, _, _)| (*name).clone()).collect(),
             rule: found.iter().map(|(_, _, rule)| rule.label.as_str()).collect::<Vec<_>>().join(", "),
             document,
-            ttl: found.iter().filter_map(|(_, role, _)| role.ttl).min(),
-            ttl_everywhere: found.iter().all(|(_, role, _)| role.ttl.is_some()),
+            length: GrantedLength::of(&found),
             narrowed: request.session_policy.is_some(),
             filled: found.iter().any(|(_, role, _)| role.document.has_variables()),
             emergency: false,
@@ -408,7 +426,10 @@ clients = ["tool"]
     fn a_document_is_a_role_for_the_group_of_its_name() {
         let viewer = Caller { groups: vec!["viewers"], issuer: "keycloak", ..editor() };
         let grant = viewer.asks("arn:minio:iam:::role/viewers", None).unwrap();
-        assert_eq!((grant.role(), grant.rule(), grant.ttl), ("viewers", "documents/viewers.json", None));
+        assert_eq!(
+            (grant.role(), grant.rule(), grant.ttl_or(Duration::from_secs(7))),
+            ("viewers", "documents/viewers.json", Duration::from_secs(7))
+        );
         assert!(!grant.is_filled());
         let home = Caller { groups: vec!["home of"], ..editor() };
         let grant = home.asks("home-of", None).unwrap();
