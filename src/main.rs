@@ -49,6 +49,10 @@ enum Command {
         /// Walk the exchange, then end.
         #[arg(long)]
         once: bool,
+        /// Stop the issuer and PostgreSQL and break the glass instead: a quorum signs, credentials arrive, and the log knows
+        /// all of it afterwards. Takes about a minute, then ends.
+        #[arg(long, conflicts_with_all = ["env_file", "data"])]
+        emergency: bool,
         /// Write `STINT_URL`, `STINT_S3_URL`, `STINT_TOKEN_URL`, `STINT_DATABASE_URL` and `STINT_CONFIG` to this file
         /// as shell lines, once everything is ready.
         #[arg(long, value_name = "FILE")]
@@ -348,7 +352,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve { config } => command::serve(&config),
         #[cfg(feature = "demo")]
-        Command::Demo { once, env_file, data } => stint::demo::run(stint::demo::Options { once, env_file, data }, out),
+        Command::Demo { once, emergency, env_file, data } => {
+            stint::demo::run(stint::demo::Options { once, emergency, env_file, data }, out)
+        }
         Command::Migrate { config } => command::migrate(&config, out),
         Command::Check { config, json } => command::check(&config, json, out),
         Command::Audit(command) => audit(command, out),

@@ -176,7 +176,6 @@ pub(super) struct Glass {
     pub(super) desk: Arc<BreakGlassDesk>,
     pub(super) overdue: Arc<OverdueWatch>,
     journal: Arc<KeptJournal>,
-    log: Arc<EmergencyLog>,
     watching: Watching,
     /// What a journal that does not verify is told to the log with.
     witness: Arc<Witness>,
@@ -212,7 +211,7 @@ impl Glass {
         let desk = Arc::new(BreakGlassDesk::new(BreakGlassParts {
             policies,
             journal: journal.clone(),
-            log: Arc::clone(&log),
+            log,
             record: journal.clone(),
             conditions: Arc::clone(&watching.conditions),
             alerts: Arc::clone(&watching.alerts),
@@ -228,7 +227,7 @@ impl Glass {
         }));
         let overdue = Arc::new(OverdueWatch::new(desk.clone(), clock, metrics));
         let (witness, running) = (Arc::new(witness), Arc::default());
-        Ok(Self { desk, overdue, journal, log, watching, witness, running })
+        Ok(Self { desk, overdue, journal, watching, witness, running })
     }
 
     /// What the doors lead to.
@@ -322,8 +321,8 @@ impl Glass {
     }
 
     /// Ends the journal's stream in good order, once nothing is said any more.
-    pub(super) fn close(&self) {
-        self.log.close();
+    pub(super) async fn close(&self) {
+        self.desk.close().await;
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn until_whole(
     let (served, built) = tokio::join!(serving, building);
     served.map_err(StartError::Serve)?;
     if built.is_none() {
-        glass.close();
+        glass.close().await;
         ground.tasks.close();
         if tokio::time::timeout(patience, ground.tasks.wait()).await.is_err() {
             tracing::error!("something was still under way after the drain");

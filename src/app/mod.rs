@@ -493,7 +493,7 @@ impl App {
         };
         let (served, (), (), (), (), (), ()) = tokio::join!(serve, warm, watch, reconcile, forecast, compare, keep_up);
         if let Some(glass) = &glass {
-            glass.close();
+            glass.close().await;
         }
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {

@@ -78,7 +78,7 @@ pub fn serve(path: &Path) -> Result<(), Failure> {
 
 async fn start_and_run(path: &Path, config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
     let clock = Arc::new(SystemClock::start());
-    let Some(app) = App::start(config, clock, &shutdown).await? else { return Ok(()) };
+    let Some(app) = Box::pin(App::start(config, clock, &shutdown)).await? else { return Ok(()) };
     let path = path.to_owned();
     app.rereading(Box::new(move || Config::load(&path, &ProcessEnvironment))).run(shutdown).await
 }

@@ -89,6 +89,21 @@ impl DemoDirectory {
         POLICIES.extract(&target)
     }
 
+    /// Writes `break-glass.toml` and its documents among the policies.
+    pub fn write_break_glass(&self, policy: &str, documents: &[(&str, String)]) -> io::Result<()> {
+        let policies = self.path.join("policies");
+        for (name, text) in documents {
+            fs::write(policies.join(format!("documents/{name}.json")), text)?;
+        }
+        fs::write(policies.join("break-glass.toml"), policy)
+    }
+
+    /// Adds to the configuration.
+    pub fn append_config(&self, path: &Path, more: &str) -> io::Result<()> {
+        let text = fs::read_to_string(path)?;
+        write_private(path, format!("{text}{more}").as_bytes())
+    }
+
     /// The key that seals the log, made on the first run: a kept directory's log stays under one key. Beside it the public
     /// half, for whoever verifies.
     pub fn write_signing_key(&self) -> Result<VerifyingKey, Failure> {

@@ -1,6 +1,7 @@
 //! A double of Authentik: discovery, JWKS and a token endpoint for client credentials, tokens of the same shape. It
 //! exists because Authentik cannot be embedded; the live tests use a real Keycloak.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +56,17 @@ struct Provider {
 impl DemoIssuer {
     /// Makes a key and serves on a free loopback port until `stop`.
     pub async fn start(clock: Arc<dyn Clock>, tasks: &TaskTracker, stop: CancellationToken) -> Result<Self, Failure> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), clock, tasks, stop).await
+    }
+
+    /// The same on this address: one that was stopped is started again where it was, with another key.
+    pub async fn start_at(
+        address: SocketAddr,
+        clock: Arc<dyn Clock>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, Failure> {
+        let listener = TcpListener::bind(address).await?;
         let base = format!("http://{}", listener.local_addr()?);
         let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| Failure("no RSA key could be made".to_owned()))?;
         let kid = hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.public_key().as_ref()).as_ref(), 16);
@@ -81,6 +92,12 @@ impl DemoIssuer {
             }
         });
         Ok(Self { base })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Result<SocketAddr, Failure> {
+        let address = self.base.trim_start_matches("http://").parse();
+        address.map_err(|_| Failure("the demo's issuer has no address".to_owned()))
     }
 
     /// `iss`: ends in a slash, as Authentik's does.

@@ -4,6 +4,7 @@
 
 pub mod database;
 pub mod directory;
+mod emergency;
 pub mod issuer;
 pub mod object_server;
 mod tamper;
@@ -39,6 +40,8 @@ use walk::Walk;
 pub struct Options {
     /// End after the walk.
     pub once: bool,
+    /// Break the glass instead, then end.
+    pub emergency: bool,
     /// Where to write the shell lines.
     pub env_file: Option<PathBuf>,
     /// What to keep between runs.
@@ -65,7 +68,11 @@ async fn play(options: Options, out: &mut dyn Write, shutdown: CancellationToken
         make_room(file)?;
     }
     let directory = DemoDirectory::prepare(options.data.as_deref()).await?;
-    let played = Box::pin(with_database(&options, &directory, out, &shutdown)).await;
+    let played = if options.emergency {
+        Box::pin(emergency::play(&directory, out, &shutdown)).await
+    } else {
+        Box::pin(with_database(&options, &directory, out, &shutdown)).await
+    };
     let place = directory.path().to_owned();
     let cleaned = directory.clean().map_err(about("removing", &place));
     played.and(cleaned)?;

@@ -48,12 +48,13 @@ struct Lease {
     shortened_by: Option<String>,
 }
 
+/// What a holder signs with.
 #[derive(Deserialize)]
-struct LeaseCredentials {
-    access_key_id: String,
-    secret_access_key: SecretString,
-    session_token: SecretString,
-    expiration: String,
+pub(super) struct LeaseCredentials {
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: SecretString,
+    pub(super) session_token: SecretString,
+    pub(super) expiration: String,
 }
 
 impl Walk {
@@ -137,7 +138,7 @@ impl Walk {
     }
 
     /// Verifies the whole log: every row, seal and signature.
-    async fn verified(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    pub(super) async fn verified(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let report = tamper::verify(&self.log, self.key).await?;
         for finding in &report.findings {
             writeln!(out, "     FOUND {finding}")?;
@@ -153,7 +154,7 @@ impl Walk {
         serde_json::from_value(body).map_err(|error| Failure(format!("the answer is not a lease: {error}")))
     }
 
-    async fn lease_request(&self, token: &SecretString) -> Result<(StatusCode, Value), Failure> {
+    pub(super) async fn lease_request(&self, token: &SecretString) -> Result<(StatusCode, Value), Failure> {
         let request = self.http.post(format!("{}/v1/leases", self.places.stint));
         let request = request.bearer_auth(token.expose_secret()).header("content-type", "application/json");
         let answer = request.body(json!({"role": "any"}).to_string()).send().await.map_err(failure)?;
@@ -161,7 +162,7 @@ impl Walk {
         Ok((status, parse(&answer.bytes().await.map_err(failure)?)?))
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         out: &mut dyn Write,
         credentials: &LeaseCredentials,
@@ -234,7 +235,7 @@ fn parse(body: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(body).map_err(|error| Failure(format!("an answer is not JSON: {error}")))
 }
 
-fn expect(holds: bool, otherwise: &str) -> Result<(), Failure> {
+pub(super) fn expect(holds: bool, otherwise: &str) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure(format!("the walk failed: {otherwise}"))) }
 }
 

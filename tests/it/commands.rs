@@ -115,8 +115,7 @@ async fn migrate_says_what_it_applied_and_then_that_nothing_is_left() {
     assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
     assert_eq!(
         first.stdout,
-        "applied: 1 audit event\napplied: 2 sealed log\napplied: 3 ended leases\napplied: 4 freezes\n\
-         applied: 5 break glass\n"
+        "applied: 1 audit event\napplied: 2 sealed log\napplied: 3 ended leases\napplied: 4 freezes\napplied: 5 break glass\n"
     );
     let again = run(site.stint("migrate", &[])).await;
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), "the schema was up to date\n"));

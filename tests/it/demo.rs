@@ -164,6 +164,26 @@ fn secrets_would_be_found() {
     }
 }
 
+#[test]
+fn an_emergency_is_played_to_its_end_and_leaves_nothing() {
+    let stage = Stage::new();
+    let output = stage.demo(&["--emergency"]).output().unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{error}");
+    for line in [
+        "submitted at once 409 no_emergency",
+        "issuer_down holds, log_down holds",
+        "PUT s3://recordings/rescue/take-1.mp4 200 allowed",
+        "the same again    409 nonce_used",
+        "another           409 review_open",
+        "PUT s3://recordings/rescue/take-2.mp4 403 refused",
+        "everything it started has ended",
+    ] {
+        assert!(out.contains(line), "{line} is not in\n{out}");
+    }
+    assert_eq!(stage.leftovers(), NONE);
+}
+
 #[tokio::test]
 async fn once_walks_one_exchange_shows_every_step_and_leaves_nothing() {
     let stage = Stage::new();

@@ -25,12 +25,26 @@ fn shipped() -> PolicySet {
 fn described(compiled: Result<PolicySet, Vec<Problem>>) -> String {
     match compiled {
         Ok(set) => {
-            let role =
-                |(name, document, ttl): (_, &Document, Option<_>)| format!("{name} {ttl:?} {}", document.to_json());
+            let role = |(name, document, ttl): (_, &Document, Option<_>)| {
+                format!("{name} {ttl:?} {}", in_order(document.to_json()))
+            };
             let warnings = set.warnings().iter().map(|warning| format!("warning: {warning}"));
             lines(set.roles().map(role).chain(warnings))
         }
         Err(problems) => lines(problems),
+    }
+}
+
+/// Members in the order of their names: a map keeps them as they came or sorts them, as the whole build decides.
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<String, Value> =
+                members.into_iter().map(|(name, value)| (name, in_order(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(items) => items.into_iter().map(in_order).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 

@@ -6,6 +6,7 @@ mod artifact_store;
 mod aws_emulator;
 mod bootstrap;
 mod boto3;
+mod break_glass;
 mod ceph;
 mod clients;
 #[path = "../it/harness/clock.rs"]
@@ -36,3 +37,6 @@ mod self_test;
 mod servers;
 #[path = "../it/harness/signed.rs"]
 mod signed;
+#[expect(dead_code, reason = "its ways to fail are for the tests of delivery")]
+#[path = "../it/harness/webhook.rs"]
+mod webhook;

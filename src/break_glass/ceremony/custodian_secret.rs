@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_file_in_clear_or_of_another_kind_is_refused_without_being_repeated() {
         let clear = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIO4yn+A53sCFyv6/JDtYlljAza5CsOePpTDv34cO5VBm\n-----END PRIVATE KEY-----\n";
-        let cut = pem().replacen("\n", "\nAAAA", 1);
+        let cut = pem().replacen('\n', "\nAAAA", 1);
         for text in ["", "planted", clear, &cut, &"x".repeat(LARGEST + 1)] {
             let error = CustodianSecret::from_encrypted_pem(text, &passphrase("correct horse")).unwrap_err();
             assert_eq!(error.code(), "key_malformed", "{text:.40}");

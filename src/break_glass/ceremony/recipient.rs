@@ -3,10 +3,9 @@
 
 use std::fmt;
 
+use aws_lc_rs::agreement::{PrivateKey, X25519};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use josekit::jwk::KeyPair;
-use josekit::jwk::alg::ecx::EcxKeyPair;
 use pkcs8::SecretDocument;
 use pkcs8::der::pem::LineEnding;
 use rand::CryptoRng;
@@ -14,8 +13,7 @@ use zeroize::Zeroizing;
 
 use super::CeremonyError;
 
-/// What X25519 keys begin with as `SubjectPublicKeyInfo` and in PKCS#8 (RFC 8410): only their 32 bytes follow.
-const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00];
+/// What an X25519 key begins with in PKCS#8 (RFC 8410): only its 32 bytes follow.
 const SECRET_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22, 0x04, 0x20];
 const LABEL: &str = "PRIVATE KEY";
@@ -79,9 +77,9 @@ impl RecipientKey {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// The `SubjectPublicKeyInfo` in DER.
-    pub(super) fn to_spki(self) -> Vec<u8> {
-        [PUBLIC_PREFIX.as_slice(), self.0.as_slice()].concat()
+    /// The 32 bytes.
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -131,14 +129,22 @@ impl RecipientSecret {
         self.public
     }
 
-    pub(super) fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn to_private_key(&self) -> Option<PrivateKey> {
+        PrivateKey::from_private_key(&X25519, self.bytes.as_slice()).ok()
+    }
+
+    #[cfg(test)]
+    pub(super) fn secret_bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new([SECRET_PREFIX.as_slice(), self.bytes.as_slice()].concat())
     }
 
     fn of(bytes: Zeroizing<[u8; 32]>) -> Option<Self> {
-        let der = Zeroizing::new([SECRET_PREFIX.as_slice(), bytes.as_slice()].concat());
-        let public = EcxKeyPair::from_der(der.as_slice()).ok()?.to_der_public_key();
-        let public = public.strip_prefix(PUBLIC_PREFIX.as_slice())?.try_into().ok()?;
+        let private = PrivateKey::from_private_key(&X25519, bytes.as_slice()).ok()?;
+        let public = private.compute_public_key().ok()?.as_ref().try_into().ok()?;
         Some(Self { bytes, public: RecipientKey::from_bytes(public).ok()? })
     }
 }

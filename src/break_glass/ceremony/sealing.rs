@@ -1,11 +1,13 @@
-//! The sealed answer: a JWE in compact serialization (RFC 7516), ECDH-ES over X25519 with A256GCM (RFC 7518, RFC 8037). The
-//! cryptography is josekit's; what an answer may look like is checked here first, for its reader also takes compressed
-//! contents, shorter tags, and other algorithms.
+//! The sealed answer: a JWE in compact serialization (RFC 7516), ECDH-ES over X25519 with A256GCM (RFC 7518, RFC 8037), and
+//! in no other form. Every primitive is aws-lc-rs's; what stands here is how they are put together, and what is refused.
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce as InitializationVector, UnboundKey};
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use aws_lc_rs::kdf::{SskdfDigestAlgorithmId, get_sskdf_digest_algorithm, sskdf_digest};
+use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use josekit::jwe::{ECDH_ES, JweHeader, deserialize_compact, serialize_compact};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{CeremonyError, EmergencyCredentials, RecipientKey, RecipientSecret};
@@ -17,12 +19,12 @@ const ENCRYPTION: &str = "A256GCM";
 const TYPE: &str = "stint-break-glass+jwe";
 const KEY_TYPE: &str = "OKP";
 const CURVE: &str = "X25519";
-/// 96 and 128 bits (RFC 7518 section 5.3): a shorter tag would be guessed.
-const IV_BYTES: usize = 12;
+const KEY_BYTES: usize = 32;
+/// 128 bits (RFC 7518 section 5.3): a shorter tag would be guessed.
 const TAG_BYTES: usize = 16;
 
 /// Every member that the protected header has. `zip`, `crit`, `apu`, a `jku` and whatever else is unknown, and refused.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Protected {
     alg: String,
@@ -31,7 +33,7 @@ struct Protected {
     typ: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ephemeral {
     crv: String,
@@ -42,57 +44,103 @@ struct Ephemeral {
 impl RecipientKey {
     /// Seals credentials so that the private half of this key alone opens them.
     pub fn seal(&self, credentials: &EmergencyCredentials) -> Result<String, CeremonyError> {
-        let mut header = JweHeader::new();
-        header.set_content_encryption(ENCRYPTION);
-        header.set_token_type(TYPE);
-        let encrypter = ECDH_ES.encrypter_from_der(self.to_spki()).map_err(|_| CeremonyError::SealFailed)?;
-        serialize_compact(&credentials.to_json()?, &header, &encrypter).map_err(|_| CeremonyError::SealFailed)
+        let failed = CeremonyError::SealFailed;
+        let mut text = Zeroizing::new(credentials.to_json()?.to_vec());
+        let ephemeral = PrivateKey::generate(&X25519).map_err(|_| failed.clone())?;
+        let public = ephemeral.compute_public_key().map_err(|_| failed.clone())?;
+        let key = content_key(&ephemeral, self).ok_or(failed.clone())?;
+        let header = Protected {
+            alg: ALGORITHM.to_owned(),
+            enc: ENCRYPTION.to_owned(),
+            epk: Ephemeral {
+                crv: CURVE.to_owned(),
+                kty: KEY_TYPE.to_owned(),
+                x: URL_SAFE_NO_PAD.encode(public.as_ref()),
+            },
+            typ: TYPE.to_owned(),
+        };
+        let header = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).map_err(|_| failed.clone())?);
+        // The key is this answer's alone, so no vector can be used twice under it.
+        let mut iv = [0; NONCE_LEN];
+        rand::fill(&mut iv).map_err(|_| failed.clone())?;
+        let once = InitializationVector::assume_unique_for_key(iv);
+        let tag = key.seal_in_place_separate_tag(once, Aad::from(header.as_bytes()), text.as_mut_slice());
+        let tag = tag.map_err(|_| failed)?;
+        let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        // Two dots: with ECDH-ES the content key is agreed, and none is sent (RFC 7518 section 4.6).
+        Ok(format!("{header}..{}.{}.{}", encoded(&iv), encoded(&text), encoded(tag.as_ref())))
     }
 }
 
 impl RecipientSecret {
     /// Opens a sealed answer.
     pub fn open(&self, sealed: &str) -> Result<EmergencyCredentials, CeremonyError> {
-        let sealed = sealed.trim();
-        check(sealed)?;
-        let decrypter =
-            ECDH_ES.decrypter_from_der(self.to_pkcs8().as_slice()).map_err(|_| CeremonyError::SealBroken)?;
-        let opened = deserialize_compact(sealed, &decrypter).map_err(|_| CeremonyError::SealBroken)?;
-        EmergencyCredentials::from_json(&Zeroizing::new(opened.0))
+        let broken = CeremonyError::SealBroken;
+        let Sealed { header, ephemeral, iv, text, tag } = Sealed::parse(sealed.trim())?;
+        let private = self.to_private_key().ok_or(broken.clone())?;
+        let key = content_key(&private, &ephemeral).ok_or(broken.clone())?;
+        let iv = InitializationVector::assume_unique_for_key(iv);
+        let mut opened = Zeroizing::new([text, tag].concat());
+        let opened = key.open_in_place(iv, Aad::from(header.as_bytes()), opened.as_mut_slice()).map_err(|_| broken)?;
+        EmergencyCredentials::from_json(opened)
     }
 }
 
-/// Refuses every form but the one that is written.
-fn check(sealed: &str) -> Result<(), CeremonyError> {
-    let malformed = CeremonyError::SealMalformed;
-    if sealed.len() > LARGEST {
-        return Err(malformed("it is too long"));
+/// The content key that both sides agree on: Concat KDF over SHA-256 (RFC 7518 section 4.6.2, NIST SP 800-56C), with the
+/// encryption's name and no party's. Nothing where the keys agree on zero.
+fn content_key(private: &PrivateKey, public: &RecipientKey) -> Option<LessSafeKey> {
+    let length = u32::try_from(ENCRYPTION.len()).ok()?;
+    let bits = u32::try_from(KEY_BYTES * 8).ok()?;
+    let info = [&length.to_be_bytes(), ENCRYPTION.as_bytes(), &[0; 8], &bits.to_be_bytes()].concat();
+    let digest = get_sskdf_digest_algorithm(SskdfDigestAlgorithmId::Sha256)?;
+    let peer = UnparsedPublicKey::new(&X25519, public.as_bytes());
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    agree(private, peer, (), |secret| sskdf_digest(digest, secret, &info, key.as_mut_slice()).map_err(|_| ())).ok()?;
+    Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_slice()).ok()?))
+}
+
+/// A sealed answer, taken apart. Nothing of it is believed yet.
+struct Sealed<'a> {
+    header: &'a str,
+    ephemeral: RecipientKey,
+    iv: [u8; NONCE_LEN],
+    text: Vec<u8>,
+    tag: Vec<u8>,
+}
+
+impl<'a> Sealed<'a> {
+    /// Refuses every form but the one that is written.
+    fn parse(sealed: &'a str) -> Result<Self, CeremonyError> {
+        let malformed = CeremonyError::SealMalformed;
+        if sealed.len() > LARGEST {
+            return Err(malformed("it is too long"));
+        }
+        let mut parts = sealed.split('.');
+        let parts = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
+        let [Some(header), Some(key), Some(iv), Some(text), Some(tag), None] = parts else {
+            return Err(malformed("it has not five parts"));
+        };
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let protected = decoded(header).and_then(|header| serde_json::from_slice::<Protected>(&header).ok());
+        let protected = protected.ok_or(malformed("its header has other members than alg, enc, epk and typ"))?;
+        if protected.alg != ALGORITHM || protected.enc != ENCRYPTION || protected.typ != TYPE {
+            return Err(malformed("it is not ECDH-ES with A256GCM"));
+        }
+        let Ephemeral { crv, kty, x } = &protected.epk;
+        let ephemeral = RecipientKey::parse(x).ok().filter(|_| kty == KEY_TYPE && crv == CURVE);
+        let ephemeral = ephemeral.ok_or(malformed("its ephemeral key is not a sound X25519 key"))?;
+        let iv = decoded(iv).and_then(|iv| iv.try_into().ok());
+        let tag = decoded(tag).filter(|tag| tag.len() == TAG_BYTES);
+        match (key, iv, decoded(text), tag) {
+            ("", Some(iv), Some(text), Some(tag)) => Ok(Self { header, ephemeral, iv, text, tag }),
+            _ => Err(malformed("its parts have other lengths than ECDH-ES with A256GCM gives")),
+        }
     }
-    let mut parts = sealed.split('.');
-    let parts = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
-    let [Some(header), Some(key), Some(iv), Some(_), Some(tag), None] = parts else {
-        return Err(malformed("it has not five parts"));
-    };
-    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
-    let header = decoded(header).and_then(|header| serde_json::from_slice::<Protected>(&header).ok());
-    let header = header.ok_or(malformed("its header has other members than alg, enc, epk and typ"))?;
-    if header.alg != ALGORITHM || header.enc != ENCRYPTION || header.typ != TYPE {
-        return Err(malformed("it is not ECDH-ES with A256GCM"));
-    }
-    if header.epk.kty != KEY_TYPE || header.epk.crv != CURVE || RecipientKey::parse(&header.epk.x).is_err() {
-        return Err(malformed("its ephemeral key is not a sound X25519 key"));
-    }
-    let has = |part: &str, bytes: usize| decoded(part).is_some_and(|part| part.len() == bytes);
-    if !key.is_empty() || !has(iv, IV_BYTES) || !has(tag, TAG_BYTES) {
-        return Err(malformed("its parts have other lengths than ECDH-ES with A256GCM gives"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce as Iv, UnboundKey};
-    use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+    use aws_lc_rs::aead::Nonce as Iv;
     use aws_lc_rs::digest::{SHA256, digest};
     use secrecy::{ExposeSecret, SecretString};
     use serde_json::{Value, json};
@@ -142,23 +190,23 @@ mod tests {
         (serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&parts[0]).unwrap()).unwrap(), parts)
     }
 
-    /// Z of RFC 7518 section 4.6, by another library.
+    /// Z of RFC 7518 section 4.6.
     fn agreed(private: &[u8; 32], public: &[u8]) -> Vec<u8> {
         let private = PrivateKey::from_private_key(&X25519, private).unwrap();
         agree(&private, UnparsedPublicKey::new(&X25519, public), (), |z| Ok(z.to_vec())).unwrap()
     }
 
-    /// The content key: one round of Concat KDF (RFC 7518 section 4.6.2).
-    fn content_key(z: &[u8], encryption: &str) -> Vec<u8> {
+    /// The content key by hand: one round of Concat KDF (RFC 7518 section 4.6.2).
+    fn content_key_by_hand(z: &[u8], encryption: &str) -> Vec<u8> {
         let length = u32::try_from(encryption.len()).unwrap().to_be_bytes();
         let info = [&1_u32.to_be_bytes(), z, &length, encryption.as_bytes(), &[0; 8], &256_u32.to_be_bytes()].concat();
         digest(&SHA256, &info).as_ref().to_vec()
     }
 
-    /// Seals with another library, under any header.
+    /// Seals by hand, under any header.
     fn sealed_elsewhere(header: &Value, content: &[u8]) -> String {
-        let z = agreed(&[0x17; 32], &recipient().public().to_spki()[12..]);
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &content_key(&z, "A256GCM")).unwrap());
+        let z = agreed(&[0x17; 32], recipient().public().as_bytes());
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &content_key_by_hand(&z, "A256GCM")).unwrap());
         let header = URL_SAFE_NO_PAD.encode(header.to_string());
         let mut text = content.to_vec();
         let tag = key
@@ -172,6 +220,23 @@ mod tests {
         let public = PrivateKey::from_private_key(&X25519, &[0x17; 32]).unwrap().compute_public_key().unwrap();
         let x = URL_SAFE_NO_PAD.encode(public.as_ref());
         json!({"alg": "ECDH-ES", "enc": "A256GCM", "epk": {"crv": "X25519", "kty": "OKP", "x": x}, "typ": TYPE})
+    }
+
+    /// RFC 7518 appendix C: what Alice and Bob derive, for another length and with names of parties.
+    #[test]
+    fn the_derivation_is_the_one_of_the_rfc() {
+        let z = [
+            158, 86, 217, 29, 129, 113, 53, 211, 114, 131, 66, 131, 191, 132, 38, 156, 251, 49, 110, 163, 218, 128,
+            106, 72, 246, 218, 167, 121, 140, 254, 144, 196,
+        ];
+        let info = [
+            0, 0, 0, 7, 65, 49, 50, 56, 71, 67, 77, 0, 0, 0, 5, 65, 108, 105, 99, 101, 0, 0, 0, 3, 66, 111, 98, 0, 0,
+            0, 128,
+        ];
+        let mut key = [0; 16];
+        let digest = get_sskdf_digest_algorithm(SskdfDigestAlgorithmId::Sha256).unwrap();
+        sskdf_digest(digest, &z, &info, &mut key).unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.encode(key), "VqqN6vgjbSBcIijNcacQGg");
     }
 
     #[test]
@@ -193,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_with_another_implementation() {
+    fn what_is_sealed_opens_by_hand() {
         let sealed = sealed();
         let (header, parts) = parts(&sealed);
         let members: Vec<&String> = header.as_object().unwrap().keys().collect();
         assert_eq!(members.len(), 4, "{header}");
         let ephemeral = URL_SAFE_NO_PAD.decode(header["epk"]["x"].as_str().unwrap()).unwrap();
-        let secret: [u8; 32] = recipient().to_pkcs8()[16..].try_into().unwrap();
-        let key = content_key(&agreed(&secret, &ephemeral), "A256GCM");
+        let secret: [u8; 32] = *recipient().secret_bytes();
+        let key = content_key_by_hand(&agreed(&secret, &ephemeral), "A256GCM");
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
         let decoded = |part: usize| URL_SAFE_NO_PAD.decode(&parts[part]).unwrap();
         let mut text = [decoded(3), decoded(4)].concat();
@@ -254,10 +319,7 @@ mod tests {
         };
         assert_eq!(with(1, "AAAA"), "seal_malformed");
         assert_eq!(with(2, &cut(2, 8)), "seal_malformed");
-        // A tag of four bytes is guessed in 2^32 tries, and josekit takes it.
-        let short = format!("{}.{}", parts[..4].join("."), cut(4, 4));
-        let decrypter = ECDH_ES.decrypter_from_der(recipient().to_pkcs8().as_slice()).unwrap();
-        assert!(deserialize_compact(&short, &decrypter).is_ok());
+        // A tag of four bytes is guessed in 2^32 tries.
         assert_eq!(with(4, &cut(4, 4)), "seal_malformed");
         assert_eq!(with(4, ""), "seal_malformed");
         assert_eq!(with(3, &cut(3, 10)), "seal_broken");
@@ -292,7 +354,7 @@ mod tests {
     fn neither_credentials_nor_secrets_are_printed() {
         let printed = format!("{:?} {:?} {:?}", credentials(), recipient(), recipient().open("x").unwrap_err());
         assert!(!printed.to_lowercase().contains("planted"), "{printed}");
-        let secret = hex::encode(&recipient().to_pkcs8()[16..]);
+        let secret = hex::encode(recipient().secret_bytes());
         assert!(!printed.contains(&secret[..8]));
     }
 

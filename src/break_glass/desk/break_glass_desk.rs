@@ -198,6 +198,12 @@ impl BreakGlassDesk {
         matches!(timeout(PATIENCE, self.parts().journal.merge()).await, Ok(Ok(())))
     }
 
+    /// Ends the journal's stream in good order, once what is under way has said everything.
+    pub async fn close(&self) {
+        let _turn = self.inner.turn.lock().await;
+        self.parts().log.close();
+    }
+
     fn alert(&self, what: Emergency, reason: &'static str, facts: &EmergencyFacts) {
         self.parts().alerts.raise(Alert {
             incident: facts.incident.clone(),

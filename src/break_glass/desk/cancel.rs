@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::break_glass_desk::BreakGlassDesk;
 use super::end::Seen;
+use super::mint::MAY_HAVE_MINTED;
 use super::refusal::BreakGlassRefusal;
 use super::state::{EmergencyUse, GrantedUse, PASSED};
 use super::submit::names;
@@ -20,7 +21,8 @@ pub struct Cancelled {
     /// The use: the nonce of its request.
     pub r#use: Uuid,
     /// `burnt`: it was not used, and never can be. Otherwise what was seen of its lease: `refused_at_server`,
-    /// `revoked_unproven`, `ends_by_itself`, `revoke_failed`.
+    /// `revoked_unproven`, `ends_by_itself`, `revoke_failed`; `may_have_minted` where it is not known whether there is one: what
+    /// there is the reconciler ends.
     pub outcome: &'static str,
     /// Whether it was seen that nothing can be done with it any more.
     pub proven: bool,
@@ -85,10 +87,20 @@ impl BreakGlassDesk {
             }
             Some(found) => {
                 let granted = found.granted().cloned();
-                let reason = if granted.is_some() { "end_requested" } else { "burnt" };
+                let reason = match (&granted, found.is_used()) {
+                    (Some(_), _) => "end_requested",
+                    (None, true) => MAY_HAVE_MINTED,
+                    (None, false) => "burnt",
+                };
                 self.say(Emergency::Cancelled, reason, &facts, context).await?;
                 match granted {
                     Some(granted) => Ok(self.end_on_record(found, &granted, facts, origin).await),
+                    None if found.is_used() => Ok(Cancelled {
+                        outcome: MAY_HAVE_MINTED,
+                        proven: false,
+                        ends_at: found.latest_end(),
+                        ..self.burnt(nonce)
+                    }),
                     None => Ok(self.burnt(nonce)),
                 }
             }

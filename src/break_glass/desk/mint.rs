@@ -17,7 +17,7 @@ use crate::object_server::{Finding, LeaseToEnd, ObjectServerError, TemporaryCred
 use crate::policy::RoleName;
 
 /// The reason of a review that is opened although nobody was handed anything: something may have been minted.
-const MAY_HAVE_MINTED: &str = "may_have_minted";
+pub(super) const MAY_HAVE_MINTED: &str = "may_have_minted";
 
 /// A use whose nonce is taken.
 pub(super) struct Claim<'a> {

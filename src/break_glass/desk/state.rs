@@ -112,10 +112,14 @@ impl EmergencyUse {
     /// Whether the lease was seen to be over, or reached its end.
     #[must_use]
     pub fn is_over(&self, now: OffsetDateTime) -> bool {
-        // Where the process died before it said the end, it is not later than this.
+        self.ended || self.was_said(Emergency::Expired) || self.latest_end().is_none_or(|ends_at| ends_at <= now)
+    }
+
+    /// When its lease ends at the latest: also where the process died before it said so.
+    #[must_use]
+    pub fn latest_end(&self) -> Option<OffsetDateTime> {
         let latest = self.requested_at.map(|at| at + LONGEST);
-        let ends_at = self.granted.as_ref().map(|granted| granted.ends_at).or(latest);
-        self.ended || self.was_said(Emergency::Expired) || ends_at.is_none_or(|ends_at| ends_at <= now)
+        self.granted.as_ref().map(|granted| granted.ends_at).or(latest)
     }
 
     /// Whether the end of its lease is still to be said.

@@ -129,6 +129,13 @@ pub(super) fn cancelled(told: &Value, out: &mut dyn Write) -> Result<(), Failure
             let ends_at = text(told, "ends_at");
             writeln!(out, "this object server ends no lease alone: that of {used} is good until {ends_at}")?;
         }
+        "may_have_minted" => {
+            let ends_at = text(told, "ends_at");
+            writeln!(
+                out,
+                "{used} is used, and nobody was handed anything: what there is ends by {ends_at} at the latest"
+            )?;
+        }
         _ => {
             let (outcome, ends_at) = (text(told, "outcome"), text(told, "ends_at"));
             writeln!(out, "NOT SEEN TO BE ENDED ({outcome}): the lease of {used} ends at {ends_at}; submit it again")?;

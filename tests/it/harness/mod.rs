@@ -7,6 +7,7 @@ pub(crate) mod custodians;
 pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod faulted;
+pub(crate) mod home;
 pub(crate) mod hostile;
 pub(crate) mod manual_clock;
 pub(crate) mod months;

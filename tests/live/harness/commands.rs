@@ -25,6 +25,17 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn of(output: &std::process::Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// It must have succeeded.
+    pub(crate) fn well(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -121,7 +132,7 @@ log_format = "text"
     pub(crate) fn check(&self) -> Ended {
         let mut stint = Command::new(env!("CARGO_BIN_EXE_stint"));
         stint.env_clear().args(["check", "--config"]).arg(self.config());
-        ended(&stint.output().expect("stint runs"))
+        Ended::of(&stint.output().expect("stint runs"))
     }
 
     /// `stint object-server <command> --config …`
@@ -137,16 +148,11 @@ log_format = "text"
         let (command, more) = arguments.split_first().expect("a command");
         let mut stint = Command::new(env!("CARGO_BIN_EXE_stint"));
         stint.env_clear().args(["lease", command, "--config"]).arg(self.config()).args(more);
-        ended(&stint.output().expect("stint runs"))
+        Ended::of(&stint.output().expect("stint runs"))
     }
 
     /// Runs it to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        ended(&self.stint(arguments).output().expect("stint runs"))
+        Ended::of(&self.stint(arguments).output().expect("stint runs"))
     }
-}
-
-fn ended(output: &std::process::Output) -> Ended {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }

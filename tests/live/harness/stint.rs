@@ -54,7 +54,23 @@ impl Stint {
         for name in without {
             fs::remove_file(policies.join(name)).expect("the policy is shipped");
         }
-        Self::start_in(directory, object_server, issuer, database, lease).await
+        Self::start_in(directory, object_server, issuer, database, lease, "").await
+    }
+
+    /// The shipped policies and these files among them; `more` is what else the configuration says.
+    pub(crate) async fn start_saying(
+        object_server: &str,
+        issuer: &str,
+        database: &Database,
+        policies: &[(&str, String)],
+        more: &str,
+    ) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a private directory");
+        copy_policies(&repository().join("policies"), &directory.path().join("policies"));
+        for (name, text) in policies {
+            fs::write(directory.path().join("policies").join(name), text).expect("the policy is written");
+        }
+        Self::start_in(directory, object_server, &keycloak(issuer), database, "ttl = \"60m\"", more).await
     }
 
     /// The same with other policies than the shipped ones: the files of the directory, by name.
@@ -71,10 +87,17 @@ impl Stint {
             fs::create_dir_all(file.parent().expect("below the directory")).expect("our own directory");
             fs::write(file, text).expect("the policy is written");
         }
-        Self::start_in(directory, object_server, &issuer, database, "ttl = \"60m\"").await
+        Self::start_in(directory, object_server, &issuer, database, "ttl = \"60m\"", "").await
     }
 
-    async fn start_in(directory: TempDir, object_server: &str, issuer: &str, database: &Database, lease: &str) -> Self {
+    async fn start_in(
+        directory: TempDir,
+        object_server: &str,
+        issuer: &str,
+        database: &Database,
+        lease: &str,
+        more: &str,
+    ) -> Self {
         let port = free_port();
         let policies = directory.path().join("policies");
         let configuration = directory.path().join("stint.toml");
@@ -106,6 +129,8 @@ directory = "{policies}"
 [telemetry]
 log = "info,stint=debug"
 log_format = "json"
+
+{more}
 "#,
             postgres = database.url(),
             policies = policies.display(),
