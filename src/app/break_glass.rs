@@ -58,10 +58,6 @@ impl KeptJournal {
     /// Opens the configured journal; none where there is none.
     pub(super) fn open(config: &Config) -> Result<Option<Arc<Self>>, StartError> {
         let Some(directory) = config.break_glass.journal.clone() else { return Ok(None) };
-        // A key of this process alone would leave a journal that nobody can verify after a restart.
-        if config.audit.signing_key_file.is_none() {
-            return Err(StartError::JournalUnsigned);
-        }
         let keys = vec![*sealing_key(&config.audit)?.public()];
         let journal = Journal::open(JournalParts { directory, keys, room: Journal::ROOM, rng: random()? })?;
         if let JournalStanding::Refused(why) = journal.standing() {
@@ -317,7 +313,9 @@ impl Glass {
 
     /// The end of the journal's stream too, where the log takes it: the process ends, and waits no longer than for a commit.
     pub(super) async fn hand_on_last(&self) {
-        if timeout(self.witness.settings.deadline, self.journal.merge()).await.is_err() {
+        let Ok(shared) = self.journal.shared() else { return };
+        let last = timeout(self.witness.settings.deadline, self.journal.journal.put_away(shared.store.as_ref()));
+        if !matches!(last.await, Ok(Ok(()))) {
             tracing::warn!("the end of the break-glass journal's stream waits for the next start");
         }
     }

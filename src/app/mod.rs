@@ -145,9 +145,6 @@ pub enum StartError {
     /// The journal cannot be used.
     #[error("break_glass.journal: {0}")]
     Journal(#[from] JournalError),
-    /// The journal would be sealed by a key that nobody can check later.
-    #[error("break_glass.journal needs audit.signing_key_file: after a restart nobody could verify the journal")]
-    JournalUnsigned,
     /// The system has no randomness.
     #[error("the system's random source failed")]
     Randomness,
@@ -166,7 +163,6 @@ impl StartError {
             | Self::Serve(_)
             | Self::Listen { .. }
             | Self::Alerts(_)
-            | Self::JournalUnsigned
             | Self::Randomness => false,
         }
     }
@@ -178,7 +174,7 @@ impl StartError {
             Self::Postgres(_) => Some("Look at postgres.url, and whether PostgreSQL takes connections there."),
             Self::Listen { .. } => Some("Choose another http.listen, or stop what listens there."),
             Self::Policies(_) => Some("`stint check` says the same without starting anything."),
-            Self::SigningKey(_) | Self::JournalUnsigned => {
+            Self::SigningKey(_) => {
                 Some("`openssl genpkey -algorithm ed25519 -out signing.pem` makes one; then `chmod 600 signing.pem`.")
             }
             Self::Log(_)

@@ -113,9 +113,11 @@ impl Config {
         let fingerprint_secret = fingerprint_secret(&mut root, object_server.as_ref(), audit.as_ref());
         let policies = sections::policies(&mut root);
         let break_glass = break_glass::break_glass(&mut root);
+        let journal_is_sealed = journal_is_sealed(&mut root, break_glass.as_ref(), audit.as_ref());
         let telemetry = sections::telemetry(&mut root);
         root.finish();
         let (lease, quotas) = lease?;
+        journal_is_sealed?;
         Some(Self {
             http: http?,
             postgres_url: postgres_url?,
@@ -131,6 +133,23 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// A key that dies with its process would leave a journal that nobody can verify after a restart, and so none that is merged.
+fn journal_is_sealed(
+    root: &mut Section<'_>,
+    break_glass: Option<&BreakGlassSettings>,
+    audit: Option<&AuditSettings>,
+) -> Option<()> {
+    if break_glass?.journal.is_some() && audit?.signing_key_file.is_none() {
+        return root.reject(
+            "audit.signing_key_file",
+            None,
+            "is required beside break_glass.journal: after a restart nobody could verify the journal. `openssl genpkey \
+             -algorithm ed25519 -out signing.pem` makes one; then chmod 600",
+        );
+    }
+    Some(())
 }
 
 /// Fingerprints name the parent of each lease in the log: they must outlive any parent's secret, and where there is more

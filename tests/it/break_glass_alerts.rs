@@ -246,7 +246,7 @@ impl Installation {
             "[postgres]\nurl = \"postgres://u:p@127.0.0.1/d\"\n[[issuer]]\nname = \"a\"\nissuer = \"https://a.example/\"\n\
              audiences = [\"stint\"]\nprofile = \"authentik\"\nkeys = {{ discovery = true }}\n[object_server]\n\
              kind = \"minio\"\nendpoint = \"https://s.example\"\naccess_key = \"parent\"\nsecret_key = \"parent-secret\"\n\
-             {section}"
+             [audit]\nsigning_key_file = \"signing.pem\"\n{section}"
         );
         let config = match Config::read(&config, self.directory.path(), &Nothing) {
             Ok(config) => config,

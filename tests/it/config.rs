@@ -421,3 +421,12 @@ fn the_documentation_lists_exactly_the_keys_that_exist() {
     sorted.sort_unstable();
     assert_eq!(sorted, Config::known_keys());
 }
+
+#[test]
+fn a_journal_needs_a_key_that_outlives_the_process() {
+    let journal = format!("{VALID}[break_glass]\njournal = \"journal\"\n");
+    let [refused] = refusals(&journal).try_into().unwrap();
+    assert!(refused.starts_with("audit.signing_key_file: is required beside break_glass.journal"), "{refused}");
+    let config = read(&format!("{journal}[audit]\nsigning_key_file = \"signing.pem\"\n")).unwrap();
+    assert_eq!(config.break_glass.journal.as_deref(), Some(Path::new("/etc/stint/journal")));
+}

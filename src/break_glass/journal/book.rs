@@ -261,6 +261,19 @@ impl Book {
         Ok(())
     }
 
+    /// Names the last segment too, where everything is merged: nothing more will be written by this process. The next may seal
+    /// with another key, and find no more than what the log has.
+    pub(super) fn put_away(&mut self) -> Result<(), JournalError> {
+        self.stand_ready()?;
+        if self.waiting() > 0 {
+            return Ok(());
+        }
+        for segment in self.segments.iter_mut().filter(|segment| !segment.is_merged() && !segment.is_empty()) {
+            self.directory.mark_merged(segment)?;
+        }
+        Ok(())
+    }
+
     /// Room for this process: a segment of its own, so that those before it can be merged and put away.
     fn make_ready(&mut self) {
         if self.segments.last().is_none_or(|segment| segment.is_merged() || !segment.is_empty()) {

@@ -50,6 +50,13 @@ impl Journal {
         Ok(told)
     }
 
+    /// The last merge of this process: everything of the journal is in the log, and says so by its name. Should something be
+    /// written after all, it is, and waits.
+    pub async fn put_away(&self, store: &dyn AuditStore) -> Result<(), JournalError> {
+        self.merge_into(store).await?;
+        self.aside(Book::put_away).await
+    }
+
     /// Whether the log had to be given this one.
     async fn merge_frame(
         &self,

@@ -624,6 +624,37 @@ async fn a_merge_gives_the_log_everything_once_and_keeps_what_it_gave() {
     store.verify();
 }
 
+#[tokio::test]
+async fn a_process_that_ends_in_good_order_leaves_nothing_that_the_next_key_must_verify() {
+    let (place, store) = (Place::new(), Memory::well());
+    let journal = place.open();
+    let writing = Writing::over(journal.clone());
+    writing.say("a").await.unwrap();
+    writing.end().await;
+    journal.put_away(store.as_ref()).await.unwrap();
+    assert!(place.file("000001.merged").exists());
+    // Something that is said after all has room of its own.
+    let late = Writing::over(journal.clone());
+    late.say("late").await.unwrap();
+    late.end().await;
+    assert_eq!(journal.standing(), JournalStanding::Waiting(3));
+    journal.put_away(store.as_ref()).await.unwrap();
+    journal.put_away(store.as_ref()).await.unwrap();
+    drop(journal);
+    let next = SigningKey::generate().unwrap();
+    let journal = place.try_open_with(vec![*next.public()], ROOM).unwrap();
+    assert_eq!(
+        (journal.standing(), incidents(&journal.records().unwrap())),
+        (JournalStanding::Merged, vec!["a".to_owned(), "late".to_owned()])
+    );
+    store.verify();
+    // While anything waits, nothing is put away.
+    let store = Memory::dying_at(0, false);
+    let place = Place::new();
+    use_of(&place, &["b"]).await;
+    assert!(place.open().put_away(store.as_ref()).await.is_err() && place.file("000001.stream").exists());
+}
+
 /// Every call at which the log or the process can end, with and without that call having taken effect.
 #[tokio::test]
 async fn a_merge_that_ends_at_any_step_is_ended_by_the_next_process_with_everything_there_once() {
