@@ -388,7 +388,7 @@ async fn a_drill_walks_the_whole_way_and_opens_no_review() {
 async fn what_is_no_document_is_refused_without_a_word_of_what_came() {
     let Installation { service, demo: _demo, home: _home } = installation().await;
     for body in [
-        "".to_owned(),
+        String::new(),
         "{}".to_owned(),
         "planted".to_owned(),
         "[".repeat(60_000),
