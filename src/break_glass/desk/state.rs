@@ -44,16 +44,29 @@ pub struct EmergencyUse {
     /// The event they are of.
     told_by: Option<Uuid>,
     requested_at: Option<OffsetDateTime>,
-    claims: usize,
-    freed: usize,
-    /// Its claim is in the journal of this instance.
-    ours: bool,
+    /// By the journal of this instance.
+    ours: Claims,
+    /// By the shared log.
+    others: Claims,
     granted: Option<GrantedUse>,
     review_opened_at: Option<OffsetDateTime>,
     /// Its credential was seen to be worth nothing any more.
     ended: bool,
     /// What was said of it at all.
     said: HashSet<Emergency>,
+}
+
+/// How often a nonce was taken, and how often that came to nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Claims {
+    made: usize,
+    freed: usize,
+}
+
+impl Claims {
+    fn stand(self) -> bool {
+        self.made > self.freed
+    }
 }
 
 impl EmergencyUse {
@@ -82,7 +95,7 @@ impl EmergencyUse {
 
     /// Whether something may have been minted under it.
     fn is_claimed(&self) -> bool {
-        self.claims > self.freed || self.granted.is_some()
+        self.ours.stand() || self.others.stand() || self.granted.is_some()
     }
 
     /// Whether its nonce was cancelled before it was used.
@@ -106,7 +119,7 @@ impl EmergencyUse {
     /// Whether its claim is in the journal of this instance.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.ours
+        self.ours.made > 0
     }
 
     /// Whether the lease was seen to be over, or reached its end.
@@ -198,27 +211,23 @@ impl EmergencyState {
         }
         let Some(nonce) = facts.nonce else { return };
         let known = self.uses.entry(nonce).or_default();
+        let claims = if ours { &mut known.ours } else { &mut known.others };
         known.said.insert(what);
         match what {
             Emergency::Requested => {
-                known.claims += 1;
-                known.ours |= ours;
+                claims.made += 1;
                 known.requested_at = Some(known.requested_at.map_or(row.occurred_at, |at| at.min(row.occurred_at)));
                 known.tell(row.id, facts);
             }
-            Emergency::Failed => {
-                if ours || !known.ours {
-                    known.freed += 1;
-                }
-            }
+            Emergency::Failed => claims.freed += 1,
             Emergency::Refused => {
                 if row.reason == OWNED_ELSEWHERE {
-                    known.freed += 1;
+                    claims.freed += 1;
                 }
             }
             Emergency::Granted => {
                 known.granted = granted(row, &facts);
-                if known.claims == 0 {
+                if known.told_by.is_none() {
                     known.facts = facts;
                 }
             }
@@ -355,6 +364,7 @@ mod tests {
     fn what_frees_a_nonce_of_this_instance_must_be_in_its_own_journal() {
         let journal = [said(1, "requested")];
         assert!(EmergencyState::of(&journal, &[said(2, "failed")]).is_used(NONCE));
+        assert!(EmergencyState::of(&journal, &[row(2, "refused", OWNED_ELSEWHERE, &json!({}))]).is_used(NONCE));
         assert!(!EmergencyState::of(&[said(1, "requested"), said(2, "failed")], &[]).is_used(NONCE));
         assert!(!EmergencyState::of(&[], &[said(1, "requested"), said(2, "failed")]).is_used(NONCE), "another's");
     }
