@@ -336,17 +336,18 @@ fn server_facts(settings: &ObjectServerSettings) -> ServerFacts {
 fn accesses(kind: &ObjectServerKind) -> &'static str {
     match kind {
         ObjectServerKind::Minio => {
-            "MinIO: its audit log (audit_webhook or audit_kafka; `mc admin trace --verbose` while it happens) names the access \
-             key of each request: the recipient has it, and GET /v1/leases finds the lease by it. It keeps no session name."
+            "MinIO: its audit log (audit_webhook or audit_kafka; `mc admin trace` only while it happens) names the access key \
+             of each request. The recipient has it, and `stint audit query key` says of any key whether it was this lease's."
         }
         ObjectServerKind::Rustfs => {
-            "RustFS: its audit log names the access key of each request: the recipient has it. It keeps no session name."
+            "RustFS: look for the access key of each request in its audit log, if it keeps one. The recipient has the key, and \
+             `stint audit query key` says of any key whether it was this lease's."
         }
         ObjectServerKind::Seaweedfs(_) => {
-            "SeaweedFS: the S3 gateway's audit log (-auditLogConfig) names the requester of each request: the session name."
+            "SeaweedFS: look for the session name, or the access key, in the audit log of its S3 gateway, if it keeps one."
         }
         ObjectServerKind::Ceph(_) => {
-            "Ceph: the gateway's ops log (rgw_enable_ops_log) names the role's session of each request: the session name."
+            "Ceph: look for the session name in the gateway's ops log, if it keeps one (rgw_enable_ops_log)."
         }
         ObjectServerKind::Aws(_) => "AWS: CloudTrail's data events of S3: userIdentity.arn ends with the session name.",
         ObjectServerKind::Garage { .. } => {
