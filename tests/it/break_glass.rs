@@ -3,8 +3,6 @@
 //! twin that passes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +20,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::binary::eventually;
-use crate::harness::custodians::{ALL, cancellation, draft, policies, recipient, request, review};
+use crate::harness::custodians::{ALL, cancellation, draft, recipient, request, review};
+use crate::harness::home::Home;
 use crate::harness::service::{Seen, Service, Setup, now};
 use crate::harness::signed::Key;
-
-/// Ed25519, for tests alone.
-const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
 
 /// The demo's object server, until dropped.
 pub(crate) struct Demo {
@@ -56,33 +52,6 @@ impl Demo {
     async fn says(&self, key: &Key, path: &str) -> (u16, String) {
         let seen = key.s3("GET", &format!("{}/{path}", self.endpoint), "").await;
         (seen.status, seen.refusal().1.to_owned())
-    }
-}
-
-/// The disk of one instance: its journal and its signing key.
-pub(crate) struct Home(TempDir);
-
-impl Home {
-    pub(crate) fn new() -> Self {
-        let home = Self(TempDir::new().unwrap());
-        let key = home.0.path().join("signing.pem");
-        fs::write(&key, SIGNING_KEY).unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        home
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    pub(crate) async fn start(&self, endpoint: &str, database: Option<SecretString>) -> Service {
-        let home = self.path().display();
-        let more = format!(
-            "[lease]\njitter = 0.0\n[audit]\nsigning_key_file = \"{home}/signing.pem\"\n[break_glass]\njournal = \
-             \"{home}/journal\"\n"
-        );
-        let setup = Setup { more: more.leak(), policies: policies(), database, ..Setup::with(endpoint) };
-        Service::start(setup).await
     }
 }
 

@@ -4,7 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use secrecy::SecretString;
 use tempfile::TempDir;
+
+use super::custodians::policies;
+use super::service::{Service, Setup};
 
 /// Ed25519, for tests alone.
 const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
@@ -29,5 +33,11 @@ impl Home {
     pub(crate) fn configuration(&self) -> String {
         let home = self.path().display();
         format!("[audit]\nsigning_key_file = \"{home}/signing.pem\"\n[break_glass]\njournal = \"{home}/journal\"\n")
+    }
+
+    /// An instance on this disk whose policies are those of the custodians.
+    pub(crate) async fn start(&self, endpoint: &str, database: Option<SecretString>) -> Service {
+        let more = format!("[lease]\njitter = 0.0\n{}", self.configuration()).leak();
+        Service::start(Setup { more, policies: policies(), database, ..Setup::with(endpoint) }).await
     }
 }
