@@ -194,10 +194,12 @@ fn code_of_break_glass(refusal: &BreakGlassRefusal) -> ProblemCode {
         | BreakGlassRefusal::NeedsSharedLog
         | BreakGlassRefusal::Lease(_)
         | BreakGlassRefusal::MayHaveMinted(_)
+        | BreakGlassRefusal::NotRecorded(_)
         | BreakGlassRefusal::NotSealed
         | BreakGlassRefusal::DrillFailed(_)
         | BreakGlassRefusal::AlreadyDone(_)
-        | BreakGlassRefusal::LeaseOpen => ProblemCode::BreakGlassRefused,
+        | BreakGlassRefusal::LeaseOpen
+        | BreakGlassRefusal::ReviewTooEarly => ProblemCode::BreakGlassRefused,
         BreakGlassRefusal::StateUnknown | BreakGlassRefusal::ObjectServer(_) | BreakGlassRefusal::Audit(_) => {
             ProblemCode::BreakGlassUnavailable
         }

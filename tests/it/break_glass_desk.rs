@@ -351,7 +351,10 @@ async fn an_outage_counts_once_the_service_has_seen_it_for_long_enough_and_an_an
     bench.probe(1).await;
     let granted = bench.submit(&envelope).await.unwrap();
     assert!(granted.conditions.len() == 1 && granted.conditions[0].starts_with("issuer_down: "), "{granted:?}");
-    assert_eq!(granted.review.rotate.as_deref(), Some("stint object-server rotate --role emergency-read"));
+    assert_eq!(
+        granted.review.rotate.as_deref(),
+        Some("stint object-server rotate --role emergency-read --into NEW_DIRECTORY")
+    );
 }
 
 #[tokio::test]
@@ -405,6 +408,56 @@ async fn what_surely_was_not_minted_frees_the_nonce_and_what_may_have_been_does_
     assert_eq!(code(bench.submit(&envelope).await), "object_server_failed");
     assert_eq!(code(bench.submit(&envelope).await), "nonce_used");
     assert_eq!(bench.desk.status().await.unwrap().open_reviews[0].r#use, used, "somebody must look");
+    let (_, next) = bench.request(UseKind::Declared);
+    assert_eq!(code(bench.submit(&next).await), "object_server_nonsense", "and nobody is shut out by it");
+}
+
+#[tokio::test]
+async fn a_nonce_that_is_not_known_is_burnt_for_all_only_where_the_log_answers() {
+    let (bench, _server) = Bench::start(minted(1)).await;
+    let burn = async |used: Uuid| {
+        let envelope = cancellation(used, "carol", bench.now());
+        let told = bench.desk.cancel(envelope.as_bytes(), origin()).await.unwrap();
+        (told.outcome, told.proven)
+    };
+    let (used, envelope) = bench.request(UseKind::Declared);
+    bench.log_is(false);
+    assert_eq!(burn(used).await, ("burnt_here", false), "another instance may have used it, and hears nothing");
+    assert_eq!(code(bench.submit(&envelope).await), "nonce_used");
+    bench.log_is(true);
+    let (other, _) = bench.request(UseKind::Declared);
+    assert_eq!(burn(other).await, ("burnt", true));
+}
+
+#[tokio::test]
+async fn one_custodian_burns_no_more_nonces_than_there_are_requests_to_stop() {
+    let (bench, _server) = Bench::start(minted(1)).await;
+    let (mut burnt, mut refused) = (0, 0);
+    for n in 0..20 {
+        let envelope = cancellation(Uuid::from_u128(0x4000_8000_0000_0000_0000 + n), "carol", bench.now());
+        match bench.desk.cancel(envelope.as_bytes(), origin()).await {
+            Ok(_) => burnt += 1,
+            Err(error) if error.code() == "rate_limited" => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((burnt, refused), (16, 4));
+    let (used, envelope) = bench.request(UseKind::Declared);
+    bench.submit(&envelope).await.unwrap();
+    let end = cancellation(used, "carol", bench.now());
+    assert!(bench.desk.cancel(end.as_bytes(), origin()).await.is_ok(), "what is known can always be ended");
+}
+
+#[tokio::test]
+async fn a_review_that_was_signed_before_the_use_was_over_closes_nothing() {
+    let (bench, _server) = Bench::start(minted(1)).await;
+    let (used, envelope) = bench.request(UseKind::Declared);
+    let early = review(used, &["bob", "carol"], bench.now());
+    bench.submit(&envelope).await.unwrap();
+    bench.clock.set_by(16 * 60);
+    let refused = bench.desk.review(early.as_bytes(), origin()).await.unwrap_err();
+    assert_eq!(refused.code(), "review_too_early");
+    assert!(bench.review(used).await.is_ok());
 }
 
 #[tokio::test]
@@ -436,7 +489,7 @@ async fn the_end_of_a_lease_is_said_once_when_it_has_come_and_then_its_review_ca
     }
     assert_eq!(bench.journal().iter().filter(|kind| *kind == "break_glass.expired").count(), 1);
     let closed = bench.review(used).await.unwrap();
-    assert_eq!(closed["rotate"], "stint object-server rotate --role emergency-read");
+    assert_eq!(closed["rotate"], "stint object-server rotate --role emergency-read --into NEW_DIRECTORY");
     let late = cancellation(used, "carol", bench.now());
     assert_eq!(bench.desk.cancel(late.as_bytes(), origin()).await.unwrap_err().code(), "already_done");
 }

@@ -61,7 +61,7 @@ pub(super) fn admit(asked: &RequestDocument, known: Known<'_>) -> Result<Admitte
     let overrides = match asked.kind() {
         // Harmless: it opens no review, and waits for none.
         UseKind::Drill => None,
-        UseKind::Outage => match state.unreviewed().next() {
+        UseKind::Outage => match state.blocking().next() {
             Some((open, _)) => return Err(BreakGlassRefusal::ReviewOpen(open)),
             None => None,
         },
@@ -73,7 +73,7 @@ pub(super) fn admit(asked: &RequestDocument, known: Known<'_>) -> Result<Admitte
 /// The use whose open review a declared request overrides. Each is overridden once, and the review of the use that did is then
 /// open beside it: while two are, nothing more is overridden.
 fn overridden(state: &EmergencyState) -> Result<Option<Uuid>, BreakGlassRefusal> {
-    let mut open = state.unreviewed().map(|(nonce, _)| nonce);
+    let mut open = state.blocking().map(|(nonce, _)| nonce);
     match (open.next(), open.next()) {
         (None, _) => Ok(None),
         (Some(only), None) if !state.is_overridden(only) => Ok(Some(only)),

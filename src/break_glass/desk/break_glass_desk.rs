@@ -13,14 +13,16 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::burns::Burns;
 use super::held::HeldEmergencies;
 use super::log::EmergencyLog;
 use super::port::{EmergencyJournal, EmergencyRecord};
-use super::rate::DocumentRate;
+use super::rate::{DocumentRate, Payer};
 use super::refusal::BreakGlassRefusal;
 use super::refusals::Refusals;
 use super::state::EmergencyState;
 use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, FingerprintKey, Origin};
+use crate::break_glass::ceremony::{Envelope, verified_signers};
 use crate::break_glass::watch::{Alert, AlertKind, Alerts, Conditions};
 use crate::clock::Clock;
 use crate::desk::SessionProbe;
@@ -51,7 +53,7 @@ impl ServerFacts {
     #[must_use]
     pub fn rotation(&self, role: &str) -> Option<String> {
         let own = self.own_parents.iter().any(|own| own.as_str() == role);
-        own.then(|| format!("stint object-server rotate --role {role}"))
+        own.then(|| format!("stint object-server rotate --role {role} --into NEW_DIRECTORY"))
     }
 }
 
@@ -103,6 +105,7 @@ struct Inner {
     turn: Turn<()>,
     refusals: Refusals,
     rate: DocumentRate,
+    burns: Burns,
     seen: Turn<Option<(Duration, Knowledge)>>,
 }
 
@@ -121,7 +124,7 @@ impl BreakGlassDesk {
     pub fn new(parts: BreakGlassParts) -> Self {
         let rate = DocumentRate::new(&parts.clock);
         let (turn, refusals, seen) = (Turn::default(), Refusals::default(), Turn::default());
-        let inner = Inner { parts, turn, refusals, rate, seen };
+        let inner = Inner { parts, turn, refusals, rate, burns: Burns::default(), seen };
         Self { inner: Arc::new(inner) }
     }
 
@@ -134,9 +137,25 @@ impl BreakGlassDesk {
         &self.inner.turn
     }
 
-    /// One more document from this caller.
-    pub(super) fn take(&self, origin: Origin) -> Result<(), BreakGlassRefusal> {
-        self.inner.rate.take(origin.address)
+    /// Reads what was submitted, and charges it, before it waits for its turn.
+    pub(super) fn admit_bytes(&self, bytes: &[u8], origin: Origin) -> Result<Envelope, BreakGlassRefusal> {
+        let policies = self.parts().policies.load_full();
+        let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
+        let stranger = || self.inner.rate.take(&Payer::stranger(origin.address));
+        let envelope = match Envelope::parse(bytes) {
+            Ok(envelope) => envelope,
+            Err(error) => return Err(stranger().err().unwrap_or(error.into())),
+        };
+        if verified_signers(&envelope, policy).is_empty() {
+            stranger()?;
+        } else {
+            self.inner.rate.take(&Payer::Document(envelope.document().digest().to_hex()))?;
+        }
+        Ok(envelope)
+    }
+
+    pub(super) fn burns(&self) -> &Burns {
+        &self.inner.burns
     }
 
     pub(super) fn refusals(&self) -> &Refusals {

@@ -8,19 +8,19 @@ use uuid::Uuid;
 
 use super::break_glass_desk::BreakGlassDesk;
 use super::end::Seen;
-use super::mint::MAY_HAVE_MINTED;
 use super::refusal::BreakGlassRefusal;
-use super::state::{EmergencyUse, GrantedUse, PASSED};
+use super::state::{EmergencyUse, GrantedUse, MAY_HAVE_MINTED, PASSED};
 use super::submit::names;
 use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, Origin, Revoked, instant};
-use crate::break_glass::ceremony::{ApprovedCancellation, Envelope, approve_cancellation};
+use crate::break_glass::ceremony::{ApprovedCancellation, approve_cancellation};
 
 /// What became of a cancelled use.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Cancelled {
     /// The use: the nonce of its request.
     pub r#use: Uuid,
-    /// `burnt`: it was not used, and never can be. Otherwise what was seen of its lease: `refused_at_server`,
+    /// `burnt`: it was not used, and never can be. `burnt_here`: by this instance; the shared log is away, and the instance that
+    /// the request names knows nothing of it. Otherwise what was seen of its lease: `refused_at_server`,
     /// `revoked_unproven`, `ends_by_itself`, `revoke_failed`; `may_have_minted` where it is not known whether there is one: what
     /// there is the reconciler ends.
     pub outcome: &'static str,
@@ -48,11 +48,10 @@ impl BreakGlassDesk {
     }
 
     async fn cancel_approved(&self, envelope: &[u8], origin: Origin) -> Result<Cancelled, BreakGlassRefusal> {
+        let envelope = self.admit_bytes(envelope, origin)?;
+        let _turn = self.turn().lock().await;
         let policies = self.parts().policies.load_full();
         let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
-        self.take(origin)?;
-        let envelope = Envelope::parse(envelope)?;
-        let _turn = self.turn().lock().await;
         let cancelled = match approve_cancellation(&envelope, policy, self.now()) {
             Ok(approved) => self.cancel_in_turn(&approved, origin).await,
             Err(error) => Err(error.into()),
@@ -105,8 +104,12 @@ impl BreakGlassDesk {
                 }
             }
             None => {
+                self.burns().take(&approved.signers(), self.parts().clock.elapsed())?;
                 self.say(Emergency::Cancelled, "burnt", &facts, context).await?;
-                Ok(self.burnt(nonce))
+                // Only a log that all instances write can say that no other used it, and tell them not to.
+                let proven = known.shared && self.hand_on().await;
+                let outcome = if proven { "burnt" } else { "burnt_here" };
+                Ok(Cancelled { outcome, proven, ..self.burnt(nonce) })
             }
         }
     }

@@ -5,19 +5,17 @@ use std::sync::Arc;
 
 use super::break_glass_desk::BreakGlassDesk;
 use super::refusal::BreakGlassRefusal;
+use super::state::MAY_HAVE_MINTED;
 use super::submit::{Granted, ReviewDue};
 use crate::audit::{
     Abandonment, AuditError, AuditLog, Emergency, EmergencyContext, EmergencyFacts, KeyFingerprint, Origin, Outcome,
-    Unrecorded,
+    Revoked, Unrecorded,
 };
 use crate::break_glass::ceremony::{ApprovedRequest, EmergencyCredentials, UseKind};
 use crate::desk::HeldLease;
 use crate::lease::AssumeRole;
 use crate::object_server::{Finding, LeaseToEnd, ObjectServerError, TemporaryCredentials};
 use crate::policy::RoleName;
-
-/// The reason of a review that is opened although nobody was handed anything: something may have been minted.
-pub(super) const MAY_HAVE_MINTED: &str = "may_have_minted";
 
 /// A use whose nonce is taken.
 pub(super) struct Claim<'a> {
@@ -95,13 +93,20 @@ impl BreakGlassDesk {
             Err(unrecorded) => {
                 let error = unrecorded.error;
                 abandon(&log, unrecorded, self.revoke(&claim.assume_role).await).await;
-                return Err(error.into());
+                return Err(BreakGlassRefusal::NotRecorded(error));
             }
         };
         if let Err(error) = recorded {
             // No row, no credential. The claim stands, and with it the review.
-            self.revoke(&claim.assume_role).await;
-            return Err(error.into());
+            let reason = match self.revoke(&claim.assume_role).await {
+                Abandonment::Revoked => Revoked::Unproven.code(),
+                Abandonment::NotMinted | Abandonment::RevokeFailed | Abandonment::Expired => Revoked::Failed.code(),
+            };
+            let ended = self.say(Emergency::Ended, reason, &claim.facts, claim.context(Some(&key_fingerprint))).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, reason, "what became of a lease that was not handed out is not on record");
+            }
+            return Err(BreakGlassRefusal::NotRecorded(error));
         }
         let held = HeldLease {
             credentials: Arc::new(credentials),

@@ -6,6 +6,7 @@
 
 mod admit;
 mod break_glass_desk;
+mod burns;
 mod cancel;
 mod duties;
 mod end;

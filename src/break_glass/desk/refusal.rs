@@ -24,7 +24,8 @@ pub enum BreakGlassRefusal {
     Ceremony(#[from] CeremonyError),
     /// The clock of this instance stands before what it has recorded.
     #[error(
-        "the clock of this instance stands before its own records: correct it, or use another instance; nothing was used"
+        "the clock of this instance stands before its own records: correct it (or, if it was ahead when they were written, wait, \
+         or use another instance); nothing was used"
     )]
     ClockMovedBack,
     /// The request names another instance.
@@ -80,11 +81,16 @@ pub enum BreakGlassRefusal {
     /// The journal cannot record it: nothing leaves.
     #[error("it cannot be recorded here, so nothing was issued: {0}")]
     Audit(#[from] AuditError),
+    /// It was minted, and what became of it cannot be recorded: nothing leaves.
+    #[error(
+        "it could not be recorded after it was minted, and was withdrawn: the request is used; have a new one signed ({0})"
+    )]
+    NotRecorded(#[source] AuditError),
     /// The credential cannot be sealed: it was ended.
-    #[error("the credentials could not be sealed for the recipient, and were ended")]
+    #[error("the credentials could not be sealed for the recipient, and were ended: the request is used")]
     NotSealed,
     /// A drill's credential did not do as it must.
-    #[error("the drill failed: {0}")]
+    #[error("the drill failed, and its request is used: {0}")]
     DrillFailed(String),
     /// Nothing is known of a use of this nonce.
     #[error(
@@ -97,6 +103,9 @@ pub enum BreakGlassRefusal {
     /// A review waits for the end of the lease.
     #[error("the lease of this use is still good: cancel it, or wait for its end, then close the review")]
     LeaseOpen,
+    /// Nobody reviews what has not happened yet.
+    #[error("this review was written before the use was over: write it anew, and have it signed")]
+    ReviewTooEarly,
 }
 
 impl BreakGlassRefusal {
@@ -119,11 +128,13 @@ impl BreakGlassRefusal {
             Self::ObjectServer(error) | Self::MayHaveMinted(error) => error.code(),
             Self::Lease(error) => error.code(),
             Self::Audit(error) => error.code(),
+            Self::NotRecorded(_) => "not_recorded",
             Self::NotSealed => "not_sealed",
             Self::DrillFailed(_) => "drill_failed",
             Self::NoSuchUse => "use_unknown",
             Self::AlreadyDone(_) => "already_done",
             Self::LeaseOpen => "lease_open",
+            Self::ReviewTooEarly => "review_too_early",
         }
     }
 }

@@ -1,15 +1,21 @@
 //! The review of a use: closed by custodians who did not ask for it, once its lease has ended. Until then the next use is
 //! blocked.
 
+use std::time::Duration;
+
 use serde::Serialize;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::break_glass_desk::BreakGlassDesk;
 use super::refusal::BreakGlassRefusal;
 use super::submit::names;
-use crate::audit::{Emergency, EmergencyContext, EmergencyFacts, Origin};
-use crate::break_glass::ceremony::{ApprovedReview, Envelope, approve_review};
+use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, Origin};
+use crate::break_glass::ceremony::{ApprovedReview, approve_review};
 use crate::policy::CustodianName;
+
+/// What the clocks of a reviewer and of this instance may differ by.
+const CLOCKS: Duration = Duration::from_mins(1);
 
 /// A review that is closed.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -29,11 +35,17 @@ pub struct Reviewed {
 impl BreakGlassDesk {
     /// Closes a review.
     pub async fn review(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal> {
+        let (desk, envelope) = (self.clone(), envelope.to_vec());
+        let work = async move { desk.review_approved(&envelope, origin).await };
+        let ended = self.parts().tasks.spawn(work.in_current_span()).await;
+        ended.unwrap_or(Err(BreakGlassRefusal::Audit(AuditError::Unavailable)))
+    }
+
+    async fn review_approved(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal> {
+        let envelope = self.admit_bytes(envelope, origin)?;
+        let _turn = self.turn().lock().await;
         let policies = self.parts().policies.load_full();
         let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
-        self.take(origin)?;
-        let envelope = Envelope::parse(envelope)?;
-        let _turn = self.turn().lock().await;
         let reviewed = match approve_review(&envelope, policy, self.now()) {
             Ok(approved) => self.review_in_turn(&approved, origin).await,
             Err(error) => Err(error.into()),
@@ -55,8 +67,12 @@ impl BreakGlassDesk {
         if !found.is_over(self.now()) {
             return Err(BreakGlassRefusal::LeaseOpen);
         }
+        let written_at = approved.document().written_at();
+        if found.over_at().is_some_and(|over_at| written_at + CLOCKS < over_at) {
+            return Err(BreakGlassRefusal::ReviewTooEarly);
+        }
         // Whoever asked is on record; where nobody is, nobody is left out.
-        if let Some(requester) = found.facts().requester.as_deref().and_then(CustodianName::parse) {
+        for requester in found.requesters().filter_map(CustodianName::parse) {
             approved.closes_use_of(&requester)?;
         }
         let facts = EmergencyFacts {

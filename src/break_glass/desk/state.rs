@@ -12,6 +12,8 @@ use crate::lease::LeaseId;
 
 /// The reason of a refusal whose claim came second: the nonce is another event's.
 pub const OWNED_ELSEWHERE: &str = "nonce_owned_elsewhere";
+/// The reason of a review that is opened although nobody was handed anything: something may have been minted.
+pub(super) const MAY_HAVE_MINTED: &str = "may_have_minted";
 /// The kind of a drill, as rows say it.
 pub const DRILL: &str = "drill";
 /// The reason of `break_glass.drilled` where everything was seen as it must be.
@@ -48,10 +50,16 @@ pub struct EmergencyUse {
     ours: Claims,
     /// By the shared log.
     others: Claims,
+    /// One of its claims is no drill: a document must not hide another of its nonce.
+    serious: bool,
+    /// Everybody who asked under it.
+    requesters: BTreeSet<String>,
     granted: Option<GrantedUse>,
     review_opened_at: Option<OffsetDateTime>,
-    /// Its credential was seen to be worth nothing any more.
-    ended: bool,
+    /// It is on record that nobody was handed anything.
+    withheld: bool,
+    /// When its credential was seen to be worth nothing any more.
+    ended_at: Option<OffsetDateTime>,
     /// What was said of it at all.
     said: HashSet<Emergency>,
 }
@@ -107,7 +115,7 @@ impl EmergencyUse {
     /// Whether it is a drill: harmless, and without a review.
     #[must_use]
     pub fn is_drill(&self) -> bool {
-        self.facts.kind.as_deref() == Some(DRILL)
+        self.facts.kind.as_deref() == Some(DRILL) && !self.serious
     }
 
     /// The lease, if one was granted.
@@ -125,7 +133,9 @@ impl EmergencyUse {
     /// Whether the lease was seen to be over, or reached its end.
     #[must_use]
     pub fn is_over(&self, now: OffsetDateTime) -> bool {
-        self.ended || self.was_said(Emergency::Expired) || self.latest_end().is_none_or(|ends_at| ends_at <= now)
+        self.ended_at.is_some()
+            || self.was_said(Emergency::Expired)
+            || self.latest_end().is_none_or(|ends_at| ends_at <= now)
     }
 
     /// When its lease ends at the latest: also where the process died before it said so.
@@ -139,7 +149,7 @@ impl EmergencyUse {
     #[must_use]
     pub fn has_expired_unsaid(&self, now: OffsetDateTime) -> bool {
         let over = self.granted.as_ref().is_some_and(|granted| granted.ends_at <= now);
-        over && !self.ended && !self.was_said(Emergency::Expired)
+        over && self.ended_at.is_none() && !self.was_said(Emergency::Expired)
     }
 
     /// Whether what became of a drill is still to be said.
@@ -152,6 +162,25 @@ impl EmergencyUse {
     #[must_use]
     pub fn is_unreviewed(&self) -> bool {
         self.is_claimed() && !self.is_drill() && !self.was_said(Emergency::ReviewClosed)
+    }
+
+    /// Whether the next use waits for its review. Not for one of which the service itself recorded that nobody was handed
+    /// anything: its review is owed, and the custodians who can be reached are not shut out by it.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.is_unreviewed() && (!self.withheld || self.granted.is_some())
+    }
+
+    /// When it was over at the earliest, as far as it is known: no review can have been written before.
+    #[must_use]
+    pub fn over_at(&self) -> Option<OffsetDateTime> {
+        let latest = self.requested_at.map(|at| at + LONGEST);
+        self.ended_at.or(self.granted.as_ref().map(|granted| granted.ends_at)).or(latest.filter(|_| !self.withheld))
+    }
+
+    /// Everybody who asked under its nonce.
+    pub fn requesters(&self) -> impl Iterator<Item = &str> {
+        self.requesters.iter().map(String::as_str)
     }
 
     /// Whether it was reviewed.
@@ -205,7 +234,10 @@ impl EmergencyState {
 
     fn take(&mut self, row: &AuditRow, ours: bool) {
         let Some((what, facts)) = EmergencyFacts::read(row) else { return };
-        self.latest = self.latest.max(Some(row.occurred_at));
+        // Of this instance alone: another whose clock is fast must not lock this one.
+        if ours {
+            self.latest = self.latest.max(Some(row.occurred_at));
+        }
         if what == Emergency::DrillOverdue {
             self.drill_overdue_said_at = self.drill_overdue_said_at.max(Some(row.occurred_at));
         }
@@ -216,6 +248,8 @@ impl EmergencyState {
         match what {
             Emergency::Requested => {
                 claims.made += 1;
+                known.serious |= facts.kind.as_deref() != Some(DRILL);
+                known.requesters.extend(facts.requester.clone());
                 known.requested_at = Some(known.requested_at.map_or(row.occurred_at, |at| at.min(row.occurred_at)));
                 known.tell(row.id, facts);
             }
@@ -226,13 +260,21 @@ impl EmergencyState {
                 }
             }
             Emergency::Granted => {
-                known.granted = granted(row, &facts);
+                let later = |one: &GrantedUse| known.granted.as_ref().is_none_or(|other| other.ends_at < one.ends_at);
+                if let Some(one) = granted(row, &facts).filter(later) {
+                    known.granted = Some(one);
+                }
                 if known.told_by.is_none() {
                     known.facts = facts;
                 }
             }
-            Emergency::Ended => known.ended |= PROVEN.contains(&row.reason.as_str()),
+            Emergency::Ended => {
+                if PROVEN.contains(&row.reason.as_str()) {
+                    known.ended_at = Some(known.ended_at.map_or(row.occurred_at, |at| at.min(row.occurred_at)));
+                }
+            }
             Emergency::ReviewOpened => {
+                known.withheld |= row.reason == MAY_HAVE_MINTED;
                 let opened = known.review_opened_at;
                 known.review_opened_at = Some(opened.map_or(row.occurred_at, |at| at.min(row.occurred_at)));
             }
@@ -265,6 +307,11 @@ impl EmergencyState {
     #[must_use]
     pub fn is_used(&self, nonce: Uuid) -> bool {
         self.find(nonce).is_some_and(EmergencyUse::is_used)
+    }
+
+    /// The uses that the next one waits for.
+    pub fn blocking(&self) -> impl Iterator<Item = (Uuid, &EmergencyUse)> {
+        self.uses().filter(|(_, known)| known.blocks())
     }
 
     /// The uses that wait for their review.
@@ -405,6 +452,33 @@ mod tests {
         let state = state(&granted);
         let known = state.find(NONCE).unwrap();
         assert!(known.has_expired_unsaid(AT + Duration::from_mins(15)) && !known.has_expired_unsaid(AT));
+    }
+
+    #[test]
+    fn the_clock_of_another_instance_locks_nobody_here() {
+        assert_eq!(EmergencyState::of(&[], &[said(1, "drill_overdue")]).latest(), None);
+        assert_eq!(EmergencyState::of(&[said(1, "drill_overdue")], &[]).latest(), Some(AT));
+    }
+
+    #[test]
+    fn a_use_that_handed_nobody_anything_owes_a_review_and_blocks_nobody() {
+        let withheld = [said(1, "requested"), row(2, "review_opened", MAY_HAVE_MINTED, &json!({}))];
+        let state_then = state(&withheld);
+        assert_eq!((state_then.unreviewed().count(), state_then.blocking().count()), (1, 0));
+        let died = state(&[said(1, "requested")]);
+        assert_eq!((died.unreviewed().count(), died.blocking().count()), (1, 1), "nobody said what became of it");
+        let granted = state(&[withheld.to_vec(), vec![said(3, "granted")]].concat());
+        assert_eq!(granted.blocking().count(), 1);
+    }
+
+    #[test]
+    fn a_drill_under_the_nonce_of_a_use_hides_nothing_and_everybody_who_asked_is_known() {
+        let drill = row(9, "requested", "drill", &json!({"kind": "drill", "requester": "bob"}));
+        let both = state(&[said(1, "requested"), drill.clone()]);
+        let known = both.find(NONCE).unwrap();
+        assert!(!known.is_drill() && known.is_unreviewed());
+        assert_eq!(known.requesters().collect::<Vec<_>>(), ["alice", "bob"]);
+        assert!(state(&[drill]).find(NONCE).unwrap().is_drill());
     }
 
     #[test]

@@ -160,7 +160,8 @@ impl BreakGlassDesk {
                 .map(|(nonce, open)| self.open_review_shown(nonce, open, policy, now))
                 .collect(),
             last_drill,
-            drill_overdue: last_drill.is_none_or(|last| last + policy.drill_every() < now),
+            // Where the shared log is away another instance may have had one.
+            drill_overdue: last_drill.map_or(known.shared, |last| last + policy.drill_every() < now),
             shared_log: known.shared,
             journal_waits: self.parts().journal.waits(),
         })

@@ -78,11 +78,11 @@ impl BreakGlassDesk {
     }
 
     async fn honour(&self, envelope: &[u8], origin: Origin) -> Result<Granted, BreakGlassRefusal> {
+        let envelope = self.admit_bytes(envelope, origin)?;
+        let _turn = self.turn().lock().await;
+        // Read after the wait: a custodian who was taken out meanwhile counts no more.
         let policies = self.parts().policies.load_full();
         let policy = policies.break_glass().ok_or(BreakGlassRefusal::NotConfigured)?;
-        self.take(origin)?;
-        let envelope = Envelope::parse(envelope)?;
-        let _turn = self.turn().lock().await;
         let granted = self.honour_in_turn(&envelope, &policies, policy, origin).await;
         if let Err(refusal) = &granted {
             self.turn_away(&envelope, policy, refusal, origin).await;

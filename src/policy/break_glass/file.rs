@@ -229,6 +229,12 @@ fn read_drill(top: Section<'_, '_>, roles: &[Listed], faults: &mut Vec<Fault>) -
         faults
             .push(listed.name.fault("the drill's role must be one of its own, and harmless: a [[role]] has this name"));
     }
+    let of_a_role = |text: &str| roles.iter().flat_map(|role| &role.documents).any(|document| document.text == text);
+    for document in listed.iter().flat_map(|drill| &drill.documents).filter(|document| of_a_role(&document.text)) {
+        faults.push(
+            document.fault("a [[role]] grants this document too: whoever drills would have it without an emergency"),
+        );
+    }
     let bucket = block.text("bucket", faults);
     match &bucket {
         None => faults.push(Fault::new(block.offset, "a drill needs bucket = \"…\", where it tries its credential")),

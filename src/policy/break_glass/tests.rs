@@ -104,7 +104,7 @@ fn whatever_is_wrong_is_refused_where_it_stands() {
     let carol = format!("[[custodian]]{carol}");
     let (alice_key, bob_key) = (key(1), key(2));
     let weak = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let cases: [(&str, &str, &str); 46] = [
+    let cases: [(&str, &str, &str); 47] = [
         ("quorum = 2\n", "quorum = 1\n", "quorum is a number from 2"),
         ("quorum = 2\n", "quorum = -2\n", "quorum is a number from 2"),
         ("quorum = 2\n", "quorum = \"2\"\n", "quorum is a number from 2"),
@@ -158,6 +158,7 @@ fn whatever_is_wrong_is_refused_where_it_stands() {
             "[drill]\nrole = \"emergency-read\"\n",
             "the drill's role must be one of its own",
         ),
+        ("documents = [\"drill\"]", "documents = [\"read\"]", "whoever drills would have it without an emergency"),
         ("bucket = \"drills\"", "bucket = \"Drills!\"", "a bucket's name"),
         ("bucket = \"drills\"\n", "", "a drill needs bucket"),
         ("issuers = [\"netkingdom\"]", "issuers = [\"stranger\"]", "issuer \"stranger\" is not in the configuration"),
