@@ -467,3 +467,22 @@ async fn the_hint_after_a_grant_names_the_key_that_opens_it_and_no_other() {
     let told = desk.done(&granted("other.json")).await;
     assert!(told.contains("--key REQUEST.key") && !told.contains("request.json.key"), "{told}");
 }
+
+#[test]
+fn the_documents_of_the_manual_are_those_that_are_known_to_compile() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manual = fs::read_to_string(root.join("docs/policies.md")).unwrap();
+    let blocks: Vec<Value> = manual
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    for name in ["emergency-read", "break-glass-drill"] {
+        let file = root.join("tests/policies/accept/break-glass/documents").join(format!("{name}.json"));
+        let document: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        assert!(blocks.contains(&document), "{name}");
+    }
+    let files = PolicyFiles::read(&root.join("tests/policies/accept/break-glass")).unwrap();
+    let set = PolicySet::compile(&files, &[]).unwrap();
+    assert!(manual.contains(&format!("bucket = \"{}\"", set.break_glass().unwrap().drill().bucket())));
+}
