@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url, redirect};
 use serde::Deserialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::fault::{Answered, Fault, one_line};
@@ -97,6 +98,8 @@ fn told(error: reqwest::Error) -> String {
 #[serde(default)]
 struct Problem {
     code: Option<String>,
+    /// The very cause, where `code` names a whole kind of refusals; whatever a provider says by that name is no fault.
+    reason: Value,
     error: Option<String>,
     title: Option<String>,
     detail: Option<String>,
@@ -108,10 +111,12 @@ impl Received {
     /// The answer as a refusal.
     pub(super) fn refusal(&self) -> Answered {
         let problem: Problem = serde_json::from_slice(&self.body).unwrap_or_default();
+        // A provider's own `reason` stands for nothing of ours.
+        let cause = problem.code.map(|code| problem.reason.as_str().map_or(code, str::to_owned));
         let said = problem.detail.or(problem.error_description).or(problem.title);
         Answered {
             status: self.status.as_u16(),
-            code: one_line(&problem.code.or(problem.error).unwrap_or_default()),
+            code: one_line(&cause.or(problem.error).unwrap_or_default()),
             said: one_line(&said.unwrap_or_default()),
             request_id: problem.request_id.map(|id| one_line(&id)),
             retry_after: retry_after(&self.headers),

@@ -45,8 +45,13 @@ impl Desk {
     }
 
     async fn stint(&self, words: &str) -> Ended {
+        self.with_url(words, None).await
+    }
+
+    /// With `STINT_URL` as the runbook has it exported.
+    async fn with_url(&self, words: &str, url: Option<&str>) -> Ended {
         let mut command = stint(["break-glass"].into_iter().chain(words.split_whitespace()));
-        command.current_dir(self.0.path());
+        command.current_dir(self.0.path()).envs(url.map(|url| ("STINT_URL", url)));
         run(command).await
     }
 
@@ -246,7 +251,17 @@ async fn nothing_is_written_over_and_nothing_is_signed_by_accident() {
     desk.refused("keygen --name alice --passphrase-file pass", "is not written over").await;
     assert_eq!(fs::read(desk.path("alice.pem")).unwrap(), key);
     let again = "request --role emergency-read --reason down --incident INC-7 --requester alice --policies policies --any-instance";
-    desk.refused(again, "is not written over").await;
+    desk.refused(again, "request.json: is there already, and is not written over: use an empty directory, or --out")
+        .await;
+    // Of a request whose key is elsewhere no new key is left, which would open nothing.
+    let first = fs::read(desk.path("request.json")).unwrap();
+    fs::rename(desk.path("request.json.key"), desk.path("elsewhere.key")).unwrap();
+    desk.refused(again, "request.json: is there already").await;
+    assert!(!desk.path("request.json.key").exists() && fs::read(desk.path("request.json")).unwrap() == first);
+    fs::rename(desk.path("elsewhere.key"), desk.path("request.json.key")).unwrap();
+    let key_alone = format!("{again} --out new.json --recipient-key request.json.key");
+    desk.refused(&key_alone, "request.json.key: is there already").await;
+    assert!(!desk.path("new.json").exists());
     desk.refused(&format!("{again} --out other.json --recipient-key request.json.key"), "is not written over").await;
     assert!(!desk.path("other.json").exists());
     desk.write("short", "elevenchars");
@@ -290,19 +305,52 @@ async fn a_request_names_its_policies_and_who_may_honour_it() {
     }
 }
 
+/// A port at which nobody listens any more.
+fn nobody() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+/// An instance with these policies.
+fn status(hash: &str) -> Value {
+    json!({
+        "instance": INSTANCE,
+        "policy_hash": hash,
+        "roles": [{"name": "emergency-read", "length_seconds": 600, "drill": false}],
+        "custodians": [{"name": "alice"}, {"name": "bob"}, {"name": "carol"}],
+        "conditions": [{"name": "issuer_down"}],
+        "more": 1,
+    })
+}
+
 /// Answers `GET /v1/break-glass` once with this text.
 fn instance(status: Value) -> String {
+    answers("GET /v1/break-glass HTTP/1.1\r\n", "200 OK", status)
+}
+
+/// Answers one request that begins like this, and whose body comes with its head or after it.
+fn answers(begins: &'static str, status: &'static str, body: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut read = [0; 4096];
-        let length = stream.read(&mut read).unwrap();
-        assert!(read[..length].starts_with(b"GET /v1/break-glass HTTP/1.1\r\n"));
-        let body = status.to_string();
-        let length = body.len();
-        write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
-            .unwrap();
+        let mut read = Vec::new();
+        let whole = |read: &[u8]| {
+            let text = String::from_utf8_lossy(read).to_ascii_lowercase();
+            text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+                let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap());
+                body.len() >= length.parse().unwrap()
+            })
+        };
+        while !whole(&read) {
+            let mut part = [0; 4096];
+            let length = stream.read(&mut part).unwrap();
+            assert!(length > 0, "the caller hung up");
+            read.extend_from_slice(&part[..length]);
+        }
+        assert!(read.starts_with(begins.as_bytes()));
+        let body = body.to_string();
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
+        write!(stream, "{head}\r\n\r\n{body}").unwrap();
     });
     format!("http://{address}")
 }
@@ -313,17 +361,128 @@ async fn an_instance_that_is_asked_is_the_one_that_may_honour_the_request() {
     let set = desk.policies().await;
     let hash = set.hash().to_hex();
     let asked = "request --role emergency-read --reason down --incident INC-7 --requester alice --json";
-    let url = instance(json!({"instance": INSTANCE, "policy_hash": hash, "more": 1}));
+    let url = instance(status(&hash));
     desk.done(&format!("{asked} --url {url}")).await;
     let request = request_of(&desk.envelope("request.json"));
     assert_eq!(request.instance().map(|id| id.to_string()).as_deref(), Some(INSTANCE));
     assert_eq!(request.policy_hash().to_hex(), hash);
-    let url = instance(json!({"instance": INSTANCE, "policy_hash": hash}));
+    assert_eq!(request.length(), Duration::from_mins(10), "as long as the role is given there");
+    let url = instance(status(&hash));
     desk.done(&format!("{asked} --url {url} --any-instance --out any.json")).await;
     assert_eq!(request_of(&desk.envelope("any.json")).instance(), None);
-    let url = instance(json!({"instance": INSTANCE, "policy_hash": "0".repeat(64)}));
+    let url = instance(status(&"0".repeat(64)));
     desk.refused(&format!("{asked} --url {url} --policies policies --out other.json"), "has other policies").await;
     let url = instance(json!({"instance": "planted", "policy_hash": hash}));
     desk.refused(&format!("{asked} --url {url} --out other.json"), "names no instance").await;
-    assert!(!desk.path("other.json").exists());
+    let url = instance(status(&hash));
+    desk.refused(&format!("{asked} --url {url} --out other.json --kind declared"), "let nobody declare").await;
+    assert!(!desk.path("other.json").exists() && !desk.path("other.json.key").exists());
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_reached_stops_no_request_that_names_all_by_hand() {
+    let desk = Desk::new();
+    let set = desk.policies().await;
+    let hash = set.hash().to_hex();
+    let asked = "request --role emergency-read --reason down --incident INC-7 --requester alice --json";
+    let url = nobody();
+    for incomplete in ["", " --policies policies", " --any-instance"] {
+        let ended = desk.with_url(&format!("{asked}{incomplete}"), Some(&url)).await;
+        let told = ended.stderr.contains("cannot be reached") && ended.stderr.contains("it need not answer");
+        assert!(ended.code == Some(1) && told, "{incomplete}: {}", ended.stderr);
+    }
+    // Somebody who answers, and not as an instance does, is a fault and no absence.
+    let other = answers("GET ", "502 Bad Gateway", json!({"title": "planted"}));
+    let whole = format!("{asked} --policy-hash {hash} --instance {INSTANCE}");
+    let ended = desk.with_url(&whole, Some(&other)).await;
+    assert!(ended.code == Some(1) && ended.stderr.contains("502"), "{}", ended.stderr);
+    assert!(!desk.path("request.json").exists() && !desk.path("request.json.key").exists());
+
+    let ended = desk.with_url(&whole, Some(&url)).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.starts_with("stint: warning: ") && ended.stderr.contains("nobody was asked"),
+        "{}",
+        ended.stderr
+    );
+    let request = request_of(&desk.envelope("request.json"));
+    assert_eq!(request.instance().map(|id| id.to_string()).as_deref(), Some(INSTANCE));
+    assert_eq!((request.policy_hash().to_hex(), request.length()), (hash, Duration::from_mins(15)));
+    let any = format!("{asked} --policies policies --any-instance --out any.json");
+    let ended = desk.with_url(&any, Some(&url)).await;
+    assert!(ended.code == Some(0) && ended.stderr.contains("warning"), "{}", ended.stderr);
+    assert_eq!(request_of(&desk.envelope("any.json")).instance(), None);
+}
+
+#[tokio::test]
+async fn a_cancellation_succeeds_only_where_the_end_was_seen() {
+    let desk = Desk::new();
+    desk.policies().await;
+    desk.request().await;
+    let used = request_of(&desk.envelope("request.json")).nonce().to_string();
+    desk.done(&format!("cancel {used} --why over --custodian bob --key bob.pem --passphrase-file pass")).await;
+    let answered = |status, outcome: &str, proven: bool| {
+        let told = json!({"use": used, "outcome": outcome, "proven": proven, "ends_at": "2026-11-22T16:00:00Z"});
+        answers("POST /v1/break-glass/cancellations ", status, told)
+    };
+    for (outcome, told) in [("burnt", "never can be"), ("refused_at_server", "seen to be refused")] {
+        let url = answered("200 OK", outcome, true);
+        assert!(desk.done(&format!("submit cancellation.json --url {url}")).await.contains(told));
+    }
+    for (outcome, told) in [
+        ("revoked_unproven", "NOT SEEN TO BE ENDED"),
+        ("revoke_failed", "may live until 2026-11-22T16:00:00Z"),
+        ("ends_by_itself", "ends no lease alone"),
+        ("may_have_minted", "at the latest"),
+        ("burnt_here", "at THIS instance alone"),
+    ] {
+        let url = answered("202 Accepted", outcome, false);
+        let ended = desk.stint(&format!("submit cancellation.json --url {url}")).await;
+        assert!(ended.stdout.contains(told) && ended.stderr.contains(outcome), "{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(1), "{outcome}");
+    }
+    let url = answered("202 Accepted", "revoke_failed", false);
+    let ended = desk.stint(&format!("submit cancellation.json --json --url {url}")).await;
+    assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap()["outcome"], json!("revoke_failed"));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn the_hint_after_a_grant_names_the_key_that_opens_it_and_no_other() {
+    let desk = Desk::new();
+    desk.policies().await;
+    // The key of another request lies where a key usually does.
+    desk.request().await;
+    let asked = "request --role emergency-read --reason down --incident INC-8 --requester alice --policies policies";
+    desk.done(&format!("{asked} --any-instance --out second.json")).await;
+    desk.done("sign second.json --custodian alice --key alice.pem --passphrase-file pass --yes").await;
+    let granted = |out: &str| {
+        let url =
+            answers("POST /v1/break-glass/requests ", "201 Created", json!({"sealed": "planted", "lease_id": "x"}));
+        format!("submit second.json --out {out} --url {url}")
+    };
+    let told = desk.done(&granted("answer.json")).await;
+    assert!(told.contains("--env answer.json --key second.json.key)"), "{told}");
+    fs::rename(desk.path("second.json.key"), desk.path("away.key")).unwrap();
+    let told = desk.done(&granted("other.json")).await;
+    assert!(told.contains("--key REQUEST.key") && !told.contains("request.json.key"), "{told}");
+}
+
+#[test]
+fn the_documents_of_the_manual_are_those_that_are_known_to_compile() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manual = fs::read_to_string(root.join("docs/policies.md")).unwrap();
+    let blocks: Vec<Value> = manual
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    for name in ["emergency-read", "break-glass-drill"] {
+        let file = root.join("tests/policies/accept/break-glass/documents").join(format!("{name}.json"));
+        let document: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        assert!(blocks.contains(&document), "{name}");
+    }
+    let files = PolicyFiles::read(&root.join("tests/policies/accept/break-glass")).unwrap();
+    let set = PolicySet::compile(&files, &[]).unwrap();
+    assert!(manual.contains(&format!("bucket = \"{}\"", set.break_glass().unwrap().drill().bucket())));
 }

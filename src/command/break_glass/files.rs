@@ -65,6 +65,11 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(failure)
 }
 
+/// Whether something of this name is there: also a link that leads nowhere, over which nothing is written either.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 /// Reads a document with its signatures.
 pub(super) fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
     let content = read(path, LARGEST_ENVELOPE)?;

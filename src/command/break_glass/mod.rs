@@ -5,6 +5,7 @@ mod drill;
 mod files;
 mod instance;
 mod keygen;
+mod offered;
 mod open;
 mod request;
 mod sign;
@@ -44,7 +45,9 @@ pub enum BreakGlassCommand {
     ///
     /// With --url an instance is asked for what a request must name: itself, and the policies in force. Without a network,
     /// name them by hand. Makes the key pair that the answer will be sealed for; its private half lies beside the request and
-    /// never leaves this machine. A request is used within 30 minutes.
+    /// never leaves this machine. A request is used within 30 minutes. Each has a directory of its own: nothing is written over.
+    ///
+    /// With --policies or --policy-hash, and --instance or --any-instance, an instance that cannot be reached is a warning.
     Request(Box<RequestOptions>),
     /// Show a document in full, and sign it.
     ///
@@ -55,6 +58,9 @@ pub enum BreakGlassCommand {
     ///
     /// Several files with the same document are brought together. The answer to a request is kept in a file, sealed: it is given
     /// once. A refusal says whether anything was used up; where nothing was, the same files can be submitted again.
+    ///
+    /// Exit code 0 for a cancellation: nothing can be done with the use any more. 1: that was not seen; it is printed what may
+    /// live, and until when.
     Submit(SubmitOptions),
     /// Show what an instance says: whether it sees an emergency, who signs, which roles there are, which reviews are open.
     Status(StatusOptions),

@@ -9,14 +9,15 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::files::{create, create_envelope};
+use super::files::{create, create_envelope, is_there};
 use super::keygen::custodian;
+use super::offered::{Wanted, offered};
 use super::randomness;
 use crate::audit::Digest;
 use crate::break_glass::ceremony::{
     Document, Envelope, Nonce, RecipientSecret, RequestDocument, RequestDraft, UseKind,
 };
-use crate::client::{Address, EmergencyService, Transport};
+use crate::client::{Address, EmergencyService, Fault, Transport};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Failure, block_on};
 use crate::policy::{CustodianName, PolicyFiles, RoleName};
@@ -39,10 +40,11 @@ pub struct RequestOptions {
     /// outage: the service sees it itself. declared: the higher quorum says so. drill: to practise.
     #[arg(long, value_name = "KIND", default_value = "outage")]
     kind: Kind,
-    /// How long: 1m to 15m.
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = length)]
-    length: Duration,
-    /// Ask this instance for its id and its policies.
+    /// How long: 1m to 15m [default: the role's with --url, else 15m]. MinIO, `RustFS`, AWS, Ceph, `SeaweedFS` and Garage give
+    /// 15m and nothing shorter.
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    length: Option<Duration>,
+    /// Ask this instance for its id, its policies and its roles.
     #[arg(long, value_name = "URL", env = "STINT_URL")]
     url: Option<String>,
     /// Without --url: the policy directory that is in force there.
@@ -108,11 +110,24 @@ fn hash(text: &str) -> Result<Digest, String> {
 struct Target {
     policy_hash: Digest,
     instance: Option<Uuid>,
+    /// The longest that the role is given for there.
+    length: Option<Duration>,
 }
+
+/// What is asked for when nobody says: no role is given for longer.
+const USUAL_LENGTH: Duration = Duration::from_mins(15);
 
 /// Writes the request.
 pub(super) fn request(options: &RequestOptions, out: &mut dyn Write) -> Result<(), Failure> {
     let key_file = options.recipient_key.clone().unwrap_or_else(|| beside(&options.out));
+    // Both, before anything is written or asked: a new key beside an old request would open nothing.
+    for path in [&options.out, &key_file] {
+        if is_there(path) {
+            let path = path.display();
+            let told = format!("{path}: is there already, and is not written over: use an empty directory, or --out");
+            return Err(Failure(told));
+        }
+    }
     let target = target(options)?;
     let mut rng = randomness()?;
     let recipient = RecipientSecret::generate(&mut rng)?;
@@ -122,7 +137,7 @@ pub(super) fn request(options: &RequestOptions, out: &mut dyn Write) -> Result<(
         role: options.role.clone(),
         reason: options.reason.clone(),
         incident: options.incident.clone(),
-        length: options.length,
+        length: options.length.or(target.length).unwrap_or(USUAL_LENGTH),
         recipient: recipient.public(),
         nonce,
         requested_at: SystemClock::start().now(),
@@ -132,7 +147,11 @@ pub(super) fn request(options: &RequestOptions, out: &mut dyn Write) -> Result<(
     })?);
     // The key first: a request without it could be honoured and never be opened.
     create(&key_file, recipient.to_pem()?.as_bytes())?;
-    create_envelope(&options.out, &Envelope::unsigned(document.clone()))?;
+    if let Err(failure) = create_envelope(&options.out, &Envelope::unsigned(document.clone())) {
+        // It was made a moment ago, and opens nothing.
+        let _ = std::fs::remove_file(&key_file);
+        return Err(failure);
+    }
     if options.json {
         let made = json!({
             "request": options.out,
@@ -166,14 +185,20 @@ fn target(options: &RequestOptions) -> Result<Target, Failure> {
         (None, by_hand) => by_hand,
     };
     if let Some(url) = &options.url {
-        let told = ask(options, url)?;
-        if by_hand.is_some_and(|hash| hash != told.policy_hash) {
-            return Err(Failure(
-                "the instance has other policies than those named here: nothing was written".to_owned(),
-            ));
+        match ask(options, url) {
+            Ok(told) => return asked(options, by_hand, &told).map_err(|Failure(why)| Failure(format!("{url}: {why}"))),
+            // Who knows both needs nobody to ask: what cannot be reached must not stop an emergency.
+            Err(Asked::Away(why)) if by_hand.is_some() && (options.instance.is_some() || options.any_instance) => {
+                let warning = "nobody was asked whether these are its policies, and whether it has this role";
+                let _ = writeln!(std::io::stderr(), "stint: warning: {url}: {why}: {warning}");
+            }
+            Err(Asked::Away(why)) => {
+                let instead = "name the policies (--policies DIR or --policy-hash HASH) and the instance (--instance UUID or \
+                               --any-instance), and it need not answer";
+                return Err(Failure(format!("{url}: {why}\n{instead}")));
+            }
+            Err(Asked::Failed(why)) => return Err(Failure(format!("{url}: {why}"))),
         }
-        let named = if options.any_instance { None } else { Some(options.instance).flatten().or(told.instance) };
-        return Ok(Target { instance: named, ..told });
     }
     let policy_hash = by_hand.ok_or_else(|| {
         Failure(
@@ -185,7 +210,7 @@ fn target(options: &RequestOptions) -> Result<Target, Failure> {
                     `instance`), or --any-instance where PostgreSQL is up";
         return Err(Failure(told.to_owned()));
     }
-    Ok(Target { policy_hash, instance: options.instance })
+    Ok(Target { policy_hash, instance: options.instance, length: None })
 }
 
 fn hash_of(directory: &Path) -> Result<Digest, Failure> {
@@ -196,21 +221,48 @@ fn hash_of(directory: &Path) -> Result<Digest, Failure> {
     Digest::parse(&files.hash().to_hex()).ok_or_else(|| Failure("the policies have no hash".to_owned()))
 }
 
-fn ask(options: &RequestOptions, url: &str) -> Result<Target, Failure> {
-    let failure = |why: String| Failure(format!("{url}: {why}"));
-    let address = Address::parse(url, options.insecure_http).map_err(|fault| failure(fault.to_string()))?;
-    let transport = Transport::new(options.ca_file.as_deref()).map_err(|fault| failure(fault.to_string()))?;
-    let mut told = Value::Null;
-    block_on(async {
-        let status = EmergencyService { address, transport }.status().await;
-        told = status.map_err(|fault| failure(fault.to_string()))?;
+/// Why an instance said nothing of use.
+enum Asked {
+    /// Nobody answers there.
+    Away(String),
+    /// Somebody does, or nobody could be asked.
+    Failed(String),
+}
+
+fn ask(options: &RequestOptions, url: &str) -> Result<Value, Asked> {
+    let failed = |fault: Fault| Asked::Failed(fault.to_string());
+    let address = Address::parse(url, options.insecure_http).map_err(|fault| Asked::Failed(fault.to_string()))?;
+    let transport = Transport::new(options.ca_file.as_deref()).map_err(failed)?;
+    let mut status = Err(Asked::Failed("was not asked".to_owned()));
+    let service = EmergencyService { address, transport };
+    let ran = block_on(async {
+        status = service.status().await.map_err(|fault| match fault {
+            Fault::Unreachable(_) => Asked::Away(fault.to_string()),
+            fault => failed(fault),
+        });
         Ok(())
-    })?;
-    let member = |name: &str| told.get(name).and_then(Value::as_str);
+    });
+    ran.map_err(|Failure(why)| Asked::Failed(why))?;
+    status
+}
+
+/// What the instance says, and whether it would honour such a request: better told before anybody signs.
+fn asked(options: &RequestOptions, by_hand: Option<Digest>, status: &Value) -> Result<Target, Failure> {
+    let member = |name: &str| status.get(name).and_then(Value::as_str);
     let instance = member("instance").and_then(|id| Uuid::try_parse(id).ok());
     let policy_hash = member("policy_hash").and_then(Digest::parse);
     let (Some(instance), Some(policy_hash)) = (instance, policy_hash) else {
-        return Err(failure("the answer names no instance and no policy hash".to_owned()));
+        return Err(Failure("the answer names no instance and no policy hash".to_owned()));
     };
-    Ok(Target { policy_hash, instance: Some(instance) })
+    if by_hand.is_some_and(|hash| hash != policy_hash) {
+        return Err(Failure("the instance has other policies than those named here: nothing was written".to_owned()));
+    }
+    let wanted = Wanted {
+        kind: options.kind.into(),
+        role: options.role.as_str(),
+        requester: options.requester.as_str(),
+        length: options.length,
+    };
+    let named = if options.any_instance { None } else { options.instance.or(Some(instance)) };
+    Ok(Target { policy_hash, instance: named, length: offered(&wanted, status)? })
 }
