@@ -234,6 +234,18 @@ impl Book {
         self.refused.clone().map_or(Ok(()), Err)
     }
 
+    /// The log lost this seal of a stream and what follows it: whatever was written since waits again, also where its segment
+    /// is named merged. A process that ends before it is merged finds the same hole with its next merge of the stream.
+    pub(super) fn rewind(&mut self, stream: StreamId, number: u64) -> Result<(), JournalError> {
+        let lost = self.frames.iter().position(|kept| {
+            let seal = &kept.frame.batch.seal;
+            seal.stream == stream && seal.number == number
+        });
+        tracing::warn!(stream = %stream.0, number, "the log lost commits of the break-glass journal that it had");
+        self.merged = self.merged.min(lost.unwrap_or(0));
+        self.refused.clone().map_or(Ok(()), Err)
+    }
+
     /// The database holds of a stream what this journal never wrote.
     pub(super) fn refuse_for(&mut self, finding: &str) -> JournalError {
         self.refuse(finding);

@@ -155,6 +155,13 @@ impl Memory {
         self.dies_at.store(usize::MAX, Ordering::SeqCst);
     }
 
+    /// Another server stands in, which had not heard of the last so many.
+    fn lose(&self, last: usize) {
+        let mut batches = self.batches.lock().unwrap();
+        let left = batches.len() - last;
+        batches.truncate(left);
+    }
+
     fn rows(&self) -> Vec<AuditRow> {
         let batches = self.batches.lock().unwrap();
         batches.iter().flat_map(|batch| &batch.records).map(|record| serde_json::from_str(record).unwrap()).collect()
@@ -677,6 +684,39 @@ async fn a_merge_that_ends_at_any_step_is_ended_by_the_next_process_with_everyth
             assert_eq!(incidents(&store.rows()), ["a", "b", "c"], "{step} {late}");
             store.verify();
         }
+    }
+}
+
+#[tokio::test]
+async fn commits_that_the_log_lost_are_merged_again_before_anything_that_follows_them() {
+    // None: the near twin.
+    for lost in 0..=4 {
+        let (place, store) = (Place::new(), Memory::well());
+        let journal = place.open();
+        let writing = Writing::over(journal.clone());
+        for incident in ["a", "b", "c"] {
+            writing.say(incident).await.unwrap();
+        }
+        journal.put_away(store.as_ref()).await.unwrap();
+        assert!(place.file("000001.merged").exists());
+        store.lose(lost);
+        writing.say("d").await.unwrap();
+        let merged = journal.merge_into(store.as_ref()).await;
+        if lost > 0 {
+            let error = merged.unwrap_err();
+            assert!(matches!(error, JournalError::Unmerged(_)), "{error}");
+            assert!(error.to_string().contains("lost commits"), "{error}");
+            assert_eq!((store.rows().len(), journal.is_merged()), (4 - lost, false), "nothing stands over the hole");
+            let merged = journal.merge_into(store.as_ref()).await.unwrap();
+            assert_eq!(merged, Merged { commits: lost + 1, events: lost + 1 });
+        } else {
+            assert_eq!(merged.unwrap().commits, 1);
+        }
+        assert!(journal.is_merged());
+        writing.end().await;
+        journal.merge_into(store.as_ref()).await.unwrap();
+        assert_eq!(incidents(&store.rows()), ["a", "b", "c", "d"], "{lost}");
+        store.verify();
     }
 }
 
