@@ -300,6 +300,10 @@ impl Book {
     }
 
     fn extend(&mut self) -> Result<(), JournalError> {
+        // What a failed write left is torn only in the last segment: behind another it would be somebody's forgery.
+        if let Some(last) = self.segments.last_mut().filter(|last| last.is_dirty()) {
+            last.cut()?;
+        }
         let number = u64::try_from(self.segments.len()).unwrap_or(u64::MAX).saturating_add(1);
         let segment = self.directory.reserve(number, self.room)?;
         self.segments.push(segment);
@@ -426,5 +430,36 @@ impl Book {
     /// Every row, in the order it was written.
     pub(super) fn rows(&self) -> Vec<AuditRow> {
         self.frames.iter().flat_map(|kept| reading::rows(&kept.frame)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::SigningKey;
+
+    fn open(directory: &std::path::Path) -> Book {
+        let key = *SigningKey::generate().unwrap().public();
+        let directory = directory.join("journal");
+        Book::open(JournalParts { directory, keys: vec![key], room: 4096, rng: rand::make_rng() }).unwrap()
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_cut_off_before_another_segment_follows() {
+        let place = tempfile::tempdir().unwrap();
+        let mut book = open(place.path());
+        book.segments.last_mut().unwrap().write(b"half a frame").unwrap();
+        assert!(book.segments.last().unwrap().is_dirty(), "written, and never counted");
+        drop(book);
+        let mut book = open(place.path());
+        assert!(
+            book.refused().is_none() && !book.segments.last().unwrap().is_dirty(),
+            "the near twin: at the very end"
+        );
+        book.segments.last_mut().unwrap().write(b"half a frame").unwrap();
+        book.extend().unwrap();
+        drop(book);
+        assert!(open(place.path()).refused().is_none());
+        assert_eq!(std::fs::read(place.path().join("journal/000001.stream")).unwrap(), vec![0; 4096]);
     }
 }
