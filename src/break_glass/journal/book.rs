@@ -267,20 +267,30 @@ impl Book {
             }
         }
         let half = self.room / 2;
+        // A frame that the head does not count yet belongs before whatever is made next.
+        if self.pending.is_some() {
+            return Ok(());
+        }
         if self.segments.last().is_none_or(|segment| segment.is_merged() || segment.room_left() < half) {
             self.extend_quietly();
         }
         Ok(())
     }
 
-    /// Names the last segment too, where everything is merged: nothing more will be written by this process. The next may seal
-    /// with another key, and find no more than what the log has.
+    /// Names every segment with frames, the last too, where everything is merged: nothing more will be written by this process.
+    /// The next may seal with another key, and find no more than what the log has, and room of its own. Where none can be made
+    /// the last keeps its name, and what is left of it.
     pub(super) fn put_away(&mut self) -> Result<(), JournalError> {
         self.stand_ready()?;
         if self.waiting() > 0 {
             return Ok(());
         }
-        for segment in self.segments.iter_mut().filter(|segment| !segment.is_merged() && !segment.is_empty()) {
+        // The room of the next process first: it may come up on a full disk, and break the glass there.
+        if self.segments.last().is_none_or(|last| last.is_merged() || !last.is_empty()) {
+            self.extend()?;
+        }
+        let before_last = self.segments.len().saturating_sub(1);
+        for segment in self.segments.iter_mut().take(before_last).filter(|segment| !segment.is_merged()) {
             self.directory.mark_merged(segment)?;
         }
         Ok(())

@@ -662,6 +662,35 @@ async fn a_process_that_ends_in_good_order_leaves_nothing_that_the_next_key_must
     assert!(place.open().put_away(store.as_ref()).await.is_err() && place.file("000001.stream").exists());
 }
 
+#[tokio::test]
+async fn a_process_that_starts_on_a_full_disk_has_the_room_that_the_one_before_left_it() {
+    let (place, store) = (Place::new(), Memory::well());
+    let journal = place.open();
+    let writing = Writing::over(journal.clone());
+    writing.say("a").await.unwrap();
+    writing.end().await;
+    // Where no room can be made, the last segment keeps its name and what is left of it.
+    let in_the_way = place.file("000002.stream.new");
+    fs::create_dir(&in_the_way).unwrap();
+    journal.put_away(store.as_ref()).await.unwrap_err();
+    assert!(place.file(SEGMENT).exists());
+    fs::remove_dir(&in_the_way).unwrap();
+    journal.put_away(store.as_ref()).await.unwrap();
+    drop(journal);
+    assert!(place.file("000001.merged").exists());
+    assert_eq!(fs::metadata(place.file("000002.stream")).unwrap().len(), ROOM);
+
+    let names = || place.files().into_iter().map(|(name, _)| name).filter(|name| name.contains('0')).count();
+    let before = names();
+    let journal = place.open();
+    assert_eq!(names(), before, "nothing is made at the start");
+    fs::create_dir(place.file("000003.stream.new")).unwrap();
+    let writing = Writing::over(journal.clone());
+    writing.say("b").await.unwrap();
+    writing.end().await;
+    assert_eq!(incidents(&journal.records().unwrap()), ["a", "b"]);
+}
+
 /// Every call at which the log or the process can end, with and without that call having taken effect.
 #[tokio::test]
 async fn a_merge_that_ends_at_any_step_is_ended_by_the_next_process_with_everything_there_once() {
