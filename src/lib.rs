@@ -22,6 +22,7 @@ pub mod inquiry;
 pub mod issuer;
 pub mod lease;
 pub mod object_server;
+mod own_side;
 pub mod policy;
 pub mod postgres;
 pub mod reconciler;

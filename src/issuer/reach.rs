@@ -4,6 +4,7 @@
 use super::fault::IssuerFault;
 use super::fetch::Fetcher;
 use super::{IssuerSettings, KeyLocation, source};
+use crate::own_side;
 
 /// One probe; nothing for an issuer whose keys are in a file, because there is nobody to ask.
 pub(super) async fn probe(settings: &IssuerSettings, fetcher: &Fetcher) -> Option<bool> {
@@ -15,14 +16,15 @@ pub(super) async fn probe(settings: &IssuerSettings, fetcher: &Fetcher) -> Optio
     if let Some(fault) = &fault {
         tracing::debug!(issuer = %settings.name, detail = fault.detail(), "probed");
     }
-    Some(!fault.is_some_and(|fault| is_silence(&fault)))
+    Some(!fault.is_some_and(|fault| is_silence(&fault)) || !own_side::has_descriptors())
 }
 
 /// Nobody at the other end, or nobody behind who stands there: a proxy in front of a dead provider answers 502 to 504.
 /// Whoever can answer with anything else is there, however wrongly.
 fn is_silence(fault: &IssuerFault) -> bool {
     match fault {
-        IssuerFault::Transport(_) | IssuerFault::Deadline => true,
+        IssuerFault::Transport(error) => !own_side::is_ours(error),
+        IssuerFault::Deadline => true,
         IssuerFault::Status(status) | IssuerFault::DiscoveryStatus(status) => *status >= 500,
         IssuerFault::Address(_)
         | IssuerFault::Client

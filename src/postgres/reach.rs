@@ -1,5 +1,6 @@
 //! Whether PostgreSQL answers at all, asked over a connection of its own: what an emergency is judged by. In doubt it
-//! does: a pool that is exhausted, a password that is wrong or a server that is full is not a server that is down.
+//! does: a pool that is exhausted, a password that is wrong or a server that is full is not a server that is down; nor is one
+//! that cannot be reached because something ran out here.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::{PostgresError, schema};
+use crate::own_side;
 
 /// The class of SQLSTATE of a server that shuts down, crashes, starts or recovers: `57P01` to `57P03`.
 const NOT_SERVING: &str = "57P0";
@@ -30,8 +32,8 @@ impl PostgresReach {
     pub async fn answers(&self) -> bool {
         match timeout(self.within, self.ask()).await {
             Ok(Ok(())) => true,
-            Ok(Err(error)) => !is_silence(&error),
-            Err(_elapsed) => false,
+            Ok(Err(error)) => !is_silence(&error) || !own_side::has_descriptors(),
+            Err(_elapsed) => !own_side::has_descriptors(),
         }
     }
 
@@ -54,7 +56,8 @@ fn is_silence(error: &sqlx::Error) -> bool {
     if let Some(refusal) = error.as_database_error() {
         return refusal.code().is_some_and(|code| code.starts_with(NOT_SERVING));
     }
-    matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
+    // TLS: refused in so many words, not to our liking, or not possible with what is configured here.
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) && !own_side::is_ours(error)
 }
 
 #[cfg(test)]
@@ -95,6 +98,16 @@ mod tests {
             let (_stream, answered) = tokio::join!(server, reach.answers());
             assert_eq!(answered, answers, "{code}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_could_not_be_made_for_want_of_descriptors_says_nothing_of_the_server() {
+        let silent = |code| is_silence(&sqlx::Error::Io(std::io::Error::from_raw_os_error(code)));
+        assert!(silent(111), "refused: the near twin");
+        for code in [12, 23, 24, 99, 105] {
+            assert!(!silent(code), "{code}");
+        }
+        assert!(!is_silence(&sqlx::Error::Tls("server does not support TLS".into())), "it said so");
     }
 
     #[test]

@@ -22,10 +22,11 @@ const ROOMS: [&str; 14] = [
     "app",
 ];
 /// Outside the line: adapter or composition → what it may import.
-const OTHERS: [(&str, &[&str]); 8] = [
+const OTHERS: [(&str, &[&str]); 9] = [
     ("evidence", &["audit"]),
-    ("issuer", &["clock", "token"]),
-    ("postgres", &["clock", "lease", "audit", "desk", "break_glass", "reconciler"]),
+    ("own_side", &[]),
+    ("issuer", &["clock", "own_side", "token"]),
+    ("postgres", &["clock", "own_side", "lease", "audit", "desk", "break_glass", "reconciler"]),
     ("webhook", &["clock", "break_glass"]),
     ("config", &["token", "policy", "lease", "issuer", "telemetry", "webhook"]),
     (

@@ -234,6 +234,18 @@ impl Book {
         self.refused.clone().map_or(Ok(()), Err)
     }
 
+    /// The log lost this seal of a stream and what follows it: whatever was written since waits again, also where its segment
+    /// is named merged. A process that ends before it is merged finds the same hole with its next merge of the stream.
+    pub(super) fn rewind(&mut self, stream: StreamId, number: u64) -> Result<(), JournalError> {
+        let lost = self.frames.iter().position(|kept| {
+            let seal = &kept.frame.batch.seal;
+            seal.stream == stream && seal.number == number
+        });
+        tracing::warn!(stream = %stream.0, number, "the log lost commits of the break-glass journal that it had");
+        self.merged = self.merged.min(lost.unwrap_or(0));
+        self.refused.clone().map_or(Ok(()), Err)
+    }
+
     /// The database holds of a stream what this journal never wrote.
     pub(super) fn refuse_for(&mut self, finding: &str) -> JournalError {
         self.refuse(finding);
@@ -255,20 +267,30 @@ impl Book {
             }
         }
         let half = self.room / 2;
+        // A frame that the head does not count yet belongs before whatever is made next.
+        if self.pending.is_some() {
+            return Ok(());
+        }
         if self.segments.last().is_none_or(|segment| segment.is_merged() || segment.room_left() < half) {
             self.extend_quietly();
         }
         Ok(())
     }
 
-    /// Names the last segment too, where everything is merged: nothing more will be written by this process. The next may seal
-    /// with another key, and find no more than what the log has.
+    /// Names every segment with frames, the last too, where everything is merged: nothing more will be written by this process.
+    /// The next may seal with another key, and find no more than what the log has, and room of its own. Where none can be made
+    /// the last keeps its name, and what is left of it.
     pub(super) fn put_away(&mut self) -> Result<(), JournalError> {
         self.stand_ready()?;
         if self.waiting() > 0 {
             return Ok(());
         }
-        for segment in self.segments.iter_mut().filter(|segment| !segment.is_merged() && !segment.is_empty()) {
+        // The room of the next process first: it may come up on a full disk, and break the glass there.
+        if self.segments.last().is_none_or(|last| last.is_merged() || !last.is_empty()) {
+            self.extend()?;
+        }
+        let before_last = self.segments.len().saturating_sub(1);
+        for segment in self.segments.iter_mut().take(before_last).filter(|segment| !segment.is_merged()) {
             self.directory.mark_merged(segment)?;
         }
         Ok(())
@@ -288,6 +310,10 @@ impl Book {
     }
 
     fn extend(&mut self) -> Result<(), JournalError> {
+        // What a failed write left is torn only in the last segment: behind another it would be somebody's forgery.
+        if let Some(last) = self.segments.last_mut().filter(|last| last.is_dirty()) {
+            last.cut()?;
+        }
         let number = u64::try_from(self.segments.len()).unwrap_or(u64::MAX).saturating_add(1);
         let segment = self.directory.reserve(number, self.room)?;
         self.segments.push(segment);
@@ -414,5 +440,36 @@ impl Book {
     /// Every row, in the order it was written.
     pub(super) fn rows(&self) -> Vec<AuditRow> {
         self.frames.iter().flat_map(|kept| reading::rows(&kept.frame)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::SigningKey;
+
+    fn open(directory: &std::path::Path) -> Book {
+        let key = *SigningKey::generate().unwrap().public();
+        let directory = directory.join("journal");
+        Book::open(JournalParts { directory, keys: vec![key], room: 4096, rng: rand::make_rng() }).unwrap()
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_cut_off_before_another_segment_follows() {
+        let place = tempfile::tempdir().unwrap();
+        let mut book = open(place.path());
+        book.segments.last_mut().unwrap().write(b"half a frame").unwrap();
+        assert!(book.segments.last().unwrap().is_dirty(), "written, and never counted");
+        drop(book);
+        let mut book = open(place.path());
+        assert!(
+            book.refused().is_none() && !book.segments.last().unwrap().is_dirty(),
+            "the near twin: at the very end"
+        );
+        book.segments.last_mut().unwrap().write(b"half a frame").unwrap();
+        book.extend().unwrap();
+        drop(book);
+        assert!(open(place.path()).refused().is_none());
+        assert_eq!(std::fs::read(place.path().join("journal/000001.stream")).unwrap(), vec![0; 4096]);
     }
 }

@@ -1,7 +1,7 @@
 //! Merging: the very batches of the journal into the log, in the order they were written. What the log has of a stream its
 //! head tells, so it can be given up at any step and begun again: nothing is lost, and nothing is there twice.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::JournalError;
@@ -25,14 +25,14 @@ impl Journal {
     pub async fn merge_into(&self, store: &dyn AuditStore) -> Result<Merged, JournalError> {
         let _one_at_a_time = self.shared.merging.lock().await;
         let mut told = Merged::default();
-        let mut known = BTreeMap::new();
+        let mut opened = BTreeSet::new();
         loop {
             let (before, waiting) = self.aside(Book::unmerged).await?;
             if waiting.is_empty() {
                 break;
             }
             for (done, frame) in (before.saturating_add(1)..).zip(waiting) {
-                if self.merge_frame(store, &frame, &mut known).await? {
+                if self.merge_frame(store, &frame, &mut opened).await? {
                     told.commits = told.commits.saturating_add(1);
                     told.events = told.events.saturating_add(frame.batch.records.len());
                 }
@@ -57,31 +57,36 @@ impl Journal {
         self.aside(Book::put_away).await
     }
 
-    /// Whether the log had to be given this one.
+    /// Whether the log had to be given this one. Its head is asked for each: the server that answers now may not be the one
+    /// that answered before.
     async fn merge_frame(
         &self,
         store: &dyn AuditStore,
         frame: &Arc<Frame>,
-        known: &mut BTreeMap<StreamId, Option<Seal>>,
+        opened: &mut BTreeSet<StreamId>,
     ) -> Result<bool, JournalError> {
         let seal = &frame.batch.seal;
-        let there = if let Some(there) = known.get(&seal.stream) {
-            there.clone()
-        } else {
+        if opened.insert(seal.stream) {
             store.open(seal.stream, &frame.key).await.map_err(|error| unmerged(&error))?;
-            let there = store.head(seal.stream).await.map_err(|error| unmerged(&error))?;
-            self.compare(seal.stream, there.as_ref()).await?;
-            there
-        };
+        }
+        let there = store.head(seal.stream).await.map_err(|error| unmerged(&error))?;
+        self.compare(seal.stream, there.as_ref()).await?;
+        let next = there.map_or(0, |there| there.number.saturating_add(1));
+        if seal.number < next {
+            return Ok(false);
+        }
+        if seal.number > next {
+            // A replica that was behind, or a backup, stands in for the server that had them: appended over the hole, this one
+            // would keep what is lost from ever being merged.
+            let stream = seal.stream;
+            self.aside(move |book| book.rewind(stream, next)).await?;
+            return Err(JournalError::Unmerged("the log lost commits it had: they are merged again".to_owned()));
+        }
         for set in &frame.policy_sets {
             store.keep_policy_set(set).await.map_err(|error| unmerged(&error))?;
         }
-        let has_it = there.as_ref().is_some_and(|there| there.number >= seal.number);
-        if !has_it {
-            store.append(&frame.batch).await.map_err(|error| unmerged(&error))?;
-        }
-        known.insert(seal.stream, if has_it { there } else { Some(seal.clone()) });
-        Ok(!has_it)
+        store.append(&frame.batch).await.map_err(|error| unmerged(&error))?;
+        Ok(true)
     }
 
     /// What the log has of a stream must be of this journal: a seal that it never wrote under its stream means that the

@@ -62,6 +62,11 @@ impl Segment {
         self.end == 0 && self.dirty == 0
     }
 
+    /// Whether a write that failed may have left something behind the frames.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty > self.end
+    }
+
     /// How many bytes of frames it still takes.
     pub(super) fn room_left(&self) -> u64 {
         self.room.saturating_sub(self.end)

@@ -155,6 +155,13 @@ impl Memory {
         self.dies_at.store(usize::MAX, Ordering::SeqCst);
     }
 
+    /// Another server stands in, which had not heard of the last so many.
+    fn lose(&self, last: usize) {
+        let mut batches = self.batches.lock().unwrap();
+        let left = batches.len() - last;
+        batches.truncate(left);
+    }
+
     fn rows(&self) -> Vec<AuditRow> {
         let batches = self.batches.lock().unwrap();
         batches.iter().flat_map(|batch| &batch.records).map(|record| serde_json::from_str(record).unwrap()).collect()
@@ -655,6 +662,35 @@ async fn a_process_that_ends_in_good_order_leaves_nothing_that_the_next_key_must
     assert!(place.open().put_away(store.as_ref()).await.is_err() && place.file("000001.stream").exists());
 }
 
+#[tokio::test]
+async fn a_process_that_starts_on_a_full_disk_has_the_room_that_the_one_before_left_it() {
+    let (place, store) = (Place::new(), Memory::well());
+    let journal = place.open();
+    let writing = Writing::over(journal.clone());
+    writing.say("a").await.unwrap();
+    writing.end().await;
+    // Where no room can be made, the last segment keeps its name and what is left of it.
+    let in_the_way = place.file("000002.stream.new");
+    fs::create_dir(&in_the_way).unwrap();
+    journal.put_away(store.as_ref()).await.unwrap_err();
+    assert!(place.file(SEGMENT).exists());
+    fs::remove_dir(&in_the_way).unwrap();
+    journal.put_away(store.as_ref()).await.unwrap();
+    drop(journal);
+    assert!(place.file("000001.merged").exists());
+    assert_eq!(fs::metadata(place.file("000002.stream")).unwrap().len(), ROOM);
+
+    let names = || place.files().into_iter().map(|(name, _)| name).filter(|name| name.contains('0')).count();
+    let before = names();
+    let journal = place.open();
+    assert_eq!(names(), before, "nothing is made at the start");
+    fs::create_dir(place.file("000003.stream.new")).unwrap();
+    let writing = Writing::over(journal.clone());
+    writing.say("b").await.unwrap();
+    writing.end().await;
+    assert_eq!(incidents(&journal.records().unwrap()), ["a", "b"]);
+}
+
 /// Every call at which the log or the process can end, with and without that call having taken effect.
 #[tokio::test]
 async fn a_merge_that_ends_at_any_step_is_ended_by_the_next_process_with_everything_there_once() {
@@ -677,6 +713,39 @@ async fn a_merge_that_ends_at_any_step_is_ended_by_the_next_process_with_everyth
             assert_eq!(incidents(&store.rows()), ["a", "b", "c"], "{step} {late}");
             store.verify();
         }
+    }
+}
+
+#[tokio::test]
+async fn commits_that_the_log_lost_are_merged_again_before_anything_that_follows_them() {
+    // None: the near twin.
+    for lost in 0..=4 {
+        let (place, store) = (Place::new(), Memory::well());
+        let journal = place.open();
+        let writing = Writing::over(journal.clone());
+        for incident in ["a", "b", "c"] {
+            writing.say(incident).await.unwrap();
+        }
+        journal.put_away(store.as_ref()).await.unwrap();
+        assert!(place.file("000001.merged").exists());
+        store.lose(lost);
+        writing.say("d").await.unwrap();
+        let merged = journal.merge_into(store.as_ref()).await;
+        if lost > 0 {
+            let error = merged.unwrap_err();
+            assert!(matches!(error, JournalError::Unmerged(_)), "{error}");
+            assert!(error.to_string().contains("lost commits"), "{error}");
+            assert_eq!((store.rows().len(), journal.is_merged()), (4 - lost, false), "nothing stands over the hole");
+            let merged = journal.merge_into(store.as_ref()).await.unwrap();
+            assert_eq!(merged, Merged { commits: lost + 1, events: lost + 1 });
+        } else {
+            assert_eq!(merged.unwrap().commits, 1);
+        }
+        assert!(journal.is_merged());
+        writing.end().await;
+        journal.merge_into(store.as_ref()).await.unwrap();
+        assert_eq!(incidents(&store.rows()), ["a", "b", "c", "d"], "{lost}");
+        store.verify();
     }
 }
 
