@@ -236,9 +236,9 @@ fn ask(options: &RequestOptions, url: &str) -> Result<Value, Asked> {
     let mut status = Err(Asked::Failed("was not asked".to_owned()));
     let service = EmergencyService { address, transport };
     let ran = block_on(async {
-        status = service.status().await.map_err(|fault| match fault {
-            Fault::Unreachable(_) => Asked::Away(fault.to_string()),
-            fault => failed(fault),
+        let told = service.status().await;
+        status = told.map_err(|fault| {
+            if matches!(fault, Fault::Unreachable(_)) { Asked::Away(fault.to_string()) } else { failed(fault) }
         });
         Ok(())
     });
