@@ -4,6 +4,7 @@
 
 use time::OffsetDateTime;
 
+use super::break_glass::BREAK_GLASS;
 use super::event::{Door, LeaseFacts, Origin, Request};
 use super::recorded_lease::RecordedLease;
 use super::{AuditRow, EventKind, KeyFingerprint};
@@ -16,6 +17,7 @@ pub struct LoneIntent {
     pub(super) lease: RecordedLease,
     said_at: OffsetDateTime,
     given_up: bool,
+    emergency: bool,
 }
 
 /// A row that no version of stint writes.
@@ -40,6 +42,13 @@ impl LoneIntent {
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         self.given_up
+    }
+
+    /// Whether it is of break-glass, and still an intent: what became of it may stand in the journal of the instance that granted
+    /// it, where nobody else reads it before it is merged.
+    #[must_use]
+    pub fn is_of_emergency(&self) -> bool {
+        self.emergency
     }
 
     /// When a credential minted for it must have ended by the clocks of the service: what was asked of the object server,
@@ -71,9 +80,11 @@ impl TryFrom<AuditRow> for LoneIntent {
             token_sha256: row.token_sha256.clone(),
         });
         let said_at = row.occurred_at;
+        let of_break_glass = door == Some(Door::BreakGlass) || row.issuer.as_deref() == Some(BREAK_GLASS);
+        let emergency = of_break_glass && row.kind == EventKind::LeaseIntended.as_str();
         let recorded = RecordedLease::read(row).ok_or(NotAnIntent)?;
         // Nobody was handed a key, and nothing that a row says of one or of its end is repeated.
         let facts = LeaseFacts { key_fingerprint: None, ends_at: None, ..recorded.facts };
-        Ok(Self { request, lease: RecordedLease { facts, ..recorded }, said_at, given_up })
+        Ok(Self { request, lease: RecordedLease { facts, ..recorded }, said_at, given_up, emergency })
     }
 }

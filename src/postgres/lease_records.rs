@@ -96,6 +96,7 @@ impl Session {
                     select from audit_event fate
                     where fate.lease_id = intent.lease_id
                         and fate.type not in ('lease.intended', 'orphan.found')
+                        and fate.type not like 'break\_glass.%'
                         and not (fate.type = 'lease.abandoned' and fate.reason = 'revoke_failed')
                 ) as "undecided!"
             from audit_event intent

@@ -143,7 +143,8 @@ async fn read_page(connection: &mut PgConnection, from: OffsetDateTime, page: u3
     Ok(Page { candidates: row.candidates, read_to: row.last.filter(|_| is_full) })
 }
 
-/// The intents among these leases to which no event of any stream gives a fate.
+/// The intents among these leases to which no event of any stream gives a fate. What break-glass says of the use is no fate
+/// of its lease: that the request was made stands beside every one that was never decided.
 async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<Vec<AuditRow>, PostgresError> {
     let rows = sqlx::query_as!(
         AuditRow,
@@ -158,7 +159,9 @@ async fn without_fate(connection: &mut PgConnection, leases: &[Uuid]) -> Result<
         where lease_id = any($1) and type = 'lease.intended'
             and not exists (
                 select from audit_event fate
-                where fate.lease_id = intent.lease_id and fate.type not in ('lease.intended', 'orphan.found')
+                where fate.lease_id = intent.lease_id
+                    and fate.type not in ('lease.intended', 'orphan.found')
+                    and fate.type not like 'break\_glass.%'
             )
         limit $2
         "#,

@@ -43,6 +43,10 @@ const PAGE: u32 = 10_000;
 /// Searches in one pass; the next goes on from there.
 const PAGES: usize = 40;
 
+/// The refusals of break-glass after the intent upon which a credential exists, or may, at the object server, beside those it
+/// shares with an exchange: it asked once to end it, and the server may have been away.
+const EMERGENCY_MAY_HAVE_MINTED: [&str; 3] = ["drill_failed", "not_sealed", "not_recorded"];
+
 /// What one search asks.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -56,7 +60,7 @@ pub struct Search {
     /// leaves something behind; none: not now.
     pub given_up_since: Option<OffsetDateTime>,
     /// The reasons of failures after which a credential may exist at the object server.
-    pub may_have_minted: &'static [&'static str],
+    pub may_have_minted: Vec<&'static str>,
 }
 
 /// What one search found.
@@ -147,7 +151,7 @@ impl Reconciler {
             page: PAGE,
             watched: self.watch.leases(),
             given_up_since: Some(sweep::given_up_since(now)),
-            may_have_minted: &Refusal::MAY_HAVE_MINTED,
+            may_have_minted: [&Refusal::MAY_HAVE_MINTED[..], &EMERGENCY_MAY_HAVE_MINTED].concat(),
         };
         // Searches overlap.
         let mut all = BTreeMap::new();
@@ -160,7 +164,8 @@ impl Reconciler {
                     return Ok(Vec::new());
                 }
             };
-            all.extend(lone.into_iter().map(|lone| (lone.lease_id(), lone)));
+            let lone = lone.into_iter().filter(|lone| may_be_taken(lone, now));
+            all.extend(lone.map(|lone| (lone.lease_id(), lone)));
             let Some(next) = self.sweep.read(search.from, read_to, now) else { break };
             search = Search { from: next, watched: Vec::new(), given_up_since: None, ..search };
         }
@@ -206,6 +211,13 @@ impl Reconciler {
             tracing::warn!(%lease_id, reason = how.as_str(), "a lease without a fate was closed as abandoned");
         }
     }
+}
+
+/// An intent of break-glass is left alone until its lease must have ended: what became of it is on the disk of the instance
+/// that granted it, and reaches the log when that can merge, an outage later. Ended before, the credential would fail its
+/// holder in the midst of the emergency. A later sweep over the life of a lease finds it, if it is still alone then.
+fn may_be_taken(lone: &LoneIntent, now: OffsetDateTime) -> bool {
+    !lone.is_of_emergency() || now >= lone.must_end_at() + SLACK
 }
 
 fn to_end(lone: &LoneIntent) -> LeaseToEnd {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use stint::audit::{
-    AuditLog, AuditRow, AuditStore, Batch, LogParts, LogSettings, PolicySetText, Seal, SigningKey, StoreError,
+    AuditLog, AuditRow, AuditStore, Batch, Door, LogParts, LogSettings, PolicySetText, Seal, SigningKey, StoreError,
     StreamHead, StreamId, VerifyingKey,
 };
 use stint::clock::Clock;
@@ -128,6 +128,10 @@ async fn killed_before_the_mint(database: &SecretString) {
 
 /// An exchange whose process dies after the mint, before its outcome is committed.
 async fn killed_before_the_outcome(database: &SecretString) {
+    killed_before_the_outcome_of(Door::Leases, database).await;
+}
+
+async fn killed_before_the_outcome_of(door: Door, database: &SecretString) {
     let minting = ScriptedObjectServer::start(vec![Reply::credentials_for(REAL_LIFE)]).await;
     let (reached, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (url, endpoint, told) = (database.clone(), minting.endpoint().to_owned(), Arc::clone(&reached));
@@ -135,7 +139,7 @@ async fn killed_before_the_outcome(database: &SecretString) {
         let fault = Fault::Waits { reached: told, go };
         let faulty = Faulty { inner: store(&url).await, kind: "lease.issued", fault };
         let parts = Parts::with(Arc::new(faulty), &endpoint);
-        parts.exchange(&token()).await.unwrap_err();
+        parts.exchange_at(door, &token()).await.unwrap_err();
     });
     reached.notified().await;
     process.kill();
@@ -273,6 +277,27 @@ async fn a_slow_exchange_of_another_instance_is_never_touched_however_far_apart_
     instance.pass_after(DOUBT).await;
     assert_eq!(told(&fates(&database).await), [INTENDED, ("lease.issued", "granted")]);
     assert!(!object_server.received().iter().any(|request| request.line.contains("revoke")));
+}
+
+/// What became of it is on the disk of the instance that granted it, which cannot reach the log: only time tells that it is over.
+#[tokio::test]
+async fn an_intent_of_break_glass_is_left_alone_until_its_lease_must_have_ended() {
+    for (door, is_left_alone) in [(Door::BreakGlass, true), (Door::Leases, false)] {
+        let database = fresh_database().await;
+        killed_before_the_outcome_of(door, &database).await;
+        let object_server = ScriptedObjectServer::start(vec![Reply::http(204, "text/plain", "")]).await;
+        let mut instance = Instance::start(&database, &object_server).await;
+        instance.pass_after(Duration::ZERO).await;
+        instance.pass_after(DOUBT).await;
+        instance.pass_after(Duration::from_hours(1)).await;
+        let expected = if is_left_alone { vec![INTENDED] } else { vec![INTENDED, REVOKED] };
+        assert_eq!(told(&fates(&database).await), expected, "{door:?}");
+        assert_eq!(object_server.received().is_empty(), is_left_alone, "{door:?}");
+        // The lease, five minutes for the mint and for clocks that differ, and ten to the next sweep over the life of a lease.
+        instance.pass_after(Duration::from_mins(12)).await;
+        instance.pass_after(DOUBT).await;
+        assert_eq!(told(&fates(&database).await), [INTENDED, REVOKED], "{door:?}");
+    }
 }
 
 #[tokio::test]

@@ -269,6 +269,15 @@ impl Parts {
 
     /// The exchange as a future of its own, to be dropped half-way.
     pub(crate) fn exchange_of(&self, token: &str) -> impl Future<Output = Result<IssuedLease, Refusal>> + use<> {
+        self.exchange_at(Door::Leases, token)
+    }
+
+    /// The same through another door.
+    pub(crate) fn exchange_at(
+        &self,
+        door: Door,
+        token: &str,
+    ) -> impl Future<Output = Result<IssuedLease, Refusal>> + use<> {
         let request = ExchangeRequest {
             token: Unverified::new(token),
             role: RequestedRole::Any,
@@ -276,7 +285,7 @@ impl Parts {
             session_policy: None,
             session_name: None,
             fresh: false,
-            origin: Origin { door: Door::Leases, address: None, request_id: Uuid::now_v7() },
+            origin: Origin { door, address: None, request_id: Uuid::now_v7() },
         };
         let exchange = Arc::clone(&self.exchange);
         async move { exchange.exchange(request).await }
