@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -182,10 +182,21 @@ pub(super) struct Glass {
     running: Arc<AtomicBool>,
 }
 
+/// How far the telling got.
+#[derive(Debug)]
+enum Voice {
+    /// Nothing to tell yet; the key is gone once a log is opened with it.
+    Silent(Option<SigningKey>),
+    /// To be told as soon as the log takes it.
+    Open(AuditLog),
+    /// Told, or too late.
+    Done,
+}
+
 /// What tells the log of a journal that cannot be merged into it.
 #[derive(Debug)]
 struct Witness {
-    key: Mutex<Option<SigningKey>>,
+    voice: tokio::sync::Mutex<Voice>,
     settings: LogSettings,
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
@@ -197,7 +208,7 @@ impl Glass {
     pub(super) fn new(settings: GlassSettings, shared: Shared) -> Result<Self, StartError> {
         let GlassSettings { server, probing, key, witness, log } = settings;
         let witness = Witness {
-            key: Mutex::new(Some(witness)),
+            voice: tokio::sync::Mutex::new(Voice::Silent(Some(witness))),
             settings: log,
             clock: Arc::clone(&shared.clock),
             tasks: shared.tasks.clone(),
@@ -285,6 +296,8 @@ impl Glass {
             }
         };
         shutdown.run_until_cancelled(handing_on).await;
+        // Its writer is waited for, and ends with it.
+        *self.witness.voice.lock().await = Voice::Done;
     }
 
     /// Alerts once of a journal that does not verify, and puts it on record as soon as the log answers: past the gate, which
@@ -297,17 +310,23 @@ impl Glass {
             self.watching.alerts.raise(Alert { reason, journal_head, ..Alert::of(AlertKind::JournalRefused) });
         }
         let Ok(shared) = self.journal.shared() else { return };
-        let Some(key) = self.witness.key.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let Ok(rng) = random() else { return };
-        let Witness { settings, clock, tasks, .. } = self.witness.as_ref();
-        let store = Arc::clone(&shared.store);
-        let parts = LogParts { store, clock: Arc::clone(clock), rng, key, settings: *settings };
-        let log = AuditLog::open(parts, tasks);
+        let mut voice = self.witness.voice.lock().await;
+        if let Voice::Silent(key) = &mut *voice {
+            let Ok(rng) = random() else { return };
+            let Some(key) = key.take() else { return };
+            let Witness { settings, clock, tasks, .. } = self.witness.as_ref();
+            let store = Arc::clone(&shared.store);
+            let parts = LogParts { store, clock: Arc::clone(clock), rng, key, settings: *settings };
+            *voice = Voice::Open(AuditLog::open(parts, tasks));
+        }
+        // Kept until it is on record: the log may be away just now, as it is when most goes wrong.
+        let Voice::Open(log) = &*voice else { return };
         let facts =
             EmergencyFacts { conditions: Some(why), instance: Some(self.journal.id()), ..EmergencyFacts::default() };
         let context = EmergencyContext::default();
-        if let Err(error) = log.emergency(Emergency::JournalRefused, "unverified", &facts, context).await {
-            tracing::error!(%error, "that the break-glass journal is refused is not on record");
+        match log.emergency(Emergency::JournalRefused, "unverified", &facts, context).await {
+            Ok(_event) => *voice = Voice::Done,
+            Err(error) => tracing::warn!(%error, "that the break-glass journal is refused is not on record yet"),
         }
     }
 

@@ -319,6 +319,31 @@ async fn a_journal_that_does_not_verify_is_kept_and_told_and_lets_nothing_else_t
     is_whole(&store).await;
 }
 
+/// The database goes away in the very moment in which it is told.
+#[tokio::test]
+async fn that_a_journal_does_not_verify_is_told_again_until_it_is_on_record() {
+    let (database, demo) = (fresh_database().await, Demo::start().await);
+    drop(store(&database).await);
+    let proxy = Proxy::before(&database).await;
+    let site = site(&proxy.url(&database), &demo.endpoint);
+    emergency(&site, &["INC-1"]).await;
+    let segment = site.path().join("journal/000001.stream");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[400] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let trap = proxy.trap("journal_refused", Fault::HoldStatement, 1);
+    let (running, _) = site.serve().await;
+    trap.sprung(1).await;
+    eventually("it is tried in vain", async || running.stderr().contains("is not on record yet")).await;
+    drop(trap);
+    let store = store(&database).await;
+    let told = async || {
+        let rows = store.rows().await.unwrap();
+        rows.iter().any(|row| row.kind == "break_glass.journal_refused")
+    };
+    eventually("it is on record", told).await;
+}
+
 #[tokio::test]
 async fn a_journal_is_opened_by_one_service_at_a_time() {
     let database = fresh_database().await;
