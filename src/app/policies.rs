@@ -17,11 +17,15 @@ use super::StartError;
 use super::parents::{Keyring, minting};
 use crate::audit::{AuditError, AuditLog, AuditStore, ClosedRole, PolicySetText};
 use crate::config::Config;
-use crate::lease::{Capabilities, LeaseRules, MintingParents, prove_roles_fit, shortened_roles, uncomfortable_roles};
+use crate::lease::{
+    Capabilities, LeaseRules, MintingParents, emergency_session_policy, prove_roles_fit, shortened_roles,
+    uncomfortable_roles,
+};
 use crate::object_server::Standings;
-use crate::policy::{BreakGlass, PolicyFiles, PolicyHash, PolicySet, Problem};
+use crate::object_server::probe::Probe;
+use crate::policy::{BreakGlass, EmergencyRole, EmergencyTokens, PolicyFiles, PolicyHash, PolicySet, Problem};
 use crate::telemetry::Metrics;
-use crate::token::IssuerName;
+use crate::token::{IssuerName, Profile};
 
 /// Editors and `kubectl` change several files at once: the directory is read when it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(300);
@@ -71,6 +75,8 @@ struct Directory {
     issuers: Vec<IssuerName>,
     lease: LeaseRules,
     parents: ArcSwap<MintingParents>,
+    /// Those whose tokens can carry an emergency claim.
+    iam_profile: Vec<IssuerName>,
     has_journal: bool,
     signs_alerts: bool,
 }
@@ -78,10 +84,13 @@ struct Directory {
 impl Directory {
     fn of(config: &Config) -> Self {
         let issuers = config.issuers.iter().map(|issuer| issuer.rules.name.clone()).collect();
+        let rules = config.issuers.iter().map(|issuer| &issuer.rules);
+        let iam_profile = rules.filter(|rules| rules.profile == Profile::IamProfile);
         let parents = ArcSwap::from_pointee(minting(config));
         Self {
             path: config.policies.clone(),
             issuers,
+            iam_profile: iam_profile.map(|rules| rules.name.clone()).collect(),
             lease: config.lease,
             parents,
             has_journal: config.break_glass.journal.is_some(),
@@ -93,13 +102,18 @@ impl Directory {
         let (policies, kept) = compile_files(&self.path, &self.issuers)?;
         let mut misfits = prove_roles_fit(&policies, &self.lease, capabilities);
         misfits.extend(self.parents.load().misfits(&policies));
-        misfits.extend(policies.break_glass().into_iter().flat_map(|break_glass| self.missing_settings(break_glass)));
+        if let Some(break_glass) = policies.break_glass() {
+            misfits.extend(self.missing_settings(break_glass));
+            misfits.extend(self.deaf_issuers(break_glass));
+            misfits.extend(self.untried_drill(break_glass, capabilities));
+        }
         if !misfits.is_empty() {
             return Err(misfits);
         }
         let mut warnings: Vec<String> = policies.warnings().to_vec();
         warnings.extend(shortened_roles(&policies, &self.lease, capabilities));
         warnings.extend(uncomfortable_roles(&policies, &self.lease));
+        warnings.extend(policies.break_glass().into_iter().flat_map(|glass| self.unproven_ends(glass, capabilities)));
         Ok(PolicyReport { policies, warnings, kept })
     }
 
@@ -113,6 +127,52 @@ impl Directory {
         let secret = (break_glass.alert_webhook().is_some() && !self.signs_alerts)
             .then(|| missing("webhook_secret", "nobody could tell an alert from a stranger's"));
         journal.into_iter().chain(secret).collect()
+    }
+
+    /// Issuers named for emergency tokens whose profile has none: whoever relies on them finds out in the emergency.
+    fn deaf_issuers(&self, break_glass: &BreakGlass) -> Vec<String> {
+        let place = self.path.join("break-glass.toml");
+        let named = break_glass.emergency_tokens().into_iter().flat_map(EmergencyTokens::issuers);
+        let deaf = named.filter(|name| !self.iam_profile.contains(name));
+        deaf.map(|name| {
+            format!(
+                "{}: emergency_tokens.issuers: the profile of {name} is not iam-profile, and no other has emergency tokens",
+                place.display()
+            )
+        })
+        .collect()
+    }
+
+    /// A drill tries its credential inside its policy: one that cannot be tried fails every drill.
+    fn untried_drill(&self, break_glass: &BreakGlass, capabilities: &Capabilities) -> Option<String> {
+        let drill = break_glass.drill();
+        let sent = emergency_session_policy(drill.role(), capabilities).ok()?;
+        Probe::inside(sent.as_str(), &[drill.bucket()]).is_none().then(|| {
+            format!(
+                "{}: the drill's document allows nothing that can be tried without a change: give it s3:ListBucket or \
+                 s3:GetBucketLocation",
+                self.path.join("break-glass.toml").display()
+            )
+        })
+    }
+
+    /// Emergency roles whose sessions cannot be asked whether they ended.
+    fn unproven_ends(&self, break_glass: &BreakGlass, capabilities: &Capabilities) -> Vec<String> {
+        let place = self.path.join("break-glass.toml");
+        let (drill, roles) = (break_glass.drill().role().name(), break_glass.roles());
+        let unproven = roles.filter(|role| role.name() != drill).filter(|role| {
+            let sent = emergency_session_policy(role, capabilities);
+            sent.is_ok_and(|sent| Probe::inside(sent.as_str(), &[]).is_none())
+        });
+        let warn = |role: &EmergencyRole| {
+            format!(
+                "{}: the documents of {} allow nothing that can be tried without a change: an end before its time cannot be \
+                 proven; s3:ListBucket or s3:GetBucketLocation would do",
+                place.display(),
+                role.name()
+            )
+        };
+        unproven.map(warn).collect()
     }
 }
 

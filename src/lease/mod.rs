@@ -32,8 +32,8 @@ pub use lengths::LengthRange;
 pub use names::{LeaseId, RoleArn, RoleSessionName};
 pub use parents::{MintingParents, ParentId};
 pub use plan::{
-    AssumeRole, LeaseError, LeaseRules, plan, plan_emergency, plan_verification, prove_roles_fit, shortened_roles,
-    uncomfortable_roles,
+    AssumeRole, LeaseError, LeaseRules, emergency_session_policy, plan, plan_emergency, plan_verification,
+    prove_roles_fit, shortened_roles, uncomfortable_roles,
 };
 pub use quota::{OverQuota, Quota, Quotas, Rate};
 pub use refresh_load::RefreshLoad;

@@ -370,9 +370,17 @@ pub fn plan_emergency(
     })
 }
 
+/// What a lease of an emergency role is sent with, to be looked at before there is an emergency.
+pub fn emergency_session_policy(
+    role: &EmergencyRole,
+    capabilities: &Capabilities,
+) -> Result<SessionPolicy, LeaseError> {
+    SessionPolicy::compose(role.document(), capabilities)
+}
+
 /// What leases of an emergency role would be refused for at this server.
 fn emergency_misfits(role: &EmergencyRole, capabilities: &Capabilities) -> Vec<LeaseError> {
-    let document = SessionPolicy::compose(role.document(), capabilities).err();
+    let document = emergency_session_policy(role, capabilities).err();
     document.into_iter().chain(emergency_length(role.length(), capabilities).err()).collect()
 }
 

@@ -217,13 +217,17 @@ impl Installation {
                 r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":["{action}"],"Resource":["arn:aws:s3:::{resource}"]}}]}}"#
             )
         };
-        for (name, action, resource) in [
-            ("emergency-read", "s3:GetObject", "data/*"),
-            ("break-glass-drill", "s3:PutObject", "data/drill/*"),
-            ("everyday", "s3:GetObject", "data/*"),
-        ] {
+        for (name, action, resource) in
+            [("emergency-read", "s3:GetObject", "data/*"), ("everyday", "s3:GetObject", "data/*")]
+        {
             std::fs::write(documents.join(format!("{name}.json")), document(action, resource)).unwrap();
         }
+        let drill = document("s3:PutObject", "data/drill/*");
+        let tried = drill.replace(
+            "]}]}",
+            r#"]},{"Effect":"Allow","Action":["s3:GetBucketLocation"],"Resource":["arn:aws:s3:::data"]}]}"#,
+        );
+        std::fs::write(documents.join("break-glass-drill.json"), tried).unwrap();
         let custodian = |(name, seed): (&str, u8)| {
             let key = SigningKey::from_bytes(&[seed; 32]).verifying_key();
             let key = CustodianKey::from_bytes(key.as_bytes()).unwrap().to_base64();

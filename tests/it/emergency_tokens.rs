@@ -50,6 +50,7 @@ roles = ["emergency-read"]
 const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::recordings/*"]}]}"#;
 const DRILL: &str = r#"{"Version":"2012-10-17","Statement":[
+    {"Effect":"Allow","Action":["s3:GetBucketLocation"],"Resource":["arn:aws:s3:::recordings"]},
     {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:DeleteObject"],"Resource":["arn:aws:s3:::recordings/drill/*"]}]}"#;
 
 /// Its answers are as late as is believed, so that a slow machine does not make them too short.
