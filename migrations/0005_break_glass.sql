@@ -112,7 +112,8 @@ comment on column flex_auth_event.action is
     'vend where a credential was asked for, revoke where one was ended, freeze and thaw where vending was stopped and let on, '
     'break_glass where an emergency is spoken of.';
 
--- A month with a review that is open stays: with its rows the next use would no longer be blocked.
+-- A month with a review that is open stays: with its rows the next use would no longer be blocked. So does one with a use
+-- that was neither freed nor reviewed, drills aside: the use alone opens its review, whether or not that was said.
 alter function audit_retire(date) rename to audit_retire_thawed;
 comment on function audit_retire_thawed(date) is
     'What audit_retire does once no open review stands in the way.';
@@ -130,7 +131,19 @@ begin
     execute format(
         'select %1$I.audit_emergency_nonce(opened.detail)
          from %1$I.audit_event as opened
-         where opened.type = ''break_glass.review_opened''
+         where (
+                opened.type = ''break_glass.review_opened''
+                or opened.type = ''break_glass.requested''
+                    and case
+                        when %1$I.audit_emergency_nonce(opened.detail) is null then false
+                        else (opened.detail::jsonb ->> ''kind'') is distinct from ''drill''
+                    end
+                    and not exists (
+                        select from %1$I.audit_event as failed
+                        where failed.type = ''break_glass.failed'' and failed.stream = opened.stream
+                            and %1$I.audit_emergency_nonce(failed.detail) = %1$I.audit_emergency_nonce(opened.detail)
+                    )
+            )
             and %1$I.audit_month_of(opened.stream) = date_trunc(''month'', $1::timestamp)::date
             and not exists (
                 select from %1$I.audit_event as closed
@@ -148,7 +161,7 @@ end;
 $$;
 comment on function audit_retire(date) is
     'Detaches the partitions of a month that is over and whole, and in which no freeze was set that is in force and no review '
-    'was opened that is open, keeping the last seal of each of its streams; they stay as plain tables.';
+    'is open, keeping the last seal of each of its streams; they stay as plain tables.';
 
 -- Roles: what the log's own settling does, and what is new.
 alter function audit_settle_roles() rename to audit_settle_log_roles;
