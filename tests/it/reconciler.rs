@@ -289,7 +289,7 @@ async fn an_intent_of_break_glass_is_left_alone_until_its_lease_must_have_ended(
         let mut instance = Instance::start(&database, &object_server).await;
         instance.pass_after(Duration::ZERO).await;
         instance.pass_after(DOUBT).await;
-        instance.pass_after(Duration::from_mins(60)).await;
+        instance.pass_after(Duration::from_hours(1)).await;
         let expected = if is_left_alone { vec![INTENDED] } else { vec![INTENDED, REVOKED] };
         assert_eq!(told(&fates(&database).await), expected, "{door:?}");
         assert_eq!(object_server.received().is_empty(), is_left_alone, "{door:?}");
