@@ -288,6 +288,51 @@ async fn a_service_killed_at_any_commit_of_its_merge_is_ended_by_its_next_start(
     }
 }
 
+/// Killed in a use of the glass: as soon as one of its events is on disk and on its way to PostgreSQL, each in turn.
+#[tokio::test]
+async fn a_service_killed_at_any_event_of_a_use_knows_the_use_after_its_next_start() {
+    for needle in
+        ["break_glass.requested", "lease.intended", "lease.issued", "break_glass.granted", "break_glass.review_opened"]
+    {
+        let (database, demo) = (fresh_database().await, Demo::start().await);
+        drop(store(&database).await);
+        let proxy = Proxy::before(&database).await;
+        let site = site(&proxy.url(&database), &demo.endpoint);
+        let (mut running, address) = site.serve().await;
+        eventually("it is ready", async || ready(address).await).await;
+        let status: Value = serde_json::from_str(&get(address, "/v1/break-glass").await.1).unwrap();
+        let draft = draft(UseKind::Declared, &status, OffsetDateTime::from_unix_timestamp(now()).unwrap());
+        let (used, envelope) = (draft.nonce.uuid(), request(&draft, &ALL));
+        let submit = async |address: SocketAddr| {
+            let url = format!("http://{address}/v1/break-glass/requests");
+            http().post(url).body(envelope.clone()).header("content-type", "application/json").send().await
+        };
+        // The record itself: questions name types of events too.
+        let record = format!("\"type\":\"{needle}\"").leak();
+        let trap = proxy.trap(record, Fault::HoldStatement, 1);
+        let killed = async {
+            trap.sprung(1).await;
+            running.signal("KILL");
+            assert_eq!(running.ended().await, None);
+        };
+        let (_answer, ()) = tokio::join!(submit(address), killed);
+        drop(trap);
+
+        let (_running, address) = site.serve().await;
+        eventually("it is ready", async || ready(address).await).await;
+        let again = submit(address).await.unwrap().text().await.unwrap();
+        let again: Value = serde_json::from_str(&again).unwrap();
+        assert_eq!(again["reason"], "nonce_used", "{needle}: {again}");
+        let status: Value = serde_json::from_str(&get(address, "/v1/break-glass").await.1).unwrap();
+        assert_eq!(status["open_reviews"][0]["use"], used.to_string(), "{needle}: {status}");
+        let store = store(&database).await;
+        let rows = store.rows().await.unwrap();
+        let claims = rows.iter().filter(|row| row.kind == "break_glass.requested");
+        assert_eq!(claims.count(), 1, "{needle}: nothing lost and nothing twice");
+        is_whole(&store).await;
+    }
+}
+
 #[tokio::test]
 async fn a_journal_that_does_not_verify_is_kept_and_told_and_lets_nothing_else_through() {
     let (database, demo) = (fresh_database().await, Demo::start().await);
