@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::harness::binary::{DOCUMENT, Ended, PATIENCE, Running, Site, eventually, http, run, stint};
+use crate::harness::custodians::policies;
 use crate::harness::database::fresh_database;
 use crate::harness::object_server::{Reply, ScriptedObjectServer};
 use crate::harness::service::now;
@@ -106,6 +107,53 @@ async fn a_good_configuration_passes_the_check_and_its_roles_are_named() {
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert_eq!(report, json!({"ok": true, "errors": [], "warnings": [], "roles": ["team"]}));
+}
+
+/// A whole policy directory with break-glass, its journal and its signing key named.
+fn with_break_glass() -> Site {
+    let site = offline();
+    for (path, text) in policies() {
+        site.write(&format!("policies/{path}"), text);
+    }
+    site.configure("[lease]", "[audit]\nsigning_key_file = \"k.pem\"\n[break_glass]\njournal = \"journal\"\n[lease]");
+    site
+}
+
+#[tokio::test]
+async fn an_emergency_that_could_not_be_proven_is_told_by_the_check_and_a_drill_that_could_not_be_tried_is_a_fault() {
+    let objects = |prefix: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[
+            {{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":["arn:aws:s3:::recordings/{prefix}*"]}}]}}"#
+        )
+    };
+    let site = with_break_glass();
+    let good = check(&site, &[]).await;
+    assert_eq!(good.code, Some(0), "{}", good.stderr);
+    assert!(!good.stderr.contains("tried"), "{}", good.stderr);
+    site.write("policies/documents/emergency-read.json", objects(""));
+    let warned = check(&site, &[]).await;
+    assert_eq!(warned.code, Some(0), "{}", warned.stderr);
+    assert!(
+        format!("{}{}", warned.stdout, warned.stderr).contains("an end before its time cannot be"),
+        "{}",
+        warned.stderr
+    );
+    site.write("policies/documents/break-glass-drill.json", objects("drill/"));
+    let faulty = check(&site, &[]).await;
+    assert_eq!(faulty.code, Some(1));
+    assert!(faulty.stderr.contains("give it s3:ListBucket or s3:GetBucketLocation"), "{}", faulty.stderr);
+}
+
+#[tokio::test]
+async fn emergency_tokens_of_an_issuer_that_has_none_are_a_fault() {
+    let site = with_break_glass();
+    let (path, text) = policies()[0];
+    let tokens = "[emergency_tokens]\nissuers = [\"authentik\"]\nroles = [\"emergency-read\"]\n";
+    site.write(&format!("policies/{path}"), format!("{text}{tokens}"));
+    let faulty = check(&site, &[]).await;
+    assert_eq!(faulty.code, Some(1));
+    assert!(faulty.stderr.contains("iam-profile"), "{}", faulty.stderr);
 }
 
 #[tokio::test]
