@@ -3,57 +3,22 @@
 //! twin that passes.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stint::audit::AuditRow;
 use stint::break_glass::ceremony::UseKind;
-use stint::clock::SystemClock;
-use stint::demo::object_server::{DemoObjectServer, ParentKey};
-use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::binary::eventually;
 use crate::harness::custodians::{ALL, cancellation, draft, recipient, request, review};
+use crate::harness::demo_server::Demo;
 use crate::harness::home::Home;
 use crate::harness::service::{Seen, Service, Setup, now};
 use crate::harness::signed::Key;
-
-/// The demo's object server, until dropped.
-pub(crate) struct Demo {
-    pub(crate) endpoint: String,
-    _directory: TempDir,
-    _ends: DropGuard,
-}
-
-impl Demo {
-    pub(crate) async fn start() -> Self {
-        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap())
-    }
-
-    fn at(listener: TcpListener) -> Self {
-        let directory = TempDir::new().unwrap();
-        fs::create_dir_all(directory.path().join("recordings")).unwrap();
-        let stop = CancellationToken::new();
-        let parent = ParentKey { access_key: "parent".to_owned(), secret_key: SecretString::from("parent-secret") };
-        let clock = Arc::new(SystemClock::start());
-        let server =
-            DemoObjectServer::start(listener, directory.path(), parent, clock, &TaskTracker::new(), stop.clone())
-                .unwrap();
-        Self { endpoint: server.endpoint().to_owned(), _directory: directory, _ends: stop.drop_guard() }
-    }
-
-    async fn says(&self, key: &Key, path: &str) -> (u16, String) {
-        let seen = key.s3("GET", &format!("{}/{path}", self.endpoint), "").await;
-        (seen.status, seen.refusal().1.to_owned())
-    }
-}
 
 struct Installation {
     service: Service,

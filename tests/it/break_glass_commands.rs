@@ -11,9 +11,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::break_glass::Demo;
 use crate::harness::binary::{Ended, run, stint};
 use crate::harness::custodians::{ALL, secret};
+use crate::harness::demo_server::Demo;
 use crate::harness::home::Home;
 use crate::harness::service::Service;
 

@@ -16,7 +16,6 @@ use stint::audit::{
     SigningKey, StoreError,
 };
 use stint::clock::{Clock, SystemClock};
-use stint::demo::object_server::{DemoObjectServer, ParentKey};
 use stint::desk::{
     Desk, DeskParts, HeldCredentials, OpenLease, OpenLeases, OpenPage, Pace, RunError, Selection, Summary, Whose,
 };
@@ -25,15 +24,14 @@ use stint::object_server::{
     Absence, AccessKeyId, LeaseToEnd, ListedCredential, MinioServer, ObjectServer, ObjectServerError, ParentListing,
     ServerSettings, TemporaryCredentials,
 };
-use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::binary::{Ended, Running, Site, run, stint};
 use crate::harness::database::fresh_database;
+use crate::harness::demo_server::Demo;
 use crate::harness::object_server::{Reply, ScriptedObjectServer, again};
 use crate::harness::parts::StoreDouble;
 use crate::harness::service::{Seen, Service, Setup, now};
@@ -46,37 +44,6 @@ const POLICIES: &[(&str, &str)] = &[
     ("operators.toml", OPERATORS),
     ("roles/second.toml", "documents = [\"recordings\"]\n[[allow]]\ngroups = [\"team-b\"]\n"),
 ];
-
-/// The demo's object server, with MinIO's sessions, until dropped.
-struct Demo {
-    endpoint: String,
-    _directory: TempDir,
-    _ends: DropGuard,
-}
-
-impl Demo {
-    async fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stop = CancellationToken::new();
-        let parent = ParentKey { access_key: "parent".to_owned(), secret_key: SecretString::from("parent-secret") };
-        let clock = Arc::new(SystemClock::start());
-        let server =
-            DemoObjectServer::start(listener, directory.path(), parent, clock, &TaskTracker::new(), stop.clone())
-                .unwrap();
-        Self { endpoint: server.endpoint().to_owned(), _directory: directory, _ends: stop.drop_guard() }
-    }
-
-    /// Whether a lease is good for anything.
-    async fn takes(&self, key: &Key) -> bool {
-        let seen = key.s3("GET", &format!("{}/recordings/x", self.endpoint), "").await;
-        match seen.refusal() {
-            (404 | 200, _) => true,
-            (403, "InvalidAccessKeyId") => false,
-            other => panic!("{other:?}: {seen:?}"),
-        }
-    }
-}
 
 async fn installation() -> (Service, Demo) {
     let demo = Demo::start().await;

@@ -15,9 +15,7 @@ use stint::break_glass::ceremony::UseKind;
 use stint::break_glass::desk::EmergencyRecord;
 use stint::break_glass::journal::{Journal, JournalParts};
 use stint::clock::SystemClock;
-use stint::demo::object_server::{DemoObjectServer, ParentKey};
 use stint::postgres::PostgresStore;
-use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +27,7 @@ use uuid::Uuid;
 use crate::harness::binary::{Running, Site, eventually, http};
 use crate::harness::custodians::{ALL, draft, policies, request};
 use crate::harness::database::{connect, fresh_database, one};
+use crate::harness::demo_server::Demo;
 use crate::harness::proxy::{Fault, Proxy};
 use crate::harness::service::now;
 use crate::harness::tokens::Forge;
@@ -76,26 +75,6 @@ impl Way {
     fn url(&self, database: &SecretString) -> SecretString {
         let (user, server) = database.expose_secret().rsplit_once('@').unwrap();
         SecretString::from(format!("{user}@{}/{}", self.address, server.split_once('/').unwrap().1))
-    }
-}
-
-/// The demo's object server, until dropped.
-struct Demo {
-    endpoint: String,
-    _directory: TempDir,
-    _ends: DropGuard,
-}
-
-impl Demo {
-    async fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        fs::create_dir_all(directory.path().join("recordings")).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (stop, clock) = (CancellationToken::new(), Arc::new(SystemClock::start()));
-        let parent = ParentKey { access_key: "parent".to_owned(), secret_key: SecretString::from("parent-secret") };
-        let tasks = TaskTracker::new();
-        let server = DemoObjectServer::start(listener, directory.path(), parent, clock, &tasks, stop.clone()).unwrap();
-        Self { endpoint: server.endpoint().to_owned(), _directory: directory, _ends: stop.drop_guard() }
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod bucket_server;
 pub(crate) mod clock;
 pub(crate) mod custodians;
 pub(crate) mod database;
+pub(crate) mod demo_server;
 pub(crate) mod events;
 pub(crate) mod faulted;
 pub(crate) mod home;
