@@ -123,6 +123,23 @@ struct Places {
     config: PathBuf,
 }
 
+/// Starts the embedded object server, on a free port: its endpoint, and the parent key that it knows.
+async fn object_server(
+    directory: &DemoDirectory,
+    rng: &mut StdRng,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(String, ParentKey), Failure> {
+    let access_key = "stint-parent".to_owned();
+    let parent = ParentKey { access_key, secret_key: SecretString::from(Alphanumeric.sample_string(rng, 40)) };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    DemoObjectServer::start(listener, &directory.objects(), parent.clone(), clock, tasks, stop.clone())
+        .map_err(|error| Failure(error.to_string()))?;
+    Ok((endpoint, parent))
+}
+
 async fn perform(
     options: &Options,
     directory: &DemoDirectory,
@@ -135,13 +152,7 @@ async fn perform(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut rng =
         StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))?;
-    let access_key = "stint-parent".to_owned();
-    let parent = ParentKey { access_key, secret_key: SecretString::from(Alphanumeric.sample_string(&mut rng, 40)) };
-
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let s3 = format!("http://{}", listener.local_addr()?);
-    DemoObjectServer::start(listener, &directory.objects(), parent.clone(), Arc::clone(&clock), tasks, stop.clone())
-        .map_err(|error| Failure(error.to_string()))?;
+    let (s3, parent) = object_server(directory, &mut rng, Arc::clone(&clock), tasks, stop).await?;
     let issuer = DemoIssuer::start(Arc::clone(&clock), tasks, stop.clone()).await?;
     writeln!(out, "  issuer         {}", issuer.issuer())?;
     writeln!(out, "  object server  {s3}")?;

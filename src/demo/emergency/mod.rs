@@ -10,12 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
-use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::{StdRng, SysRng};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,9 +22,8 @@ use self::custodians::{Custodians, DRILL, ROLE};
 use super::database::{DatabaseError, Durability, PrivatePostgres, PrivateSettings};
 use super::directory::DemoDirectory;
 use super::issuer::DemoIssuer;
-use super::object_server::{DemoObjectServer, ParentKey};
 use super::walk::{Walk, expect};
-use super::{NoEnvironment, Places, ended};
+use super::{NoEnvironment, Places, ended, object_server};
 use crate::app::App;
 use crate::clock::{Clock, SystemClock};
 use crate::command::Failure;
@@ -71,12 +68,7 @@ async fn perform(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut rng =
         StdRng::try_from_rng(&mut SysRng).map_err(|_| Failure("the system's random source failed".to_owned()))?;
-    let access_key = "stint-parent".to_owned();
-    let parent = ParentKey { access_key, secret_key: SecretString::from(Alphanumeric.sample_string(&mut rng, 40)) };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let s3 = format!("http://{}", listener.local_addr()?);
-    DemoObjectServer::start(listener, &directory.objects(), parent.clone(), Arc::clone(&clock), tasks, stop.clone())
-        .map_err(|error| Failure(error.to_string()))?;
+    let (s3, parent) = object_server(directory, &mut rng, Arc::clone(&clock), tasks, stop).await?;
     let mut issuer_stop = stop.child_token();
     let issuer = DemoIssuer::start(Arc::clone(&clock), tasks, issuer_stop.clone()).await?;
     let running = database.as_ref().ok_or_else(|| Failure("no database".to_owned()))?;
