@@ -21,6 +21,7 @@ use sweep::Sweep;
 use watch::Watch;
 
 use crate::audit::{Abandonment, AuditLog, LoneIntent, RECEIPT_LIFE, StoreError};
+use crate::break_glass::desk::BreakGlassRefusal;
 use crate::clock::Clock;
 use crate::exchange::Refusal;
 use crate::lease::LeaseId;
@@ -42,10 +43,6 @@ const TAKEN: usize = 20;
 const PAGE: u32 = 10_000;
 /// Searches in one pass; the next goes on from there.
 const PAGES: usize = 40;
-
-/// The refusals of break-glass after the intent upon which a credential exists, or may, at the object server, beside those it
-/// shares with an exchange: it asked once to end it, and the server may have been away.
-const EMERGENCY_MAY_HAVE_MINTED: [&str; 3] = ["drill_failed", "not_sealed", "not_recorded"];
 
 /// What one search asks.
 #[derive(Debug, Clone)]
@@ -151,7 +148,7 @@ impl Reconciler {
             page: PAGE,
             watched: self.watch.leases(),
             given_up_since: Some(sweep::given_up_since(now)),
-            may_have_minted: [&Refusal::MAY_HAVE_MINTED[..], &EMERGENCY_MAY_HAVE_MINTED].concat(),
+            may_have_minted: [&Refusal::MAY_HAVE_MINTED[..], &BreakGlassRefusal::MAY_HAVE_MINTED].concat(),
         };
         // Searches overlap.
         let mut all = BTreeMap::new();

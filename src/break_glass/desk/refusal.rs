@@ -109,6 +109,10 @@ pub enum BreakGlassRefusal {
 }
 
 impl BreakGlassRefusal {
+    /// The codes of every refusal of its own after the intent upon which a credential may exist at the object server: it was asked
+    /// once to end it, and may have been away. The object server's own are beside them.
+    pub const MAY_HAVE_MINTED: [&str; 3] = ["drill_failed", "not_sealed", "not_recorded"];
+
     /// The stable code: in rows, counters, problem details and the log.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -136,5 +140,20 @@ impl BreakGlassRefusal {
             Self::LeaseOpen => "lease_open",
             Self::ReviewTooEarly => "review_too_early",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_that_may_leave_a_credential_behind_is_known_by_its_code() {
+        let left = [
+            BreakGlassRefusal::DrillFailed("x".to_owned()),
+            BreakGlassRefusal::NotSealed,
+            BreakGlassRefusal::NotRecorded(AuditError::Unavailable),
+        ];
+        assert_eq!(left.map(|refusal| refusal.code()), BreakGlassRefusal::MAY_HAVE_MINTED);
     }
 }
