@@ -307,7 +307,11 @@ impl Glass {
         if !self.witness.alerted.swap(true, Ordering::SeqCst) {
             let reason = Some("unverified".to_owned());
             let journal_head = self.journal.head();
-            self.watching.alerts.raise(Alert { reason, journal_head, ..Alert::of(AlertKind::JournalRefused) });
+            self.watching.alerts.raise(Alert {
+                reason,
+                journal_head,
+                ..Alert::of(AlertKind::Recorded(Emergency::JournalRefused))
+            });
         }
         let Ok(shared) = self.journal.shared() else { return };
         let mut voice = self.witness.voice.lock().await;

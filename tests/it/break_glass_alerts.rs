@@ -10,6 +10,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use secrecy::SecretString;
 use stint::app::{compile_policies, server_capabilities};
+use stint::audit::Emergency;
 use stint::break_glass::watch::{Alert, AlertKind, AlertParts, Alerts};
 use stint::clock::{Clock, SystemClock};
 use stint::config::{Config, Environment};
@@ -68,7 +69,7 @@ fn grant() -> Alert {
         requester: Some("alice".to_owned()),
         signers: vec!["alice".to_owned(), "bob".to_owned()],
         conditions: vec!["issuer_down: silent since noon".to_owned()],
-        ..Alert::of(AlertKind::Granted)
+        ..Alert::of(AlertKind::Recorded(Emergency::Granted))
     }
 }
 
@@ -126,7 +127,7 @@ async fn raising_never_waits_for_a_receiver_that_says_nothing() {
         timeout(Duration::from_secs(10), double.received(1)).await.expect("it is being delivered");
         // No await between them: whatever waited inside would never end.
         for _ in 0..1000 {
-            alerts.raise(Alert::of(AlertKind::Refused));
+            alerts.raise(Alert::of(AlertKind::Recorded(Emergency::Refused)));
         }
         stop.cancel();
     };

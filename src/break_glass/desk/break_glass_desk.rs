@@ -154,6 +154,15 @@ impl BreakGlassDesk {
         Ok(envelope)
     }
 
+    /// Runs on a task of its own: what was begun goes on when its caller hangs up, and a drain waits for it.
+    pub(super) async fn see_through<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, BreakGlassRefusal>> + Send + 'static,
+    ) -> Result<T, BreakGlassRefusal> {
+        let ended = self.parts().tasks.spawn(work.in_current_span()).await;
+        ended.unwrap_or(Err(BreakGlassRefusal::Audit(AuditError::Unavailable)))
+    }
+
     pub(super) fn burns(&self) -> &Burns {
         &self.inner.burns
     }
@@ -234,7 +243,7 @@ impl BreakGlassDesk {
             conditions: facts.conditions.iter().cloned().collect(),
             reason: Some(reason.to_owned()),
             journal_head: self.parts().journal.head(),
-            ..Alert::of(kind(what))
+            ..Alert::of(AlertKind::Recorded(what))
         });
         if what == Emergency::Granted && facts.overrides.is_some() {
             self.parts().alerts.raise(Alert {
@@ -246,23 +255,5 @@ impl BreakGlassDesk {
                 ..Alert::of(AlertKind::Overridden)
             });
         }
-    }
-}
-
-fn kind(what: Emergency) -> AlertKind {
-    match what {
-        Emergency::Requested => AlertKind::Requested,
-        Emergency::Refused => AlertKind::Refused,
-        Emergency::Failed => AlertKind::Failed,
-        Emergency::Granted => AlertKind::Granted,
-        Emergency::Cancelled => AlertKind::Cancelled,
-        Emergency::Ended => AlertKind::Ended,
-        Emergency::Expired => AlertKind::Expired,
-        Emergency::ReviewOpened => AlertKind::ReviewOpened,
-        Emergency::ReviewClosed => AlertKind::ReviewClosed,
-        Emergency::ReviewOverdue => AlertKind::ReviewOverdue,
-        Emergency::Drilled => AlertKind::Drilled,
-        Emergency::DrillOverdue => AlertKind::DrillOverdue,
-        Emergency::JournalRefused => AlertKind::JournalRefused,
     }
 }

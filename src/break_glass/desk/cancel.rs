@@ -3,7 +3,6 @@
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::break_glass_desk::BreakGlassDesk;
@@ -11,7 +10,7 @@ use super::end::Seen;
 use super::refusal::BreakGlassRefusal;
 use super::state::{EmergencyUse, GrantedUse, MAY_HAVE_MINTED, PASSED};
 use super::submit::names;
-use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, Origin, Revoked, instant};
+use crate::audit::{Emergency, EmergencyContext, EmergencyFacts, Origin, Revoked, instant};
 use crate::break_glass::ceremony::{ApprovedCancellation, approve_cancellation};
 
 /// What became of a cancelled use.
@@ -42,9 +41,7 @@ impl BreakGlassDesk {
     /// Burns a nonce, or ends a lease. It goes on when its caller hangs up.
     pub async fn cancel(&self, envelope: &[u8], origin: Origin) -> Result<Cancelled, BreakGlassRefusal> {
         let (desk, envelope) = (self.clone(), envelope.to_vec());
-        let work = async move { desk.cancel_approved(&envelope, origin).await };
-        let ended = self.parts().tasks.spawn(work.in_current_span()).await;
-        ended.unwrap_or(Err(BreakGlassRefusal::Audit(AuditError::Unavailable)))
+        self.see_through(async move { desk.cancel_approved(&envelope, origin).await }).await
     }
 
     async fn cancel_approved(&self, envelope: &[u8], origin: Origin) -> Result<Cancelled, BreakGlassRefusal> {

@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::break_glass_desk::BreakGlassDesk;
 use super::refusal::BreakGlassRefusal;
 use super::submit::names;
-use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, Origin};
+use crate::audit::{Emergency, EmergencyContext, EmergencyFacts, Origin};
 use crate::break_glass::ceremony::{ApprovedReview, approve_review};
 use crate::policy::CustodianName;
 
@@ -36,9 +35,7 @@ impl BreakGlassDesk {
     /// Closes a review.
     pub async fn review(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal> {
         let (desk, envelope) = (self.clone(), envelope.to_vec());
-        let work = async move { desk.review_approved(&envelope, origin).await };
-        let ended = self.parts().tasks.spawn(work.in_current_span()).await;
-        ended.unwrap_or(Err(BreakGlassRefusal::Audit(AuditError::Unavailable)))
+        self.see_through(async move { desk.review_approved(&envelope, origin).await }).await
     }
 
     async fn review_approved(&self, envelope: &[u8], origin: Origin) -> Result<Reviewed, BreakGlassRefusal> {

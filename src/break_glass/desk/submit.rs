@@ -7,7 +7,6 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::timeout;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::admit::{Admitted, Known, admit};
@@ -15,7 +14,7 @@ use super::break_glass_desk::BreakGlassDesk;
 use super::mint::Claim;
 use super::refusal::BreakGlassRefusal;
 use super::state::OWNED_ELSEWHERE;
-use crate::audit::{AuditError, Emergency, EmergencyContext, EmergencyFacts, Origin, StreamHead, instant};
+use crate::audit::{Emergency, EmergencyContext, EmergencyFacts, Origin, StreamHead, instant};
 use crate::break_glass::ceremony::{ApprovedRequest, Document, Envelope, UseKind, approve_request, verified_signers};
 use crate::lease::{AssumeRole, LeaseError, plan_emergency};
 use crate::object_server::ObjectServerError;
@@ -72,9 +71,7 @@ impl BreakGlassDesk {
     /// Honours a request, or refuses it. It goes on when its caller hangs up.
     pub async fn submit(&self, envelope: &[u8], origin: Origin) -> Result<Granted, BreakGlassRefusal> {
         let (desk, envelope) = (self.clone(), envelope.to_vec());
-        let work = async move { desk.honour(&envelope, origin).await };
-        let ended = self.parts().tasks.spawn(work.in_current_span()).await;
-        ended.unwrap_or(Err(BreakGlassRefusal::Audit(AuditError::Unavailable)))
+        self.see_through(async move { desk.honour(&envelope, origin).await }).await
     }
 
     async fn honour(&self, envelope: &[u8], origin: Origin) -> Result<Granted, BreakGlassRefusal> {

@@ -5,68 +5,31 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::audit::{StreamHead, instant};
+use crate::audit::{Emergency, StreamHead, instant};
 use crate::lease::LeaseId;
 
 /// Longest text of a document that an alert repeats, in characters.
 const LONGEST: usize = 512;
 
-/// What happened.
+/// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AlertKind {
-    /// A quorum's request was accepted; nothing is minted yet.
-    Requested,
-    /// A document with at least one true signature was refused.
-    Refused,
-    /// A request was accepted and nothing was minted.
-    Failed,
-    /// Emergency credentials are out.
-    Granted,
-    /// They are out because the quorum declared an emergency that the service did not see: told beside `Granted`.
+    /// What is on record too.
+    Recorded(Emergency),
+    /// Credentials are out because the quorum declared an emergency that the service did not see: told beside the grant.
     Declared,
-    /// They are out although a review was open: told beside `Granted`.
+    /// They are out although a review was open: told beside the grant.
     Overridden,
-    /// A custodian burnt a nonce, or asked for the end of a lease.
-    Cancelled,
-    /// The object server refuses the credentials from now on.
-    Ended,
-    /// The lease is over by its own time.
-    Expired,
-    /// A use waits for its review.
-    ReviewOpened,
-    /// Two custodians closed it.
-    ReviewClosed,
-    /// It has been open for longer than `review_within`.
-    ReviewOverdue,
-    /// A drill ran.
-    Drilled,
-    /// The last drill is longer ago than `drill_every`.
-    DrillOverdue,
-    /// The journal on disk does not verify, and is not merged.
-    JournalRefused,
 }
 
 impl AlertKind {
-    /// As the webhook's `type` and the log say it, and after its dot as the metric's label. Those that are events of the
-    /// log have that event's name.
+    /// As the webhook's `type` and the log say it, and after its dot as the metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Requested => "break_glass.requested",
-            Self::Refused => "break_glass.refused",
-            Self::Failed => "break_glass.failed",
-            Self::Granted => "break_glass.granted",
+            Self::Recorded(emergency) => emergency.as_str(),
             Self::Declared => "break_glass.declared",
             Self::Overridden => "break_glass.overridden",
-            Self::Cancelled => "break_glass.cancelled",
-            Self::Ended => "break_glass.ended",
-            Self::Expired => "break_glass.expired",
-            Self::ReviewOpened => "break_glass.review_opened",
-            Self::ReviewClosed => "break_glass.review_closed",
-            Self::ReviewOverdue => "break_glass.review_overdue",
-            Self::Drilled => "break_glass.drilled",
-            Self::DrillOverdue => "break_glass.drill_overdue",
-            Self::JournalRefused => "break_glass.journal_refused",
         }
     }
 
@@ -231,7 +194,7 @@ mod tests {
             requester: Some("alice".to_owned()),
             signers: vec!["alice".to_owned(), "bob".to_owned()],
             conditions: vec!["declared".to_owned()],
-            ..Alert::of(AlertKind::Granted)
+            ..Alert::of(AlertKind::Recorded(Emergency::Granted))
         };
         let expected = json!({
             "type": "break_glass.granted",
@@ -242,14 +205,17 @@ mod tests {
             },
         });
         assert_eq!(rendered(&alert), expected);
-        assert_eq!(rendered(&Alert::of(AlertKind::DrillOverdue))["data"], json!({}));
+        assert_eq!(rendered(&Alert::of(AlertKind::Recorded(Emergency::DrillOverdue)))["data"], json!({}));
     }
 
     #[test]
     fn a_custodians_words_cannot_forge_a_line_or_fill_a_pager() {
-        let alert = Alert { incident: Some("a\n\u{1b}[2Jb".to_owned()), ..Alert::of(AlertKind::Requested) };
+        let alert = Alert {
+            incident: Some("a\n\u{1b}[2Jb".to_owned()),
+            ..Alert::of(AlertKind::Recorded(Emergency::Requested))
+        };
         assert_eq!(rendered(&alert)["data"]["incident"], "a\u{fffd}\u{fffd}[2Jb");
-        let alert = Alert { reason: Some("ä".repeat(10_000)), ..Alert::of(AlertKind::Requested) };
+        let alert = Alert { reason: Some("ä".repeat(10_000)), ..Alert::of(AlertKind::Recorded(Emergency::Requested)) };
         assert_eq!(rendered(&alert)["data"]["reason"].as_str().unwrap().chars().count(), LONGEST);
     }
 }

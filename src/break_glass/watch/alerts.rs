@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::alert::{Alert, AlertKind, AlertMessage, plain};
 use super::delivery::{AlertSink, Delivery};
+use crate::audit::Emergency;
 use crate::clock::{Clock, time_ordered_id};
 use crate::telemetry::Metrics;
 
@@ -48,7 +49,8 @@ impl Alerts {
     /// Tells of it. A grant under `declared` is told twice: the second message has a kind and an id of its own, so that a
     /// receiver that folds repetitions together still shows both.
     pub fn raise(&self, alert: Alert) {
-        let declared = alert.kind == AlertKind::Granted && alert.conditions.iter().any(|held| held == "declared");
+        let declared = alert.kind == AlertKind::Recorded(Emergency::Granted)
+            && alert.conditions.iter().any(|held| held == "declared");
         self.tell(&alert);
         if declared {
             self.tell(&Alert { kind: AlertKind::Declared, ..alert });
@@ -132,7 +134,7 @@ mod tests {
     }
 
     fn grant(condition: &str) -> Alert {
-        Alert { conditions: vec![condition.to_owned()], ..Alert::of(AlertKind::Granted) }
+        Alert { conditions: vec![condition.to_owned()], ..Alert::of(AlertKind::Recorded(Emergency::Granted)) }
     }
 
     #[tokio::test]
@@ -142,7 +144,7 @@ mod tests {
         let alerts = alerts(Some(Arc::new(Kept(sender))), &metrics);
         alerts.raise(grant("declared"));
         alerts.raise(grant("issuer_down: silent since noon"));
-        alerts.raise(Alert::of(AlertKind::Drilled));
+        alerts.raise(Alert::of(AlertKind::Recorded(Emergency::Drilled)));
         let stop = CancellationToken::new();
         let told = async {
             let mut told = Vec::new();
@@ -154,7 +156,15 @@ mod tests {
         };
         let ((), told) = tokio::join!(alerts.run(stop.clone()), told);
         let kinds: Vec<AlertKind> = told.iter().map(AlertMessage::kind).collect();
-        assert_eq!(kinds, [AlertKind::Granted, AlertKind::Declared, AlertKind::Granted, AlertKind::Drilled]);
+        assert_eq!(
+            kinds,
+            [
+                AlertKind::Recorded(Emergency::Granted),
+                AlertKind::Declared,
+                AlertKind::Recorded(Emergency::Granted),
+                AlertKind::Recorded(Emergency::Drilled)
+            ]
+        );
         assert_ne!(told[0].id(), told[1].id());
         assert!(told[0].body().contains(&Uuid::from_u128(7).to_string()), "{}", told[0].body());
         let text = metrics.encode();
@@ -200,7 +210,7 @@ mod tests {
             alerts(None, &Arc::new(Metrics::default())).raise(Alert {
                 incident: Some("INC-1\nforged".to_owned()),
                 requester: Some("alice".to_owned()),
-                ..Alert::of(AlertKind::Requested)
+                ..Alert::of(AlertKind::Recorded(Emergency::Requested))
             });
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

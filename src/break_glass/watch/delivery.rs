@@ -194,6 +194,7 @@ mod tests {
 
     use super::super::alert::{Alert, AlertKind};
     use super::*;
+    use crate::audit::Emergency;
 
     /// A clock that stands still until somebody moves it.
     #[derive(Debug, Default)]
@@ -242,7 +243,7 @@ mod tests {
     }
 
     fn message(n: u128) -> AlertMessage {
-        let alert = Alert::of(AlertKind::Requested);
+        let alert = Alert::of(AlertKind::Recorded(Emergency::Requested));
         AlertMessage::new(&alert, Uuid::from_u128(n), OffsetDateTime::UNIX_EPOCH, None)
     }
 
